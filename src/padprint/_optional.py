@@ -1,0 +1,62 @@
+"""Optional and fragile imports, in one place.
+
+`import padprint` must work, and measure, with torchvision absent, present or broken. torchmetrics imports
+torchvision when it finds it, so a broken torchvision would take torchmetrics down with it; `torchmetrics_module`
+hides a torchvision that cannot be imported for the length of that one import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import lru_cache
+from importlib.util import find_spec
+from types import ModuleType
+
+from padprint.errors import MissingPackageError
+
+
+def require(name: str, *, why: str, extra: str) -> ModuleType:
+    """Import an optional package or say what to install.
+
+    Args:
+        name: the package to import.
+        why: what it is needed for, as the end of "... is needed".
+        extra: the padprint extra that installs it.
+
+    Raises:
+        MissingPackageError: the package is missing, or is installed and fails to import.
+    """
+    if find_spec(name) is None:
+        raise MissingPackageError(f"{name} is needed {why}: pip install 'padprint[{extra}]'")
+    reason = _broken(name)
+    if reason is not None:
+        raise MissingPackageError(
+            f"{name} is needed {why}, and is installed but fails to import ({reason}); "
+            "install torch and torchvision builds that belong together, in one pip command"
+        )
+    return importlib.import_module(name)
+
+
+@lru_cache(maxsize=1)
+def torchmetrics_module() -> ModuleType:
+    """torchmetrics, also where the installed torchvision is broken."""
+    if "torchmetrics" in sys.modules or find_spec("torchvision") is None or _broken("torchvision") is None:
+        return importlib.import_module("torchmetrics")
+    saved = {key: sys.modules.pop(key) for key in list(sys.modules) if key.split(".")[0] == "torchvision"}
+    sys.modules["torchvision"] = None  # type: ignore[assignment]  # how Python itself marks "not importable"
+    try:
+        return importlib.import_module("torchmetrics")
+    finally:
+        del sys.modules["torchvision"]
+        sys.modules.update(saved)
+
+
+@lru_cache
+def _broken(name: str) -> str | None:
+    """The reason why an installed package cannot be imported, or None where it can."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001  # a mismatched torchvision raises RuntimeError, others OSError
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None

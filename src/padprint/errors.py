@@ -1,0 +1,25 @@
+"""Errors padprint raises on purpose: each message names the thing, its value and what to do."""
+
+
+class PadprintError(ValueError):
+    """Base of every error padprint raises for input it cannot work with."""
+
+
+class ImagesError(PadprintError):
+    """The images cannot be used: none, unreadable, too small, not finite, or of the wrong shape."""
+
+
+class ModelError(PadprintError):
+    """The model cannot be used: it cannot be loaded, run, or moved, or its features depend on absolute position."""
+
+
+class LayerError(PadprintError):
+    """A layer that was asked for does not exist or cannot be measured."""
+
+
+class ResultError(PadprintError):
+    """A saved result cannot be read: missing, half written, damaged, or of another schema."""
+
+
+class MissingPackageError(PadprintError, ImportError):
+    """An optional package is needed for what was asked, and is missing or broken."""
