@@ -1,0 +1,68 @@
+"""padprint measures what padding tells a convolutional network about position.
+
+`padprint.measure(model, images)` returns the padding pattern of every layer with error bars;
+`padprint.trace(model)` returns the geometry alone. Names are loaded on first use, so that importing padprint costs
+nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from padprint.engine import measure
+    from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, ResultError
+    from padprint.geometry import Geometry, LayerGeometry, trace
+    from padprint.models import calibrate_batchnorm, load_model
+    from padprint.result import Estimate, LayerMeasurement, Measurement, load
+
+_HOMES = {
+    "measure": "engine",
+    "trace": "geometry",
+    "Geometry": "geometry",
+    "LayerGeometry": "geometry",
+    "load": "result",
+    "Estimate": "result",
+    "LayerMeasurement": "result",
+    "Measurement": "result",
+    "load_model": "models",
+    "calibrate_batchnorm": "models",
+    "PadprintError": "errors",
+    "ImagesError": "errors",
+    "LayerError": "errors",
+    "ModelError": "errors",
+    "ResultError": "errors",
+}
+
+__all__ = [
+    "Estimate",
+    "Geometry",
+    "ImagesError",
+    "LayerError",
+    "LayerGeometry",
+    "LayerMeasurement",
+    "Measurement",
+    "ModelError",
+    "PadprintError",
+    "ResultError",
+    "calibrate_batchnorm",
+    "load",
+    "load_model",
+    "measure",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'padprint' has no attribute {name!r}")
+    value = getattr(import_module(f"padprint.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,140 @@
+"""A measurement as text and as data frames."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from padprint._document import ESTIMATES, QUANTITIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from padprint.result import Estimate, LayerMeasurement, Measurement
+
+HEADERS = (
+    "layer",
+    "stride",
+    "SNR [95 %]",
+    "MAE (floor)",
+    "relative %",
+    "rim cells t b l r",
+    "rim px t b l r",
+)
+SIDE_NAMES = ("top", "bottom", "left", "right")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with three significant digits, trailing zeros kept; "n/a" for NaN."""
+    if math.isnan(value):
+        return "n/a"
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])  # of the rounded number: 0.9996 is 1.00
+    if not -4 <= exponent < 6:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """``0.123 [0.110, 0.136]``, or the value alone where there is no interval."""
+    if math.isnan(estimate.low) and math.isnan(estimate.high):
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def cells(layer: LayerMeasurement) -> tuple[str, ...]:
+    """One layer's row of the table for people, in the order of `HEADERS`."""
+    return (
+        layer.name or "(model)",
+        stride(layer.stride),
+        interval(layer.snr),
+        f"{number(layer.mae.value)} ({number(layer.mae_floor.value)})",
+        number(100 * layer.relative.value),
+        " ".join(str(side) for side in layer.rim),
+        " ".join(f"{side:g}" for side in layer.rim_pixels),
+    )
+
+
+def stride(pair: tuple[float, float]) -> str:
+    """``16``, or ``16x8`` where rows and columns differ."""
+    rows, columns = pair
+    return f"{rows:g}" if rows == columns else f"{rows:g}x{columns:g}"
+
+
+def summary(measurement: Measurement) -> str:
+    """One line: images, crops, margin, numeric floor."""
+    rows, columns = measurement.crop
+    margin = " ".join(str(side) for side in measurement.margin)
+    about = ", approximate" if measurement.approximate else ""
+    return (
+        f"{measurement.n_images} images, {measurement.n_crops} crops of {rows} x {columns} px, "
+        f"margin {margin} px (t b l r), numeric floor {measurement.numeric_floor:.1e}{about}"
+    )
+
+
+def remarks(measurement: Measurement) -> list[str]:
+    """The lines under the table: notes of layers, unmeasured layers with the reason, warnings."""
+    lines = [f"{name}: {note}" for name, layer in measurement.layers.items() for note in layer.notes]
+    lines += [f"not measured: {name}: {reason}" for name, reason in measurement.unmeasured.items()]
+    return lines + [f"warning: {warning}" for warning in measurement.warnings]
+
+
+def text(measurement: Measurement) -> str:
+    """The whole measurement as fixed-width plain text."""
+    rows = [HEADERS, *(cells(layer) for layer in measurement.layers.values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in [*lines, "", summary(measurement), *remarks(measurement)])
+
+
+def frame(measurement: Measurement) -> pd.DataFrame:
+    """One row per layer."""
+    import pandas as pd  # noqa: PLC0415  # only frames need pandas
+
+    rows = [_row(layer) for layer in measurement.layers.values()]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["layer"])
+    return table
+
+
+def profile_frame(measurement: Measurement) -> pd.DataFrame:
+    """One row per layer, side, distance and quantity."""
+    import pandas as pd  # noqa: PLC0415  # only frames need pandas
+
+    columns = ["layer", "side", "cells", "pixels", "count", "quantity", "value", "low", "high"]
+    rows = []
+    for name, layer in measurement.layers.items():
+        for side, profile in layer.profile.items():
+            place = (profile.cells.tolist(), profile.pixels.tolist(), profile.count.tolist())
+            for quantity in QUANTITIES:
+                curve = getattr(profile, quantity)
+                lists = (curve.value.tolist(), curve.low.tolist(), curve.high.tolist())
+                rows += [
+                    (name, side, *at, quantity, *values)
+                    for at, values in zip(zip(*place, strict=True), zip(*lists, strict=True), strict=True)
+                ]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    return table
+
+
+def _row(layer: LayerMeasurement) -> dict[str, Any]:
+    channels, height, width = layer.pattern.shape
+    row: dict[str, Any] = {"layer": layer.name, "channels": channels, "height": height, "width": width}
+    row |= {"stride_y": layer.stride[0], "stride_x": layer.stride[1]}
+    row |= {f"rim_{side}": layer.rim[i] for i, side in enumerate(SIDE_NAMES)}
+    row |= {f"rim_{side}_px": layer.rim_pixels[i] for i, side in enumerate(SIDE_NAMES)}
+    for key in ESTIMATES:
+        row |= _estimate_columns(key, getattr(layer, key))
+        if key == "snr":
+            row |= _estimate_columns("snr_db", layer.snr.db)
+    residual = math.nan if layer.residual is None else layer.residual
+    return row | {
+        "numeric_floor": layer.numeric_floor,
+        "residual": residual,
+        "notes": "; ".join(layer.notes),
+    }
+
+
+def _estimate_columns(key: str, estimate: Estimate) -> dict[str, float]:
+    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}

@@ -1,0 +1,208 @@
+"""The command line. Importing it costs little: torch and the rest are imported inside the commands."""
+
+# ruff: noqa: PLC0415  # heavy imports wait until a command runs, so that --help answers at once
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from padprint import __version__
+
+app = typer.Typer(
+    name="padprint",
+    help="Measure what padding tells a convolutional network about position.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_MODEL_HELP = "torchvision:NAME or torchvision:NAME@WEIGHTS, timm:NAME, package.module:factory, or FILE.pt2."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP, show_default=False)]
+Images = Annotated[
+    list[Path],
+    typer.Argument(metavar="IMAGES...", help="Image files or folders of them.", show_default=False),
+]
+Layers = Annotated[
+    Optional[list[str]],  # noqa: UP045  # read by typer at run time, on Python 3.10 too
+    typer.Option(
+        "--layers",
+        metavar="NAMES",
+        help="Names or globs, separated by commas; repeatable. Default: the last layer at each resolution.",
+    ),
+]
+Crop = Annotated[str, typer.Option("--crop", metavar="PX", help="Crop size: one number, or ROWSxCOLUMNS.")]
+CropsPerImage = Annotated[int, typer.Option("--crops-per-image", min=1, help="Crops drawn from each image.")]
+Groups = Annotated[int, typer.Option("--groups", min=2, help="Groups of images for the intervals.")]
+Margin = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--margin",
+        metavar="PX",
+        help="Surroundings of the crop: one number, or TOP,BOTTOM,LEFT,RIGHT. Default: what the layers need; "
+        "less makes the result approximate.",
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Crops per forward pass.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the crop positions.")]
+Weights = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--weights", metavar="FILE", help="State dict to load: .pth (tensors only) or .safetensors."
+    ),
+]
+Mean = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--mean", metavar="R,G,B", help="Channel means for normalisation. Default: the model's own."
+    ),
+]
+Std = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--std", metavar="R,G,B", help="Channel deviations for normalisation. Default: the model's."
+    ),
+]
+Limit = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--images-limit", min=1, help="Use only the first images."),
+]
+Resize = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--resize-short-side", metavar="PX", min=1, help="Resize images so that the short side has PX."
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip it.")
+]
+Device = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--device", help="Where to run, for example cpu or cuda:0."),
+]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--output", metavar="DIR", help="Folder for the result files; read them with padprint.load."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No table, no progress bar; errors and warnings stay.")]
+Calibrate = Annotated[
+    int,
+    typer.Option(
+        "--calibrate", min=0, metavar="N", help="Calibrate BatchNorm on N images first (untrained nets)."
+    ),
+]
+Plots = Annotated[bool, typer.Option("--plots", help="Write a picture of each layer into the output folder.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"padprint {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Measure what padding tells a convolutional network about position."""
+
+
+@app.command(
+    epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result"
+)
+def measure(
+    model: Model,
+    images: Images,
+    *,
+    layers: Layers = None,
+    crop: Crop = "224",
+    crops_per_image: CropsPerImage = 16,
+    groups: Groups = 10,
+    margin: Margin = None,
+    batch_size: BatchSize = 16,
+    seed: Seed = 0,
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    images_limit: Limit = None,
+    resize_short_side: Resize = None,
+    strict: Strict = False,
+    device: Device = None,
+    calibrate: Calibrate = 0,
+    output: Output = None,
+    plots: Plots = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the padding pattern of a model's layers on images; runs under torchrun too."""
+    from padprint.cli import _commands, _parse
+
+    if plots and output is None:
+        raise typer.BadParameter("--plots needs --output, the folder to write to", param_hint="--plots")
+    options = {
+        "layers": _parse.layers(layers),
+        "crop": _parse.crop(crop),
+        "crops_per_image": crops_per_image,
+        "groups": groups,
+        "margin": _parse.margin(margin),
+        "batch_size": batch_size,
+        "seed": seed,
+        "limit": images_limit,
+        "resize_short_side": resize_short_side,
+        "strict": strict,
+    }
+    job = _commands.Job(
+        model=model,
+        weights=weights,
+        images=images,
+        mean=_parse.channels(mean, "--mean"),
+        std=_parse.channels(std, "--std"),
+        device=device,
+        calibrate=calibrate,
+        output=output,
+        plots=plots,
+        options=options,
+    )
+    _commands.measure(job, as_json=json, quiet=quiet)
+
+
+@app.command(epilog="Example: padprint layers torchvision:resnet18 --crop 224")
+def layers(
+    model: Model,
+    *,
+    layers: Layers = None,
+    crop: Crop = "224",
+    weights: Weights = None,
+    json: Json = False,
+) -> None:
+    """List a model's layers: stride, receptive field, and how far padding reaches into each."""
+    from padprint.cli import _commands, _parse
+
+    _commands.layers(model, weights, _parse.layers(layers), _parse.crop(crop), as_json=json)
+
+
+@app.command(epilog="Example: padprint demo --output padprint-demo")
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Folder for results and pictures.")
+    ] = Path("padprint-demo"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure ImageNet's MobileNetV2 on a dozen photographs (under two minutes on two cores)."""
+    from padprint.cli import _commands
+
+    _commands.demo(output, as_json=json, quiet=quiet)
+
+
+def main() -> None:
+    """Entry point of the ``padprint`` command."""
+    app()

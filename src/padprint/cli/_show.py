@@ -1,0 +1,138 @@
+"""What people and programs see: tables, warnings and errors on standard error, JSON on standard output."""
+
+# ruff: noqa: PLC0415  # rich is imported when there is something to show
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from padprint import _tables
+from padprint.cli import _processes
+from padprint.errors import PadprintError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from padprint.geometry import Geometry, LayerGeometry
+    from padprint.result import Measurement
+
+_WIDTH = 160  # of tables that go to a file or a pipe
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[Console]:
+    """A console on standard error, one line for a warning, and one line and status 1 for an expected failure.
+
+    What the work prints on standard output (a model's own code may) goes to standard error as well.
+
+    Raises:
+        typer.Exit: with status 1, after a padprint error or an error of the file system.
+    """
+    from rich.console import Console
+
+    fixed = None if sys.stderr.isatty() or "COLUMNS" in os.environ else _WIDTH
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False, width=fixed)
+
+    def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
+        lines(console, [f"warning: {_tidy(message)}"])
+
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.showwarning = one_line
+        try:
+            yield console
+        except (PadprintError, OSError) as error:
+            lines(console, [f"error: {_tidy(error)}"])
+            raise typer.Exit(1) from error
+
+
+def wants_progress(quiet: bool) -> bool:
+    """A progress bar is for people: not when quiet, not in a file or a pipe, not from every process."""
+    return not quiet and sys.stderr.isatty() and _processes.first()
+
+
+def lines(console: Console, texts: Sequence[str]) -> None:
+    """Print lines as they are, however long; only the first of several processes does."""
+    if _processes.first():
+        for text in texts:
+            console.print(text, soft_wrap=True)
+
+
+def as_json(document: dict[str, Any]) -> None:
+    """Print JSON on standard output."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def measurement(console: Console, result: Measurement) -> None:
+    """The table of a measurement, then notes, unmeasured layers and warnings."""
+    rows = [_tables.cells(layer) for layer in result.layers.values()]
+    _print_table(console, _tables.HEADERS, rows)
+    lines(console, [_tables.summary(result), *_tables.remarks(result)])
+
+
+def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
+    """The table of a geometry, then the layers that cannot be measured."""
+    headers = (
+        "layer",
+        "channels",
+        "size",
+        "stride",
+        "receptive field px",
+        "rim cells t b l r",
+        "reach px t b l r",
+    )
+    _print_table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
+    rows, columns = crop
+    py, px = found.period
+    lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
+    reasons = [f"cannot be measured: {name}: {layer.reason}" for name, layer in found.items() if layer.reason]
+    lines(console, reasons)
+
+
+def geometry_document(found: Geometry, crop: tuple[int, int]) -> dict[str, Any]:
+    """A geometry as plain JSON values."""
+    keys = ("channels", "size", "stride", "offset", "receptive_field", "rim", "reach", "margin", "reason")
+    return {
+        "crop": list(crop),
+        "period": list(found.period),
+        "layers": {name: {key: _plain(getattr(layer, key)) for key in keys} for name, layer in found.items()},
+    }
+
+
+def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
+    return (
+        layer.name or "(model)",
+        str(layer.channels),
+        " x ".join(f"{size}" for size in layer.size or ()),
+        _tables.stride(layer.stride) if layer.stride else "",
+        " x ".join(f"{size}" for size in layer.receptive_field or ()),
+        " ".join(f"{side}" for side in layer.rim or ()),
+        " ".join(f"{side}" for side in layer.reach or ()),
+    )
+
+
+def _print_table(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, header in enumerate(headers):
+        table.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tidy(message: Any) -> str:
+    """The message on one line."""
+    return " ".join(str(message).split())

@@ -1,0 +1,251 @@
+"""Geometry of a network's maps, found by running it: stride, offset, receptive field, rim, reach.
+
+The network is run on a long strip of input. Where an operator pads along the strip, the cells it supplies are NaN; what
+is NaN in a layer's map is its rim: exact for any architecture, without receptive-field formulas. Across the strip every
+window is collapsed to its middle tap, so that the strip can be one cell wide at every layer; a network that does not
+run that way is run on a strip as wide as the crop instead. Two strips, one for each image axis.
+
+The strips are congruent to the crop modulo the total stride, because the far side's rim depends on the input's size:
+two 3x3 convolutions of stride 2 touch one cell on the left and none on the right at 64 px, one and one at 65 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.layers import Tap, as_measured, discover, select, unwrapped
+from padprint.strip import Axis, double_copy
+
+Sides = tuple[int, int, int, int]
+"""(top, bottom, left, right)."""
+
+
+@dataclass(frozen=True)
+class LayerGeometry:
+    """Where a layer's cells lie on the input, and which of them padding can reach.
+
+    Attributes:
+        name: the layer.
+        reason: why the layer cannot be measured (the operator that makes it global, or that it is not a map), or None.
+            Where it is set, the numbers are None.
+        channels, size: C and (h, w) of the layer's map at the crop's size.
+        stride: (sy, sx), input pixels from one cell to the next; 0.5 for a map of twice the input's size.
+        offset: input coordinates (y, x) of the centre of the first cell's receptive field; pixel 0 has centre 0.
+        receptive_field: (rows, columns) of input pixels that can reach one cell.
+        rim: cells touched by padding at the crop's own size (top, bottom, left, right).
+        reach: input pixels beyond the crop's edge that the layer would see in a larger scene, per side.
+        margin: input pixels of scene needed around the crop so that no padding reaches the crop's window, per side,
+            a multiple of the total stride.
+    """
+
+    name: str
+    reason: str | None
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    stride: tuple[float, float] | None = None
+    offset: tuple[float, float] | None = None
+    receptive_field: tuple[int, int] | None = None
+    rim: Sides | None = None
+    reach: Sides | None = None
+    margin: Sides | None = None
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """How the engine reads a layer's map: the tap, its map dimensions and exact strides."""
+
+    tap: Tap
+    dims: tuple[int, int]
+    stride: tuple[Fraction, Fraction]
+    size: tuple[int, int]
+    channels: int
+
+    def as_map(self, tensor: Tensor) -> Tensor:
+        """A view of the layer's output as `(B, C, h, w)`, whatever the layout of the layer."""
+        y, x = self.dims
+        moved = tensor.movedim((y, x), (-2, -1))
+        return moved if moved.dim() == 4 else moved.unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Geometry(Mapping[str, LayerGeometry]):
+    """Geometry of every layer asked for, by name, in order of execution.
+
+    Attributes:
+        layers: the layers, those that cannot be measured included.
+        crop: (height, width) in input pixels.
+        period: (y, x): the total stride in input pixels; shifting the input by it shifts every map by whole cells.
+        maps: for the layers that can be measured, how to read them.
+    """
+
+    layers: dict[str, LayerGeometry]
+    crop: tuple[int, int]
+    period: tuple[int, int]
+    maps: dict[str, MapSpec]
+
+    def __getitem__(self, name: str) -> LayerGeometry:
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def margin(self) -> Sides:
+        """The largest margin any measurable layer needs, per side, in input pixels."""
+        margins = [g.margin for g in self.layers.values() if g.margin is not None]
+        top, bottom, left, right = (max(side) for side in zip(*margins, strict=True)) if margins else (0,) * 4
+        return top, bottom, left, right
+
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Layers that cannot be measured, with the reason."""
+        return {name: g.reason for name, g in self.layers.items() if g.reason is not None}
+
+
+def trace(
+    model: nn.Module,
+    layers: str | Sequence[str] = "auto",
+    crop: int | tuple[int, int] = 224,
+    *,
+    channels: int = 3,
+) -> Geometry:
+    """Find the geometry of a model's layers. The model is left as found.
+
+    Args:
+        model: any network that takes one `(B, channels, H, W)` tensor.
+        layers: dotted module names or globs; ``"auto"``: in order of execution, the last module output at each
+            spatial resolution.
+        crop: input size in pixels, one number or (height, width). Rims are reported at this size.
+        channels: of the input.
+
+    Returns:
+        The geometry of each layer, or the reason why it has none: the operator that sees the whole input, or an
+        output that is not a map.
+
+    Raises:
+        ModelError: the model does not run on an input of the crop's size.
+        LayerError: a layer that does not exist was asked for.
+
+    Source: the rim by NaN padding is padprint's own; definitions of stride, offset and receptive field follow
+    Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+    """
+    model = unwrapped(model)
+    size = crop_size(crop)
+    with as_measured(model):
+        parameter = next(model.parameters(), None)
+        blank = torch.zeros(1, channels, *size, **_like(parameter))
+        taps = discover(model, blank + _ramp(blank))
+        auto = layers == "auto"
+        if auto:
+            wanted = [tap for tap in taps if len(tap.shape) == 4]
+        else:
+            wanted = select(taps, [layers] if isinstance(layers, str) else list(layers))
+        if not wanted:
+            raise ModelError("no module of the model returns a (batch, channels, height, width) map")
+        copied = double_copy(model)
+        vertical, horizontal = (Axis(copied, wanted, size, channels, axis) for axis in (0, 1))
+        if auto:
+            wanted = _last_at_each_resolution(wanted, vertical, horizontal)
+        vertical.trace(wanted)
+        horizontal.trace(wanted)
+    return _joined(wanted, vertical, horizontal, size)
+
+
+def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) from one number or two.
+
+    Raises:
+        ModelError: not one or two positive whole numbers.
+    """
+    pair = (crop, crop) if isinstance(crop, int) else tuple(crop)
+    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ModelError(f"crop must be a positive number of pixels or (height, width), but got {crop!r}")
+    return pair[0], pair[1]
+
+
+def _like(parameter: Tensor | None) -> dict[str, torch.device | torch.dtype]:
+    return {} if parameter is None else {"device": parameter.device, "dtype": parameter.dtype}
+
+
+def _ramp(x: Tensor) -> Tensor:
+    """A harmless input: not constant, so that no normalisation divides by zero."""
+    return torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def _joined(
+    taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[int, int]
+) -> Geometry:
+    found: dict[str, LayerGeometry] = {}
+    maps: dict[str, MapSpec] = {}
+    period = (vertical.period, horizontal.period)
+    for tap in taps:
+        y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
+        reason = y.reason or x.reason or _not_a_map(tap, y.dim, x.dim)
+        if reason is not None or y.dim is None or x.dim is None:
+            found[tap.name] = LayerGeometry(tap.name, reason)
+            continue
+        size = (y.size, x.size)
+        rest = [n for d, n in enumerate(tap.shape) if d not in (0, y.dim, x.dim)]
+        channels = rest[0] if rest else 1
+        strides = (y.stride, x.stride)
+        rims = (*y.rim, *x.rim)
+        found[tap.name] = LayerGeometry(
+            tap.name,
+            None,
+            channels=channels,
+            size=size,
+            stride=(_number(y.stride), _number(x.stride)),
+            offset=None if y.field is None or x.field is None else (y.offset, x.offset),
+            receptive_field=None if y.field is None or x.field is None else (y.field_size, x.field_size),
+            rim=tuple(min(r, n) for r, n in zip(rims, (size[0],) * 2 + (size[1],) * 2, strict=True)),  # type: ignore[arg-type]
+            reach=(*y.reach(crop[0]), *x.reach(crop[1])),
+            margin=tuple(  # type: ignore[arg-type]
+                ceil(r * s / p) * p
+                for r, s, p in zip(rims, _each_side(strides), _each_side(period), strict=True)
+            ),
+        )
+        maps[tap.name] = MapSpec(tap, (y.dim, x.dim), strides, size, channels)
+    return Geometry(found, crop, period, maps)
+
+
+def _not_a_map(tap: Tap, y_dim: int | None, x_dim: int | None) -> str | None:
+    shape = "x".join(str(n) for n in tap.shape)
+    if y_dim is None or x_dim is None:
+        return f"its output ({shape}) does not grow with the input, so it is not a map"
+    if y_dim == x_dim:
+        return f"its output ({shape}) holds rows and columns in one dimension (tokens), so it is not a map"
+    if 0 in (y_dim, x_dim) or len(tap.shape) > 4:
+        return f"its output ({shape}) is not a (batch, channels, height, width) map"
+    return None
+
+
+def _last_at_each_resolution(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:
+    """In order of execution, the last tap at each (h, w), leaving out tensors whose size is fixed (pooled vectors)."""
+    last: dict[tuple[int, int], Tap] = {}
+    for tap in taps:
+        y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
+        if y.flat and x.flat:
+            continue
+        known = y.dim is not None and x.dim is not None
+        size = (y.size, x.size) if known else (tap.shape[-2], tap.shape[-1])
+        last.pop(size, None)
+        last[size] = tap
+    return list(last.values())
+
+
+def _number(value: Fraction) -> float:
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _each_side(pair: tuple[Fraction, Fraction] | tuple[int, int]) -> tuple[Fraction | int, ...]:
+    return (pair[0], pair[0], pair[1], pair[1])

@@ -1,0 +1,232 @@
+"""Which tensors inside a model are measured, and how they are reached: names, hooks, and a model left as found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import LayerError, ModelError
+
+OUTPUT = "output"
+"""Name of the model's own output, where no named submodule returns the same tensor."""
+
+
+class Leaf(NamedTuple):
+    """One tensor in one module's output: dotted module name, and the keys that lead to it in nested outputs."""
+
+    module: str
+    path: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A tensor that a forward pass of the model produces.
+
+    Attributes:
+        name: the name users see: the module's, with the keys appended where its output holds several tensors.
+        leaf: where the tensor is.
+        calls: how often the module runs in one forward pass; the last call counts.
+        shape: at the crop's size, with a batch of one.
+        overwritten: a later layer changes the tensor in place.
+    """
+
+    name: str
+    leaf: Leaf
+    calls: int
+    shape: tuple[int, ...]
+    overwritten: bool
+
+
+class _EnoughError(BaseException):
+    """Ends a forward pass early; a BaseException, so that no `except Exception` in a model swallows it."""
+
+
+def leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
+    """Every tensor in nested tuples, lists and dictionaries, with the keys that lead to it."""
+    if isinstance(value, Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves_of(item, (*path, key))
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            yield from leaves_of(item, (*path, i))
+
+
+def run_to(
+    model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Tap, Tensor], None]
+) -> None:
+    """Run `model` on `x` until every tap has been visited, and no further.
+
+    Args:
+        model: run as it is; see `as_measured`.
+        x: `(B, C, H, W)` input.
+        taps: tensors to visit; each is handed over inside the forward pass, before a later layer can change it.
+        visit: called with (tap, tensor).
+
+    Raises:
+        ModelError: the pass ended without producing one of the tensors. What the model raises passes through.
+    """
+    waiting = {tap.leaf: tap for tap in taps}
+    seen: dict[str, int] = {}
+
+    def hook_for(name: str, own: list[Tap]) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] < own[0].calls:
+                return
+            found = dict(leaves_of(output))
+            for tap in own:
+                if tap.leaf.path in found and waiting.pop(tap.leaf, None) is not None:
+                    visit(tap, found[tap.leaf.path])
+            if not waiting:
+                raise _EnoughError
+
+        return hook
+
+    modules = dict(model.named_modules())
+    with ExitStack() as stack:
+        for name in {tap.leaf.module for tap in taps}:
+            own = [tap for tap in taps if tap.leaf.module == name]
+            handle = modules[name].register_forward_hook(hook_for(name, own))
+            stack.callback(handle.remove)
+        try:
+            model(x)
+        except _EnoughError:
+            return
+    missing = ", ".join(tap.name for tap in waiting.values())
+    raise ModelError(
+        f"a forward pass on an input of {_size(x)} did not reach {missing}, which one at the crop's size did: "
+        "the model takes another way at another size; measure other layers"
+    )
+
+
+def discover(model: nn.Module, x: Tensor) -> list[Tap]:
+    """Run `model` once on `x` (batch of one) and list every tensor its modules return, in order of execution.
+
+    Raises:
+        ModelError: the forward pass fails.
+    """
+    events: list[tuple[Leaf, bool, Tensor, int | None]] = []
+    calls: dict[str, int] = {}
+
+    def hook_for(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            found = list(leaves_of(output))
+            for path, tensor in found:
+                events.append((Leaf(name, path), len(found) == 1, tensor, _version(tensor)))
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(hook_for(name)).remove)
+        try:
+            model(x)
+        except Exception as error:
+            raise ModelError(_forward_failed(x, error)) from error
+    last = {leaf: i for i, (leaf, *_) in enumerate(events)}
+    named = {id(tensor) for leaf, _, tensor, _ in events if leaf.module}
+    taps = []
+    for i, (leaf, alone, tensor, version) in enumerate(events):
+        if last[leaf] != i or (not leaf.module and id(tensor) in named):
+            continue
+        overwritten = version is None or tensor._version != version
+        name = _tap_name(leaf, alone)
+        taps.append(Tap(name, leaf, calls[leaf.module], tuple(tensor.shape), overwritten))
+    return taps
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
+def _tap_name(leaf: Leaf, alone: bool) -> str:
+    name = leaf.module or OUTPUT
+    return name if alone else f"{name}[{'.'.join(str(key) for key in leaf.path)}]"
+
+
+def select(taps: Sequence[Tap], layers: Sequence[str]) -> list[Tap]:
+    """The taps that names or globs ask for, in order of execution.
+
+    A module whose output holds several tensors stands for all of them.
+
+    Raises:
+        LayerError: a pattern matches nothing; the nearest names are suggested.
+    """
+    chosen = set()
+    for pattern in layers:
+        wanted = OUTPUT if pattern == "" else pattern
+        hits = [tap.name for tap in taps if _matches(tap, wanted)]
+        if not hits:
+            names = [tap.name for tap in taps]
+            near = get_close_matches(pattern, names, n=3, cutoff=0.4) or names[-3:]
+            raise LayerError(
+                f"no layer of the model is called {pattern!r}; nearest: {', '.join(near)} (globs work too: 'layer*')"
+            )
+        chosen.update(hits)
+    return [tap for tap in taps if tap.name in chosen]
+
+
+def _matches(tap: Tap, pattern: str) -> bool:
+    module = tap.leaf.module or OUTPUT
+    return pattern in (tap.name, module) or fnmatchcase(tap.name, pattern) or fnmatchcase(module, pattern)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module to hook: a compiled module's original.
+
+    Raises:
+        ModelError: `model` is not an `nn.Module`, or is TorchScript.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model must be a torch.nn.Module, but got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            "model is TorchScript, inside which padding cannot be seen; pass the eager module or a torch.export program"
+        )
+    inner = getattr(model, "_orig_mod", model)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+@contextmanager
+def as_measured(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, no autocast, full float32 and a private random state; all put back at the end."""
+    training = {module: module.training for module in model.modules()}
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    tf32 = matmul.allow_tf32, cudnn.allow_tf32
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        model.eval()
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False) if devices else ExitStack(),
+        ):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = tf32
+        for module, flag in training.items():
+            module.training = flag
+
+
+def _size(x: Tensor) -> str:
+    return "x".join(str(n) for n in x.shape[-2:]) + " px"
+
+
+def _forward_failed(x: Tensor, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"the model fails on an input of {x.shape[1]} channels and {_size(x)}: {reason}; "
+        "check the images' channels and the crop"
+    )

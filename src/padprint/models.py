@@ -1,0 +1,376 @@
+"""Where models come from: torchvision, timm, a Python factory, or an exported program; and their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import pickle
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from padprint._optional import require
+from padprint.errors import ImagesError, ModelError
+
+Channels: TypeAlias = tuple[float, float, float]
+_FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
+_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")  # keys in torchvision's own files
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in eval mode and where it came from.
+
+    Attributes:
+        model: the network, in eval mode, on the CPU unless a factory put it elsewhere.
+        name: what to call it in tables and plots.
+        mean: per-channel mean its images must be normalised with (pixels in [0, 1]), or None where unknown.
+        std: per-channel standard deviation, likewise.
+        normalisation_source: in words, who declares `mean` and `std`; None where they are unknown.
+        weights_source: in words, where the weights came from.
+    """
+
+    model: nn.Module
+    name: str
+    mean: Channels | None
+    std: Channels | None
+    normalisation_source: str | None
+    weights_source: str
+
+
+def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
+    """Load the model that `spec` names.
+
+    * `torchvision:NAME[@WEIGHTS]`: any name of `torchvision.models.get_model`; WEIGHTS as in `IMAGENET1K_V1`
+      or `DEFAULT`, and without it random initial weights (no pretrained backbone either).
+    * `timm:NAME`: a name with a tag (`resnet50.a1_in1k`) means those pretrained weights, unless `weights` is
+      given; a plain name means random initial weights.
+    * `package.module:factory`: imported, with the current directory importable, and called without arguments;
+      it may also be an `nn.Module` itself.
+    * `FILE.pt2`: an exported program (`torch.export.save`), unflattened so that its layers keep their dotted
+      names. Like a factory it is a program: load only files you trust.
+
+    Args:
+        spec: which model, as above.
+        weights: a state dict for it, `.safetensors` or `torch.save`d, read without running any code; may be
+            wrapped in {"state_dict": ...} or {"model": ...} and carry the prefix "module.".
+
+    Raises:
+        ModelError: no such model, a factory that fails, weights that cannot be fetched, read, or do not fit.
+        MissingPackageError: torchvision or timm is needed and missing.
+    """
+    file = None if weights is None else Path(weights)
+    state = None if file is None else _read_state(file)
+    kind, _, name = spec.partition(":")
+    if spec.lower().endswith(".pt2"):
+        loaded = _load_exported(Path(spec))
+    elif not kind or not name:
+        raise ModelError(f"{spec!r} is no model: write {_FORMS}")
+    elif kind == "torchvision":
+        loaded = _load_torchvision(name, file, state)
+    elif kind == "timm":
+        loaded = _load_timm(name, file)
+    else:
+        loaded = _load_factory(kind, name)
+    if file is not None and state is not None:
+        _fill(loaded, state, file.name)
+        loaded = replace(loaded, weights_source=f"file {file.name}")
+    loaded.model.eval()
+    return loaded
+
+
+def declared_normalisation(model: nn.Module) -> tuple[Channels, Channels] | None:
+    """The (mean, std), three floats each, in a module's timm `pretrained_cfg` or `default_cfg`, or None."""
+    for attribute in ("pretrained_cfg", "default_cfg"):
+        config = getattr(model, attribute, None)
+        if isinstance(config, Mapping):
+            found = _normalisation(config.get("mean"), config.get("std"))
+            if found is not None:
+                return found
+    return None
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 (hex) over the state dict in sorted key order: key, dtype, shape and bytes of each tensor.
+
+    The same for any device and memory format; any changed weight or buffer changes it.
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_size: int = 16) -> None:
+    """Re-estimate BatchNorm running statistics, in place: what a randomly initialised network needs first.
+
+    Statistics are reset and become the plain average over batches of each batch's mean and unbiased variance.
+    Only BatchNorm layers run in training mode. Momenta and training flags are left as found; on failure the
+    statistics are too.
+
+    Args:
+        model: the network; a batch moves to its first parameter's device and dtype.
+        images: (C, H, W) tensors, normalised. Neighbours of equal size share a batch, so images of differing
+            sizes are fed one by one; every batch counts the same, whatever its size.
+        batch_size: most images per batch.
+
+    Raises:
+        ModelError: the model has no BatchNorm layer with running statistics.
+        ImagesError: there is no image, or a single image leaves a layer one value per channel.
+    """
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not layers:
+        raise ModelError(
+            f"{type(model).__name__} has no BatchNorm layer with running statistics to calibrate"
+        )
+    place = next(model.parameters(), layers[0].running_mean)
+    seen = 0
+    with _left_as_found(model, layers), torch.no_grad():
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.training = True
+        for batch in _equal_batches(images, batch_size):
+            seen += len(batch)
+            try:
+                model(batch.to(place))
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise ImagesError(f"{error}: give two or more images of one size in every batch") from error
+        if seen == 0:
+            raise ImagesError("no images to calibrate BatchNorm on")
+
+
+@contextmanager
+def _left_as_found(model: nn.Module, layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Put everything in eval mode; restore flags and momenta at the end, and statistics after a failure."""
+    flags = [(module, module.training) for module in model.modules()]
+    momenta = [(layer, layer.momentum) for layer in layers]
+    statistics = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+    for module, _ in flags:
+        module.training = False
+    try:
+        yield
+    except BaseException:
+        for buffer, saved in statistics:
+            buffer.copy_(saved)
+        raise
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        for layer, momentum in momenta:
+            layer.momentum = momentum
+
+
+def _equal_batches(images: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    batch: list[Tensor] = []
+    for image in images:
+        if batch and (image.shape != batch[0].shape or len(batch) == size):
+            yield torch.stack(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield torch.stack(batch)
+
+
+def _load_torchvision(name: str, file: Path | None, state: Mapping[str, Tensor] | None) -> LoadedModel:
+    name, _, tag = name.partition("@")
+    models = require("torchvision", why=f"for torchvision:{name}", extra="models").models
+    if name not in models.list_models():
+        raise ModelError(f"torchvision has no model {name!r}{_nearest(name, models.list_models())}")
+    if tag and file is not None:
+        raise ModelError(f"torchvision:{name}@{tag} and the weights file {file.name}: give one of the two")
+    known = models.get_model_weights(name)
+    if tag and tag not in known.__members__:
+        raise ModelError(
+            f"torchvision's {name} has no weights {tag!r}; it has: {', '.join(known.__members__) or 'none'}"
+        )
+    accepted = inspect.signature(models.get_model_builder(name)).parameters
+    options: dict[str, Any] = {"weights": known[tag] if tag else None}
+    if "weights_backbone" in accepted:
+        options["weights_backbone"] = None
+    if "aux_loss" in accepted and state is not None and any("aux_classifier." in key for key in state):
+        options["aux_loss"] = True
+    model: Any = _build(f"torchvision:{name}", bool(tag), lambda: models.get_model(name, **options))
+
+    declared = known[tag] if tag else None
+    if file is not None:
+        declared = next((one for one in known if one.url.rsplit("/", 1)[-1] == file.name), None)
+        if declared is not None and hasattr(model, "transform_input"):
+            model.transform_input = True  # what torchvision's Inception and GoogLeNet do with these weights
+    preset = declared.transforms() if declared is not None else None
+    mean, std = _normalisation(getattr(preset, "mean", None), getattr(preset, "std", None)) or (None, None)
+    source = f"torchvision {declared}" if declared is not None else "random initialisation"
+    return LoadedModel(model, name, mean, std, source if mean else None, source)
+
+
+def _load_timm(name: str, file: Path | None) -> LoadedModel:
+    timm = require("timm", why=f"for timm:{name}", extra="models")
+    plain, _, tag = name.partition(".")
+    if not timm.is_model(plain):
+        raise ModelError(f"timm has no model {plain!r}{_nearest(plain, timm.list_models())}")
+    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        raise ModelError(f"timm's {plain} has no weights {tag!r}; it has: {', '.join(tags) or 'none'}")
+    fetch = bool(tag) and file is None
+    model = _build(f"timm:{name}", fetch, lambda: timm.create_model(name, pretrained=fetch))
+    mean, std = declared_normalisation(model) or (None, None)
+    words = f"timm's pretrained_cfg of {name}" if mean else None
+    return LoadedModel(model, name, mean, std, words, f"timm {name}" if fetch else "random initialisation")
+
+
+def _build(what: str, fetches: bool, build: Callable[[], nn.Module]) -> nn.Module:
+    """Call a library's builder; say what to do where it cannot fetch the weights."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "the default initialisation will change"
+            return build()
+    except Exception as error:  # network libraries raise what they like
+        if fetches:
+            raise ModelError(
+                f"the weights of {what} could not be fetched ({_line(error)}); "
+                "get the file on a machine with network access and pass it as --weights FILE"
+            ) from error
+        raise ModelError(f"{what} could not be built ({_line(error)})") from error
+
+
+def _load_factory(module_name: str, name: str) -> LoadedModel:
+    spec = f"{module_name}:{name}"
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = _import(module_name)
+        if not hasattr(module, name):
+            raise ModelError(f"{module_name} has no {name!r}{_nearest(name, dir(module))}")
+        made = getattr(module, name)
+        if not isinstance(made, nn.Module):
+            made = made()
+    except ModelError:
+        raise
+    except Exception as error:  # a user's factory can fail in any way
+        raise ModelError(f"{spec} failed when called without arguments ({_line(error)})") from error
+    finally:
+        sys.path.remove(here)
+    if not isinstance(made, nn.Module):
+        raise ModelError(f"{spec} must return a torch.nn.Module, and returned a {type(made).__name__}")
+    return LoadedModel(made, spec, None, None, None, f"the factory {spec}")
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            hint = _nearest(name, ["torchvision", "timm"])
+            raise ModelError(f"there is no module {missing!r}{hint}; a model is written {_FORMS}") from error
+        raise ModelError(f"importing {name} failed ({_line(error)})") from error
+    except Exception as error:  # whatever the user's module does on import
+        raise ModelError(f"importing {name} failed ({_line(error)})") from error
+
+
+def _load_exported(path: Path) -> LoadedModel:
+    if not path.is_file():
+        raise ModelError(f"there is no file {str(path)!r}")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path.name} is not an exported program: write it with torch.export.save")
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # torch raises what the file's contents lead it to
+        raise ModelError(
+            f"{path.name} could not be loaded as an exported program ({_line(error)})"
+        ) from error
+    try:
+        model = torch.export.unflatten(program)
+    except Exception as error:
+        raise ModelError(
+            f"{path.name} loads, but its layers cannot be told apart: torch.export.unflatten fails "
+            f"({_line(error)}); pass the model itself as package.module:factory"
+        ) from error
+    return LoadedModel(model, path.stem, None, None, None, f"exported program {path.name}")
+
+
+def _read_state(file: Path) -> dict[str, Tensor]:
+    """The state dict in a weights file, unwrapped; no code from the file is run."""
+    if not file.is_file():
+        raise ModelError(f"there is no weights file {str(file)!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol, before it is refused
+            if file.suffix == ".safetensors":
+                found: Any = safetensors.torch.load_file(file)
+            else:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it asks Python for {asked[1]}" if asked else "it is no plain state dict, or damaged"
+        raise ModelError(
+            f"{file.name} is refused ({why}): padprint does not run code from a weights file; "
+            "save model.state_dict() instead"
+        ) from error
+    except Exception as error:  # a damaged file fails in many ways
+        raise ModelError(f"{file.name} cannot be read as a weights file ({_line(error)})") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+        held = (
+            f"keys: {', '.join(map(str, list(found)[:5]))}"
+            if isinstance(found, Mapping)
+            else type(found).__name__
+        )
+        raise ModelError(f"{file.name} holds no state dict ({held})")
+    return dict(found)
+
+
+def _fill(loaded: LoadedModel, state: Mapping[str, Tensor], file_name: str) -> None:
+    """Load a state dict into the model, strictly."""
+    own = loaded.model.state_dict()
+    if all(key.startswith("module.") for key in state) and not any(key.startswith("module.") for key in own):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    try:
+        missing, unexpected = loaded.model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # tensors of another shape
+        lines = [line.strip() for line in str(error).splitlines()[1:] if "size mismatch" in line]
+        reason = f"{len(lines)} of another shape: {lines[0]}" if lines else _line(error)
+        raise ModelError(f"{file_name} does not fit {loaded.name}: {reason}") from error
+    wrong = [
+        f"{len(keys)} {word} keys ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+        for word, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
+    if wrong:
+        raise ModelError(f"{file_name} does not fit {loaded.name}: {' and '.join(wrong)}")
+
+
+def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
+    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != 3 or len(std) != 3:
+        return None
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, list(names), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

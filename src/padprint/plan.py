@@ -1,0 +1,123 @@
+"""Where crops lie: seeded windows of a scene, on the total-stride grid, and the crops each window serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+MAX_CANVAS = 1024 * 1024
+"""Input pixels of one canvas, where the margins allow: bounds memory however large the scene is."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A window of a scene on which the network runs once, and the crops compared with it.
+
+    Attributes:
+        top, left, height, width: the window, in scene pixels.
+        crops: (y, x) of each crop's corner, in canvas pixels; multiples of the total stride.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    crops: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """How scenes are cut.
+
+    Attributes:
+        crop: (height, width), pixels.
+        margin: scene pixels needed around a crop (top, bottom, left, right), multiples of `period`.
+        period: total stride (y, x), pixels.
+        crops: how many crops an image gives, where it has that many positions.
+        seed: of the draws; each image draws from a generator of its own, seeded by (seed, image index) alone.
+        spend: canvas pixels over crop pixels that a window may cost, where the margins allow.
+    """
+
+    crop: tuple[int, int]
+    margin: tuple[int, int, int, int]
+    period: tuple[int, int]
+    crops: int
+    seed: int = 0
+    spend: float = 1.0
+
+    @property
+    def smallest(self) -> tuple[int, int]:
+        """(height, width) of the smallest scene that holds a crop and its margins."""
+        top, bottom, left, right = self.margin
+        return self.crop[0] + top + bottom, self.crop[1] + left + right
+
+    def canvases(self, size: tuple[int, int], index: int) -> list[Canvas]:
+        """The canvases of one scene; none where it is too small.
+
+        Crops are drawn without replacement. A scene that admits fewer positions than `crops` gives each of them once.
+
+        Args:
+            size: (height, width) of the scene, pixels.
+            index: of the image among the images; decides the draw together with the seed.
+        """
+        free = [(n - least) // p for n, least, p in zip(size, self.smallest, self.period, strict=True)]
+        if min(free) < 0:
+            return []
+        rng = np.random.default_rng([self.seed, index])
+        budget = self.spend * self.crops * self.crop[0] * self.crop[1]
+        count = ceil(min(budget, float(size[0] * size[1])) / MAX_CANVAS)
+        used: set[tuple[int, int]] = set()
+        canvases = []
+        for share in _shares(self.crops, max(1, count)):
+            steps = self._steps(free, share, min(budget / max(1, count), float(MAX_CANVAS)))
+            corner = [int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True)]
+            crops = self._draw(rng, corner, steps, share, used)
+            if crops:
+                height, width = (n + s * p for n, s, p in zip(self.smallest, steps, self.period, strict=True))
+                canvases.append(Canvas(corner[0], corner[1], height, width, crops))
+        return canvases
+
+    def _steps(self, free: list[int], crops: int, budget: float) -> tuple[int, int]:
+        """Grid steps (y, x) beyond the smallest canvas: while the budget lasts, and until `crops` positions exist."""
+        steps = [0, 0]
+        size = list(self.smallest)
+        while True:
+            open_axes = [a for a in (0, 1) if steps[a] < free[a]]
+            if not open_axes:
+                break
+            axis = min(open_axes, key=lambda a: size[a])
+            area = (size[axis] + self.period[axis]) * size[1 - axis]
+            if area > budget and (steps[0] + 1) * (steps[1] + 1) >= crops:
+                break
+            steps[axis] += 1
+            size[axis] += self.period[axis]
+        return steps[0], steps[1]
+
+    def _draw(
+        self,
+        rng: np.random.Generator,
+        corner: list[int],
+        steps: tuple[int, int],
+        crops: int,
+        used: set[tuple[int, int]],
+    ) -> tuple[tuple[int, int], ...]:
+        """Corners of crops no canvas of this scene has used yet, in canvas pixels; `used` is extended."""
+        top, _, left, _ = self.margin
+        places = [
+            (top + i * self.period[0], left + j * self.period[1])
+            for i in range(steps[0] + 1)
+            for j in range(steps[1] + 1)
+        ]
+        fresh = [(y, x) for y, x in places if (corner[0] + y, corner[1] + x) not in used]
+        chosen = rng.choice(len(fresh), size=min(crops, len(fresh)), replace=False) if fresh else []
+        picked = tuple(fresh[int(i)] for i in sorted(chosen))
+        used.update((corner[0] + y, corner[1] + x) for y, x in picked)
+        return picked
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    """`total` split as evenly as whole numbers allow; no part is empty."""
+    parts = min(parts, total)
+    return [total // parts + (i < total % parts) for i in range(parts)]

@@ -1,0 +1,214 @@
+"""Pictures of patterns: what padding adds to a layer, where, in input pixels."""
+
+# ruff: noqa: PLC0415  # matplotlib is imported when a picture is drawn, so that measuring does not pay for it
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from padprint._tables import interval
+from padprint.errors import ResultError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from padprint.result import LayerMeasurement, Measurement
+
+Box = tuple[float, float, float, float]
+
+DPI = 150
+_PER_ROW = 5
+# Blue to orange is safe for colour-blind readers; blue ends darker than orange, so grey print keeps the sign.
+_SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b75a06")
+
+
+def pattern_map(
+    layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, Axes] | None = None
+) -> Figure:
+    """Draw one layer's pattern: signed mean over channels (left) and root mean square over channels (right).
+
+    Both maps are drawn cell by cell, without interpolation, over the input pixels the cells stand for; the
+    dashed line is the inner edge of the rim: inside it no padding reaches.
+
+    Args:
+        layer: the layer.
+        crop: (rows, columns) input px.
+        ax: two axes to draw into; without them a new figure is made (no pyplot, safe without a display).
+
+    Returns:
+        The figure drawn into.
+
+    Raises:
+        ResultError: the layer's map is empty.
+    """
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9.6, 4.6), dpi=DPI, layout="constrained")
+        ax = (figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2))
+        figure.suptitle(f"{layer.name or 'model'}: SNR {interval(layer.snr)}", fontsize=12)
+        figure.supxlabel(_rim_line(layer), fontsize=9)
+    else:
+        figure = cast("Figure", ax[0].figure)
+    signed, size = _maps(layer)
+    limit = float(abs(signed).max()) or 1.0
+    _draw(ax[0], signed, layer, crop, cmap=_signed_colours(), limits=(-limit, limit))
+    ax[0].set_title("Mean over channels", fontsize=10)
+    _draw(ax[1], size, layer, crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
+    ax[1].set_title("Root mean square over channels", fontsize=10)
+    for axes, label in zip(ax, ("mean pattern (feature units)", "rms pattern (feature units)"), strict=True):
+        _label(axes, label)
+    return figure
+
+
+def overview(measurement: Measurement) -> Figure:
+    """Draw the root mean square patterns of all layers in a row, in order of execution.
+
+    Raises:
+        ResultError: the measurement has no layer.
+    """
+    from matplotlib.figure import Figure
+
+    if not measurement.layers:
+        raise ResultError("no layer was measured, so there is nothing to draw")
+    count = len(measurement.layers)
+    columns = min(count, _PER_ROW)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(3.1 * columns, 4.0), 2.9 * rows + 0.4), dpi=DPI, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, layer in zip(grid.flat, measurement.layers.values(), strict=False):
+        size = _maps(layer)[1]
+        _draw(axes, size, layer, measurement.crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
+        axes.set_title(f"{layer.name or 'model'}\nSNR {interval(layer.snr)}", fontsize=9)
+        _label(axes)
+    for axes in grid.flat[count:]:
+        axes.set_axis_off()
+    figure.supylabel("input row (px)", fontsize=9)
+    figure.supxlabel(
+        "input column (px); colour: rms of the padding pattern over channels (feature units); "
+        "dashed: inner edge of the rim",
+        fontsize=9,
+    )
+    return figure
+
+
+def save_patterns(measurement: Measurement, folder: str | Path) -> list[Path]:
+    """Write ``pattern-<layer>.png`` for every layer.
+
+    Args:
+        measurement: the measurement.
+        folder: where to write; made with its parents.
+
+    Returns:
+        The files, in order of execution. Characters that file names should not have become "_".
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for name, layer in measurement.layers.items():
+        stem = "pattern-" + (re.sub(r"[^\w.+-]+", "_", name) or "model")
+        path = folder / f"{stem}.png"
+        while path in paths:  # two names that differ only in such characters
+            path = path.with_name(f"{path.stem}_.png")
+        pattern_map(layer, measurement.crop).savefig(path)
+        paths.append(path)
+    return paths
+
+
+def map_box(layer: LayerMeasurement) -> Box:
+    """The input px that a layer's cells stand for: left, right, top, bottom; (0, 0) is the crop's corner.
+
+    A cell is one stride wide and centred on its receptive field's centre; where that is not known, the first
+    cell starts at the crop's edge.
+    """
+    rows, columns = layer.pattern.shape[1:]
+    sy, sx = layer.stride
+    # offsets count whole pixels, and the centre of pixel 0 lies half a pixel from the crop's edge
+    oy, ox = layer.offset or ((sy - 1) / 2, (sx - 1) / 2)
+    top, left = oy + 0.5 - sy / 2, ox + 0.5 - sx / 2
+    return left, left + columns * sx, top, top + rows * sy
+
+
+def rim_box(layer: LayerMeasurement) -> Box | None:
+    """The part of `map_box` that no padding reaches (left, right, top, bottom); None where it is empty."""
+    rows, columns = layer.pattern.shape[1:]
+    top, bottom, left, right = layer.rim
+    if top + bottom >= rows or left + right >= columns:
+        return None
+    sy, sx = layer.stride
+    x0, x1, y0, y1 = map_box(layer)
+    return x0 + left * sx, x1 - right * sx, y0 + top * sy, y1 - bottom * sy
+
+
+def _maps(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over channels and root mean square over channels, (h, w) each."""
+    if layer.pattern.numel() == 0:
+        raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
+    return layer.pattern.mean(0).cpu().numpy(), layer.pattern.square().mean(0).sqrt().cpu().numpy()
+
+
+def _draw(
+    axes: Axes,
+    values: NDArray[np.float64],
+    layer: LayerMeasurement,
+    crop: tuple[int, int],
+    *,
+    cmap: str | Colormap,
+    limits: tuple[float, float],
+) -> None:
+    """The map, the crop's frame where the map does not fill it, and the inner edge of the rim."""
+    from matplotlib.patches import Rectangle
+
+    left, right, top, bottom = map_box(layer)
+    low, high = limits
+    axes.imshow(
+        values, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
+    )
+    inner = rim_box(layer)
+    if inner is not None and any(layer.rim):
+        x0, x1, y0, y1 = inner
+        for colour, style in (("black", "solid"), ("white", (0, (4, 3)))):  # seen on dark and on light cells
+            edge = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linestyle=style, color=colour)
+            edge.set_linewidth(1.2)
+            axes.add_patch(edge)
+    axes.set_xlim(min(left, 0), max(right, crop[1]))
+    axes.set_ylim(max(bottom, crop[0]), min(top, 0))
+    axes.set_facecolor("#e6e6e6")
+
+
+def _label(axes: Axes, colour_label: str | None = None) -> None:
+    """Few ticks, a colour bar as high as the map, and labels where the panel stands alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+    bar = axes.inset_axes((1.03, 0.0, 0.05, 1.0))
+    axes.figure.colorbar(axes.images[-1], cax=bar)
+    bar.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
+    for panel in (axes, bar):
+        panel.tick_params(labelsize=8)
+        panel.yaxis.get_offset_text().set_fontsize(8)
+    if colour_label is not None:
+        axes.set_xlabel("input column (px)")
+        axes.set_ylabel("input row (px)")
+        bar.set_ylabel(colour_label, fontsize=9)
+
+
+def _rim_line(layer: LayerMeasurement) -> str:
+    """What the dashed line means, or why there is none."""
+    if not any(layer.rim):
+        return "no padding reaches this layer"
+    if rim_box(layer) is None:
+        return "padding reaches every cell"
+    return "dashed: inner edge of the rim; inside it no padding reaches"
+
+
+def _signed_colours() -> Colormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("padprint", _SIGNED)

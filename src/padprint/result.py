@@ -1,0 +1,275 @@
+"""What a measurement returns: numbers with intervals, patterns, profiles, and how they are kept."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from padprint import _document, _saved, _tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class _ByValue:
+    """Equality by value for dataclasses that hold tensors and NaN (two NaN count as equal)."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return _same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # tensors have no hash by value
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate(_ByValue):
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: the estimate, in the unit of the quantity.
+        low: lower end of the interval, NaN where there is no interval.
+        high: upper end of the interval, NaN where there is no interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def db(self) -> Estimate:
+        """The three numbers as 10 log10, in decibels; NaN where a number is not positive."""
+        return Estimate(_decibel(self.value), _decibel(self.low), _decibel(self.high))
+
+    def __str__(self) -> str:
+        return _tables.interval(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(_ByValue):
+    """An estimate at each step of a profile.
+
+    Attributes:
+        value: (n,) float64.
+        low: (n,) float64, NaN where there is no interval.
+        high: (n,) float64, NaN where there is no interval.
+    """
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Profile(_ByValue):
+    """Means over the cells at equal distance to the border.
+
+    Attributes:
+        cells: (n,) int64, distance to the border in cells; 0 is the border cell.
+        pixels: (n,) float64, mean distance of the cells' receptive-field centres from the crop's edge,
+            input px.
+        count: (n,) int64, how many cells stand at that distance.
+        pattern: squared pattern, feature^2, unbiased (so it may be slightly negative).
+        noise: variance between crops, feature^2.
+        response: mean squared change, feature^2.
+    """
+
+    cells: Tensor
+    pixels: Tensor
+    count: Tensor
+    pattern: Curve
+    noise: Curve
+    response: Curve
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMeasurement(_ByValue):
+    """What padding does to one layer.
+
+    Attributes:
+        name: the layer's name in the model.
+        pattern: (C, h, w) float64, mean over crops of padded minus unpadded features.
+        noise: (C, h, w) float64, unbiased variance of the same difference, feature^2.
+        snr: mean squared pattern (unbiased) over mean noise.
+        snr_plain: the same from the plain square, which has a floor of about one over the number of crops.
+        mae: mean absolute pattern, feature units.
+        mae_floor: the `mae` to expect where there is no pattern at all, feature units.
+        response: mean absolute change, image-dependent part included, feature units.
+        relative: pattern size in units of the features' own size.
+        positional: share of the squared pattern left after each channel's spatial mean is removed.
+        stride: (rows, columns) input px per cell; 0.5 for a map twice the input.
+        offset: receptive-field centre of cell (0, 0), input px, or None where it is not known.
+        receptive_field: (rows, columns) input px, or None where it is not known.
+        rim: cells touched by padding at the crop's size: top, bottom, left, right.
+        reach: input px beyond the crop that the layer can see: top, bottom, left, right.
+        profile: profiles by side, under "all", "top", "bottom", "left", "right".
+        numeric_floor: relative rms difference of the same features seen from two places of a canvas.
+        residual: where the margin is below the reach, the relative rms change of the unpadded features when
+            the margin grows by half; None where the margin covers the reach.
+        notes: remarks for people, such as dead features.
+    """
+
+    name: str
+    pattern: Tensor
+    noise: Tensor
+    snr: Estimate
+    snr_plain: Estimate
+    mae: Estimate
+    mae_floor: Estimate
+    response: Estimate
+    relative: Estimate
+    positional: Estimate
+    stride: tuple[float, float]
+    offset: tuple[float, float] | None
+    receptive_field: tuple[int, int] | None
+    rim: tuple[int, int, int, int]
+    reach: tuple[int, int, int, int]
+    profile: Mapping[str, Profile]
+    numeric_floor: float
+    residual: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def rim_pixels(self) -> tuple[float, float, float, float]:
+        """The rim in input px (cells times stride): top, bottom, left, right."""
+        top, bottom, left, right = self.rim
+        rows, columns = self.stride
+        return top * rows, bottom * rows, left * columns, right * columns
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(size) for size in self.pattern.shape)
+        return f"LayerMeasurement({self.name!r}, {shape}, SNR {self.snr})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement(_ByValue, Mapping[str, LayerMeasurement]):
+    """The measured layers by name, in order of execution: ``measurement["layer4"]``.
+
+    Attributes:
+        layers: the measured layers by name.
+        unmeasured: why a layer that was looked at has no numbers, by name.
+        crop: (rows, columns) input px.
+        margin: real surroundings used for the unpadded features, input px: top, bottom, left, right.
+        numeric_floor: the largest of the layers' numeric floors.
+        n_images: images used.
+        n_crops: crops used.
+        approximate: whether the margin is below some layer's reach.
+        warnings: what a reader of the numbers must know.
+        provenance: versions, model, seed, images and settings behind the numbers; plain JSON values.
+    """
+
+    layers: dict[str, LayerMeasurement]
+    unmeasured: dict[str, str]
+    crop: tuple[int, int]
+    margin: tuple[int, int, int, int]
+    numeric_floor: float
+    n_images: int
+    n_crops: int
+    approximate: bool
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    def __getitem__(self, name: str) -> LayerMeasurement:
+        if name in self.layers:
+            return self.layers[name]
+        if name in self.unmeasured:
+            raise KeyError(f"layer {name!r} was not measured: {self.unmeasured[name]}")
+        near = difflib.get_close_matches(str(name), [*self.layers, *self.unmeasured], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"measured: {', '.join(self.layers) or 'none'}"
+        raise KeyError(f"no layer {name!r}; {hint}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        size = f"{self.n_crops} crops of {self.n_images} images"
+        return f"Measurement({', '.join(self.layers) or 'no layers'}; {size})"
+
+    def __str__(self) -> str:
+        return _tables.text(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per layer: geometry, every estimate with ``_low`` and ``_high``, SNR in dB, notes."""
+        return _tables.frame(self)
+
+    def profile_frame(self) -> pd.DataFrame:
+        """Long table of the profiles: layer, side, cells, pixels, count, quantity, value, low, high."""
+        return _tables.profile_frame(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the patterns as plain JSON values; numbers that are not finite become None."""
+        plain: dict[str, Any] = _document.finite(_document.describe(self))
+        return plain
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``result.json`` and ``patterns.safetensors``.
+
+        Both files are complete before either takes its place, so an interrupted save leaves no half file.
+
+        Args:
+            folder: where to write; made with its parents. An older result in it is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ResultError: the folder's path is a file.
+        """
+        tensors = {f"{name}/pattern": layer.pattern for name, layer in self.layers.items()}
+        tensors |= {f"{name}/noise": layer.noise for name, layer in self.layers.items()}
+        return _saved.write(Path(folder), _document.describe(self), tensors)
+
+
+def load(folder: str | Path) -> Measurement:
+    """Read a measurement that `Measurement.save` wrote; it equals the one saved.
+
+    Args:
+        folder: the folder that was saved to.
+
+    Raises:
+        ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or
+            the result was written in another schema.
+    """
+    document, tensors = _saved.read(Path(folder))
+    return _document.restore(document, tensors)
+
+
+def _decibel(value: float) -> float:
+    return 10.0 * math.log10(value) if value > 0 else math.nan
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality by value through dataclasses, mappings and sequences; None and NaN both mean "no number"."""
+    if isinstance(one, Tensor):
+        alike = isinstance(other, Tensor) and one.shape == other.shape and one.dtype == other.dtype
+        return alike and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    if is_dataclass(one):
+        names = [field.name for field in fields(one)]
+        return type(one) is type(other) and all(_same(getattr(one, n), getattr(other, n)) for n in names)
+    if isinstance(one, Mapping):
+        return (
+            isinstance(other, Mapping)
+            and list(one) == list(other)
+            and all(_same(one[k], other[k]) for k in one)
+        )
+    if isinstance(one, (list, tuple)):
+        alike = isinstance(other, (list, tuple)) and len(one) == len(other)
+        return alike and all(_same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other) or (_blank(one) and _blank(other))
+
+
+def _blank(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

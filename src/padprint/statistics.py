@@ -1,0 +1,131 @@
+r"""Estimators: from a layer's moments to numbers with error bars. Pure functions of tensors.
+
+Crops of one image are correlated and groups of images are not, so every estimate that squares a mean works across
+groups. With P_g the mean difference of group g, the Gram matrix K[g, h] = mean over channels and cells of P_g P_h holds
+all that is needed: the mean of K over g != h estimates mean P^2 without bias, because the noise of two different groups
+is independent. Intervals are delete-one-group jackknife (Efron and Stein, Ann. Statist. 9, 1981), Student's t with one
+degree of freedom less than there are groups, 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import gamma, nan, pi, sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Sums = Callable[[Tensor], Tensor]
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval, tensors of one shape; NaN where no interval exists."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def jackknife(statistic: Sums, groups: int, least: int = 2) -> Interval:
+    """Delete-one-group jackknife of a statistic.
+
+    Args:
+        statistic: maps a tensor of group indices to a tensor.
+        groups: how many groups there are.
+        least: groups the statistic needs; with fewer than `least` + 1 there is no interval.
+    """
+    every = torch.arange(groups)
+    value = statistic(every)
+    if groups <= least:
+        return Interval(value, torch.full_like(value, nan), torch.full_like(value, nan))
+    replicates = torch.stack([statistic(every[every != g]) for g in range(groups)])
+    spread = (replicates - replicates.mean(0)).square().sum(0)
+    half = student_quantile(groups - 1) * ((groups - 1) / groups * spread).sqrt()
+    return Interval(value, value - half, value + half)
+
+
+def group_gram(means: Tensor) -> Tensor:
+    """`(G, G, h, w)` products of group means, averaged over channels, from `(G, C, h, w)` means."""
+    return torch.stack([(means[g].unsqueeze(0) * means).mean(1) for g in range(means.shape[0])])
+
+
+def unbiased_energy(gram: Tensor, keep: Tensor) -> Tensor:
+    """Mean over pairs of different groups of a Gram matrix `(G, G, ...)`: E of the mean squared, without bias."""
+    kept = gram[keep][:, keep]
+    pairs = kept.sum((0, 1)) - kept.diagonal().sum(-1)
+    return pairs / (len(keep) * (len(keep) - 1))
+
+
+def plain_energy(gram: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
+    """Mean square of the mean over all crops, whose expectation is too high by the noise over the number of crops."""
+    weights = crops[keep] / crops[keep].sum()
+    return torch.einsum("g,h,gh...->...", weights, weights, gram[keep][:, keep])
+
+
+def mean_noise(gram: Tensor, energy: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
+    """Unbiased variance over crops, averaged like `gram` and `energy` `(G, ...)` (sums of D^2) are."""
+    n = crops[keep].sum()
+    return (energy[keep].sum(0) / n - plain_energy(gram, crops, keep)) * n / (n - 1)
+
+
+def spatial_mean_gram(means: Tensor) -> Tensor:
+    """`(G, G)` products of each channel's spatial means, averaged over channels: the part of the pattern that says
+    nothing about position.
+    """
+    shift = means.mean((-2, -1))
+    return shift @ shift.T / shift.shape[1]
+
+
+def floor_of_mae(diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tensor], out: int | None) -> Tensor:
+    """Mean |P| to expect if P were zero: the mean over cells of sqrt(2/pi) times the standard error of P.
+
+    The standard error comes from the spread of the groups (crops of an image are correlated), is made unbiased for
+    normal errors, and treats P as a ratio of sums where groups differ in size.
+
+    Args:
+        diff: `(G, C, h, w)` sums of D.
+        crops: `(G,)`.
+        totals: sums over groups of diff, diff^2 and crops * diff, which are worked out once.
+        out: a group to leave out, or None.
+    """
+    total, squares, weighted = totals
+    sizes = crops
+    if out is not None:
+        total, squares = total - diff[out], squares - diff[out].square()
+        weighted = weighted - crops[out] * diff[out]
+        sizes = crops[torch.arange(len(crops)) != out]
+    g, n = len(sizes), sizes.sum()
+    mean = total / n
+    variance = (squares - 2 * mean * weighted + mean.square() * sizes.square().sum()).clamp_min_(0) / n**2
+    spread = (variance * (g / (g - 1))).sqrt_()
+    return sqrt(2 / pi) * spread.mean() / _c4(g)
+
+
+def _c4(groups: int) -> float:
+    """E of a normal sample's standard deviation over the true one."""
+    return sqrt(2 / (groups - 1)) * gamma(groups / 2) / gamma((groups - 1) / 2) if groups < 300 else 1.0
+
+
+def student_quantile(freedom: int, level: float = 0.95) -> float:
+    """Two-sided Student t quantile for a whole number of degrees of freedom.
+
+    Source: the finite sums for P(|t| < x) in Abramowitz and Stegun, 26.7.3 and 26.7.4, solved by bisection.
+    """
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_within(middle, freedom) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _student_within(x: float, freedom: int) -> float:
+    angle = torch.atan(torch.tensor(x / sqrt(freedom), dtype=torch.float64))
+    sine, cosine = float(angle.sin()), float(angle.cos())
+    odd = freedom % 2 == 1
+    term = cosine if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine**2 * (k - 1) / k
+        total += term
+    return 2 / pi * (float(angle) + sine * total) if odd else sine * total
