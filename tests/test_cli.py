@@ -89,7 +89,7 @@ def test_defaults_reach_the_engine(calls) -> None:
 
 
 def test_every_option_reaches_the_engine(calls) -> None:
-    given = "--layers a,b --layers c* --crop 224x320 --crops-per-image 3 --groups 5 --margin 1,2,3,4"
+    given = "--layers a,b --layers c* --crop 224x320 --crops-per-image 3 --groups 5 --margin 128"
     given += (
         " --batch-size 7 --seed 9 --mean 0,0.5,1 --std 1,2,3 --images-limit 4"
         " --resize-short-side 600 --strict --device cpu"
@@ -98,7 +98,7 @@ def test_every_option_reaches_the_engine(calls) -> None:
     assert result.exit_code == 0, result.output
     call = calls[0]
     assert call["images"] == [Path("a.png"), Path("b.png")]
-    assert (call["layers"], call["crop"], call["margin"]) == (["a", "b", "c*"], (224, 320), (1, 2, 3, 4))
+    assert (call["layers"], call["crop"], call["margin"]) == (["a", "b", "c*"], (224, 320), 128)
     assert (call["crops_per_image"], call["groups"], call["batch_size"], call["seed"]) == (3, 5, 7, 9)
     assert (call["mean"], call["std"]) == ((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
     assert (call["limit"], call["resize_short_side"], call["strict"], call["device"]) == (4, 600, True, "cpu")

@@ -257,7 +257,7 @@ def as_source(
         ImagesError: nothing there, files without mean and std, or tensors with an option for files.
     """
     _check_positive("limit", limit)
-    if _are_files(images):
+    if are_files(images):
         _find_files(images)
         if mean is None or std is None:
             raise ImagesError(
@@ -340,7 +340,8 @@ def _unbatched(loader: DataLoader[Any]) -> Iterator[object]:
             yield images
 
 
-def _are_files(images: object) -> TypeGuard[Files]:
+def are_files(images: object) -> TypeGuard[Files]:
+    """Whether `images` names a folder or files, as opposed to holding tensors."""
     listed = isinstance(images, list | tuple) and bool(images) and isinstance(images[0], str | Path)
     return listed or isinstance(images, str | Path)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -23,10 +23,10 @@ _MODEL_HELP = "torchvision:NAME or torchvision:NAME@WEIGHTS, timm:NAME, package.
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP, show_default=False)]
 Images = Annotated[
     list[Path],
-    typer.Argument(metavar="IMAGES...", help="Image files or folders of them.", show_default=False),
+    typer.Argument(metavar="IMAGES...", help="A folder of images, or image files.", show_default=False),
 ]
 Layers = Annotated[
-    Optional[list[str]],  # noqa: UP045  # read by typer at run time, on Python 3.10 too
+    list[str] | None,
     typer.Option(
         "--layers",
         metavar="NAMES",
@@ -37,40 +37,40 @@ Crop = Annotated[str, typer.Option("--crop", metavar="PX", help="Crop size: one 
 CropsPerImage = Annotated[int, typer.Option("--crops-per-image", min=1, help="Crops drawn from each image.")]
 Groups = Annotated[int, typer.Option("--groups", min=2, help="Groups of images for the intervals.")]
 Margin = Annotated[
-    Optional[str],  # noqa: UP045
+    int | None,
     typer.Option(
         "--margin",
         metavar="PX",
-        help="Surroundings of the crop: one number, or TOP,BOTTOM,LEFT,RIGHT. Default: what the layers need; "
-        "less makes the result approximate.",
+        min=0,
+        help="Scene kept around a crop. Default: what the layers need; less makes the result approximate.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Crops per forward pass.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the crop positions.")]
 Weights = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--weights", metavar="FILE", help="State dict to load: .pth (tensors only) or .safetensors."
     ),
 ]
 Mean = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--mean", metavar="R,G,B", help="Channel means for normalisation. Default: the model's own."
     ),
 ]
 Std = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--std", metavar="R,G,B", help="Channel deviations for normalisation. Default: the model's."
     ),
 ]
 Limit = Annotated[
-    Optional[int],  # noqa: UP045
+    int | None,
     typer.Option("--images-limit", min=1, help="Use only the first images."),
 ]
 Resize = Annotated[
-    Optional[int],  # noqa: UP045
+    int | None,
     typer.Option(
         "--resize-short-side", metavar="PX", min=1, help="Resize images so that the short side has PX."
     ),
@@ -79,11 +79,11 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip it.")
 ]
 Device = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--device", help="Where to run, for example cpu or cuda:0."),
 ]
 Output = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--output", metavar="DIR", help="Folder for the result files; read them with padprint.load."
     ),
@@ -152,25 +152,15 @@ def measure(
         "crop": _parse.crop(crop),
         "crops_per_image": crops_per_image,
         "groups": groups,
-        "margin": _parse.margin(margin),
+        "margin": margin,
         "batch_size": batch_size,
         "seed": seed,
         "limit": images_limit,
         "resize_short_side": resize_short_side,
         "strict": strict,
     }
-    job = _commands.Job(
-        model=model,
-        weights=weights,
-        images=images,
-        mean=_parse.channels(mean, "--mean"),
-        std=_parse.channels(std, "--std"),
-        device=device,
-        calibrate=calibrate,
-        output=output,
-        plots=plots,
-        options=options,
-    )
+    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
+    job = _commands.Job(model, weights, images, *rgb, device, calibrate, output, plots, options)
     _commands.measure(job, as_json=json, quiet=quiet)
 
 

@@ -1,0 +1,43 @@
+"""A progress bar on standard error, or nothing with the same face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[], None]
+
+
+@contextmanager
+def progress_bar(total: int | None, shown: bool, label: str = "measuring") -> Iterator[Advance]:
+    """Yield a function to call after each image; it moves a bar with rate and remaining time, if `shown`.
+
+    Args:
+        total: number of images, or None where it is not known beforehand.
+        shown: False yields a function that does nothing.
+        label: in front of the bar.
+    """
+    if not shown:
+        yield lambda: None
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]}"),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TextColumn("left"),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
+
+        def advance() -> None:
+            bar.advance(task)
+            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
+            bar.update(task, rate=f"{speed:.2f} images/s" if speed else "")
+
+        yield advance

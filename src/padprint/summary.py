@@ -1,0 +1,249 @@
+"""From a layer's moments to its measurement: every number of the definitions, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan, sqrt
+
+import torch
+from torch import Tensor
+
+from padprint import statistics
+from padprint.geometry import LayerGeometry
+from padprint.moments import LayerMoments
+from padprint.result import Curve, Estimate, LayerMeasurement, Profile
+from padprint.statistics import Interval, jackknife
+
+DEAD = 1e-4
+"""Features whose standard deviation is below this share of their size are called constant."""
+
+
+def summarise(
+    moments: LayerMoments,
+    geometry: LayerGeometry,
+    crop: tuple[int, int],
+    *,
+    numeric_floor: float,
+    residual: float | None,
+    precision: float,
+) -> LayerMeasurement:
+    """All estimates of one layer.
+
+    Args:
+        moments: at least one crop.
+        geometry: of a layer that can be measured.
+        crop: (height, width), pixels.
+        numeric_floor: relative rms difference of F(x; *) seen from two places.
+        residual: relative rms change of F(x; *) when the margin grows by half, where the margin is below the reach.
+        precision: machine epsilon of the features' type.
+    """
+    sums = _Sums(moments)
+    size = sqrt(float(sums.power.sum() / sums.n))
+    change = sqrt(float(sums.energy.sum() / sums.n) / sums.cells)
+    notes = []
+    constant = sums.deviation() <= DEAD * size
+    silent = change <= 4 * max(numeric_floor, 4 * precision) * size
+    if constant:
+        notes.append("the features do not vary (not calibrated, or a dead layer): ratios to noise are meaningless")
+    if silent:
+        notes.append("padding changes nothing here above rounding error")
+    if residual is not None:
+        notes.append(f"approximate: the margin is below the reach; F(x; *) moves by {residual:.1e} when it grows by half")
+    estimates = sums.estimates()
+    if silent:
+        estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(0.0, 0.0, 0.0))
+        estimates |= {"positional": Estimate(nan, nan, nan)}
+    elif constant:
+        estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(nan, nan, nan))
+    if geometry.stride is None or geometry.rim is None or geometry.reach is None:
+        raise AssertionError(f"{geometry.name} has no geometry")
+    return LayerMeasurement(
+        name=geometry.name,
+        pattern=sums.diff.sum(0) / sums.n,
+        noise=(moments.square.cpu() - sums.diff.sum(0).square() / sums.n) / (sums.n - 1),
+        **estimates,
+        stride=geometry.stride,
+        offset=geometry.offset,
+        receptive_field=geometry.receptive_field,
+        rim=geometry.rim,
+        reach=geometry.reach,
+        profile=sums.profile(geometry, crop),
+        numeric_floor=numeric_floor,
+        residual=residual,
+        notes=tuple(notes),
+    )
+
+
+class _Sums:
+    """A layer's moments on the CPU, groups without images left out, and what several estimates share."""
+
+    def __init__(self, moments: LayerMoments) -> None:
+        full = moments.crops.cpu() > 0
+        self.crops = moments.crops.cpu()[full]
+        self.diff = moments.diff.cpu()[full]
+        self.energy = moments.energy.cpu()[full]
+        self.absolute = moments.absolute.cpu()[full]
+        self.feature = moments.feature.cpu()[full]
+        self.power = moments.power.cpu()[full].mean(1)
+        self.groups = len(self.crops)
+        self.n = float(self.crops.sum())
+        self.cells = self.energy.shape[-1] * self.energy.shape[-2]
+        means = self.diff / self.crops.view(-1, 1, 1, 1)
+        self.gram_map = statistics.group_gram(means)
+        self.gram = self.gram_map.mean((-2, -1))
+        self.shift = statistics.spatial_mean_gram(means)
+
+    def deviation(self) -> float:
+        """Standard deviation of the optimal features around each channel's mean."""
+        mean = self.feature.sum(0) / self.n
+        return sqrt(max(0.0, float(self.power.sum() / self.n - mean.square().mean())))
+
+    def pattern_energy(self, gram: Tensor, keep: Tensor) -> Tensor:
+        """Mean P^2 without bias; from a single group, the plain estimate less the noise its crops would leave."""
+        if self.groups > 1:
+            return statistics.unbiased_energy(gram, keep)
+        energy = self.energy.mean((-2, -1))
+        noise = statistics.mean_noise(self.gram, energy, self.crops, keep)
+        return statistics.plain_energy(gram, self.crops, keep) - noise / self.n
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The scalar estimates by name."""
+        energy = self.energy.mean((-2, -1))
+
+        def noise(keep: Tensor) -> Tensor:
+            return statistics.mean_noise(self.gram, energy, self.crops, keep)
+
+        def per_crop(sums: Tensor, keep: Tensor) -> Tensor:
+            return sums[keep].sum() / self.crops[keep].sum()
+
+        def snr(keep: Tensor) -> Tensor:
+            return self.pattern_energy(self.gram, keep) / noise(keep)
+
+        def snr_plain(keep: Tensor) -> Tensor:
+            return statistics.plain_energy(self.gram, self.crops, keep) / noise(keep)
+
+        def relative(keep: Tensor) -> Tensor:
+            pattern = self.pattern_energy(self.gram, keep).clamp_min(0)
+            return (pattern / per_crop(self.power, keep)).sqrt()
+
+        def positional(keep: Tensor) -> Tensor:
+            placed = self.pattern_energy(self.gram - self.shift, keep)
+            return placed / self.pattern_energy(self.gram, keep)
+
+        total = self.diff.sum(0)
+
+        def mae(keep: Tensor) -> Tensor:
+            left = total if len(keep) == self.groups else total - self.diff[self._left_out(keep)]
+            return (left / self.crops[keep].sum()).abs().mean()
+
+        def response(keep: Tensor) -> Tensor:
+            return per_crop(self.absolute, keep)
+
+        return {
+            "snr": self._estimate(snr),
+            "snr_plain": self._estimate(snr_plain, 1),
+            "mae": self._estimate(mae, 1),
+            "mae_floor": self._mae_floor(total),
+            "response": self._estimate(response, 1),
+            "relative": self._estimate(relative),
+            "positional": self._estimate(positional) if self.groups > 1 else Estimate(nan, nan, nan),
+        }
+
+    def _mae_floor(self, total: Tensor) -> Estimate:
+        if self.groups < 2:
+            return Estimate(nan, nan, nan)
+        weighted = torch.einsum("g,gchw->chw", self.crops, self.diff)
+        totals = (total, self.diff.square().sum(0), weighted)
+
+        def floor(keep: Tensor) -> Tensor:
+            out = None if len(keep) == self.groups else self._left_out(keep)
+            return statistics.floor_of_mae(self.diff, self.crops, totals, out)
+
+        return self._estimate(floor)
+
+    def _left_out(self, keep: Tensor) -> int:
+        return int(self.groups * (self.groups - 1) // 2 - keep.sum())
+
+    def _estimate(self, statistic: Callable[[Tensor], Tensor], least: int = 2) -> Estimate:
+        return Estimate(*(float(part) for part in jackknife(statistic, self.groups, least)))
+
+    def profile(self, geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, Profile]:
+        """Profiles by distance to the border: over all sides, and for each side over the cells nearest to it."""
+        return {
+            side: self._profile(cells, pixels, member)
+            for side, (cells, pixels, member) in border_distances(geometry, crop).items()
+        }
+
+    def _profile(self, cells: Tensor, pixels: Tensor, member: Tensor) -> Profile:
+        present, place = cells[member].unique(return_inverse=True)
+        count = torch.zeros(len(present), dtype=torch.int64).index_add_(0, place, torch.ones_like(place))
+
+        def averaged(values: Tensor) -> Tensor:
+            """`(..., h, w)` to `(..., n)`: the mean over the cells at each distance."""
+            chosen = values[..., member]
+            return torch.zeros(*chosen.shape[:-1], len(present), dtype=torch.float64).index_add_(
+                -1, place, chosen
+            ) / count
+
+        gram, energy = averaged(self.gram_map), averaged(self.energy)
+
+        def pattern(keep: Tensor) -> Tensor:
+            if self.groups > 1:
+                return statistics.unbiased_energy(gram, keep)
+            plain = statistics.plain_energy(gram, self.crops, keep)
+            return plain - noise(keep) / self.n
+
+        def noise(keep: Tensor) -> Tensor:
+            return statistics.mean_noise(gram, energy, self.crops, keep)
+
+        def response(keep: Tensor) -> Tensor:
+            return energy[keep].sum(0) / self.crops[keep].sum()
+
+        return Profile(
+            present,
+            averaged(pixels),
+            count,
+            _curve(jackknife(pattern, self.groups)),
+            _curve(jackknife(noise, self.groups, 1)),
+            _curve(jackknife(response, self.groups, 1)),
+        )
+
+
+def _curve(interval: Interval) -> Curve:
+    return Curve(*interval)
+
+
+def border_distances(geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """For each side and for all: distance of every cell in cells, in pixels, and which cells belong.
+
+    A cell's distance in pixels is from the crop's edge to the centre of its receptive field, half a pixel for a field
+    centred on the border pixel. A cell belongs to the side (or sides) that it is nearest to in pixels.
+
+    Returns:
+        by "all", "top", "bottom", "left", "right": `(h, w)` tensors (cells, pixels, member).
+    """
+    if geometry.size is None or geometry.stride is None:
+        raise AssertionError(f"{geometry.name} has no geometry")
+    offset = geometry.offset or tuple((s - 1) / 2 for s in geometry.stride)
+    index, place = [], []
+    for n, s, o in zip(geometry.size, geometry.stride, offset, strict=True):
+        at = torch.arange(n, dtype=torch.float64)
+        index.append(torch.arange(n))
+        place.append(o + at * s + 0.5)
+    h, w = geometry.size
+    cells = {
+        "top": index[0].view(h, 1).expand(h, w),
+        "bottom": (h - 1 - index[0]).view(h, 1).expand(h, w),
+        "left": index[1].view(1, w).expand(h, w),
+        "right": (w - 1 - index[1]).view(1, w).expand(h, w),
+    }
+    pixels = {
+        "top": place[0].view(h, 1).expand(h, w),
+        "bottom": (crop[0] - place[0]).view(h, 1).expand(h, w),
+        "left": place[1].view(1, w).expand(h, w),
+        "right": (crop[1] - place[1]).view(1, w).expand(h, w),
+    }
+    nearest = torch.stack(list(pixels.values())).amin(0)
+    fewest = torch.stack(list(cells.values())).amin(0)
+    sides = {side: (cells[side], pixels[side], pixels[side] <= nearest + 1e-9) for side in cells}
+    return {"all": (fewest, nearest, torch.ones(h, w, dtype=torch.bool)), **sides}
