@@ -150,9 +150,7 @@ def test_output_and_plots_are_written(calls, tmp_path: Path) -> None:
         ("net photos --output {file}/below", "a file has that name"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_status_1(
-    calls, tmp_path: Path, arguments: str, words: str
-) -> None:
+def test_what_cannot_be_done_is_one_line_and_status_1(calls, tmp_path: Path, arguments: str, words: str) -> None:
     (tmp_path / "taken").write_text("")
     result = runner.invoke(app, ["measure", *arguments.format(file=tmp_path / "taken").split(), "--json"])
     assert result.exit_code == 1

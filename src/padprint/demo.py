@@ -77,9 +77,7 @@ def run(*, progress: bool = False) -> Measurement:
         resize_short_side=SHORT_SIDE,
         name="MobileNetV2 (ImageNet)",
     )
-    result.provenance.update(
-        weights_source=loaded.weights_source, normalisation_source=loaded.normalisation_source
-    )
+    result.provenance.update(weights_source=loaded.weights_source, normalisation_source=loaded.normalisation_source)
     return dataclasses.replace(result, warnings=(*result.warnings, ENLARGED))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from math import inf
 
 import torch
 import torch.distributed as dist
@@ -13,10 +14,11 @@ from padprint.errors import ModelError
 from padprint.geometry import crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
-from padprint.models import declared_normalisation, weights_sha256
+from padprint.models import declared_normalisation
 from padprint.progress import progress_bar
 from padprint.result import Measurement
 from padprint.run import Run, Settings, together
+from padprint.weights import weights_sha256
 
 
 def measure(
@@ -78,33 +80,57 @@ def measure(
 
     Source: Lin et al., ICML 2023, for the idea; the formulas are padprint's own reading.
     """
-    _check_counts(crops_per_image=crops_per_image, groups=groups, batch_size=batch_size)
-    if margin is not None and margin < 0:
-        raise ModelError(f"margin must be 0 or more pixels, but got {margin}")
-    model = unwrapped(model)
-    if mean is None and std is None and are_files(images):
-        mean, std = declared_normalisation(model) or (None, None)
-    source = as_source(
-        images, mean=mean, std=std, limit=limit, strict=strict, resize_short_side=resize_short_side
-    )
-    rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-    with _placed(model, device) as (where, dtype), as_measured(model):
-        run = Run(model, layers, crop_size(crop), margin, where, dtype)
-        run.settings = Settings(crops_per_image, groups, batch_size, seed, spend)
-        with together(distributed), progress_bar(source.length, progress and rank == 0) as advance:
-            run.over(source, rank, world, advance)
-        record = {"model": name or type(model).__name__, "weights_sha256": weights_sha256(model), "processes": world}
+    rank, world = _share() if distributed else (0, 1)
+    with ExitStack() as stack:
+        with together(distributed):
+            _check_counts(1, crops_per_image=crops_per_image, groups=groups, batch_size=batch_size)
+            _check_counts(0, seed=seed, margin=0 if margin is None else margin)
+            if not 0 < spend < inf:
+                raise ModelError(f"spend must be a number above 0, but got {spend!r}")
+            model = unwrapped(model)
+            if mean is None and std is None and are_files(images):
+                mean, std = declared_normalisation(model) or (None, None)
+            source = as_source(
+                images, mean=mean, std=std, limit=limit, strict=strict, resize_short_side=resize_short_side
+            )
+            where, dtype = stack.enter_context(_placed(model, device))
+            stack.enter_context(as_measured(model))
+            run = Run(model, layers, crop_size(crop), margin, where, dtype)
+            run.settings = Settings(crops_per_image, groups, batch_size, seed, spend)
+            with progress_bar(source.length, progress and rank == 0) as advance:
+                run.over(source, rank, world, advance)
+        record = {
+            "model": name or type(model).__name__,
+            "weights_sha256": weights_sha256(model),
+            "processes": world,
+        }
         return run.result(source, record, distributed)
 
 
-def _check_counts(**counts: int) -> None:
+def _share() -> tuple[int, int]:
+    """This process's rank, and how many processes there are.
+
+    Raises:
+        ModelError: there is no process group.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ModelError(
+            "distributed=True needs a process group: call torch.distributed.init_process_group() first, or measure in "
+            "one process with distributed=False"
+        )
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _check_counts(least: int, **counts: int) -> None:
     for option, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise ModelError(f"{option} must be a whole number of 1 or more, but got {value!r}")
+        if not isinstance(value, int) or value < least:
+            raise ModelError(f"{option} must be a whole number of {least} or more, but got {value!r}")
 
 
 @contextmanager
-def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
+def _placed(
+    model: nn.Module, device: str | torch.device | None
+) -> Iterator[tuple[torch.device, torch.dtype]]:
     """The model on the device asked for, and its precision; moved back at the end.
 
     Raises:
@@ -119,16 +145,24 @@ def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[tup
             )
     homes = {tensor.device for _, tensor in tensors} or {torch.device("cpu")}
     if len(homes) > 1:
-        raise ModelError(f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)")
+        raise ModelError(
+            f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)"
+        )
     home = homes.pop()
     if home.type == "meta":
-        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
+        raise ModelError(
+            "the model is on the meta device and has no weights; load them first with model.to_empty(...)"
+        )
     target = home
     try:
         if device is not None and torch.device(device) != home:
             target = torch.device(device)
+            torch.empty(
+                0, device=target
+            )  # fails before anything is moved, also where there is nothing to move
             model.to(target)
     except (RuntimeError, AssertionError) as error:
+        model.to(home)
         reason = str(error).splitlines()[0]
         raise ModelError(f"device {str(device)!r} cannot be used: {reason}") from error
     dtypes = [tensor.dtype for _, tensor in tensors if tensor.is_floating_point()]

@@ -19,9 +19,10 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from padprint.axis import Axis
 from padprint.errors import ModelError
 from padprint.layers import Tap, as_measured, discover, select, unwrapped
-from padprint.strip import Axis, double_copy
+from padprint.strip import double_copy
 
 Sides = tuple[int, int, int, int]
 """(top, bottom, left, right)."""
@@ -37,8 +38,9 @@ class LayerGeometry:
             Where it is set, the numbers are None.
         channels, size: C and (h, w) of the layer's map at the crop's size.
         stride: (sy, sx), input pixels from one cell to the next; 0.5 for a map of twice the input's size.
-        offset: input coordinates (y, x) of the centre of the first cell's receptive field; pixel 0 has centre 0.
-        receptive_field: (rows, columns) of input pixels that can reach one cell.
+        offset: input coordinates (y, x) of the centre of the first cell's receptive field; pixel 0 has centre 0. Behind
+            upsampling the cells' fields lie unevenly: the offset that fits them all on average.
+        receptive_field: (rows, columns) of input pixels that can reach one cell; the largest of any cell's.
         rim: cells touched by padding at the crop's own size (top, bottom, left, right).
         reach: input pixels beyond the crop's edge that the layer would see in a larger scene, per side.
         margin: input pixels of scene needed around the crop so that no padding reaches the crop's window, per side,
@@ -152,12 +154,13 @@ def trace(
             wanted = select(taps, [layers] if isinstance(layers, str) else list(layers))
         if not wanted:
             raise ModelError("no module of the model returns a (batch, channels, height, width) map")
-        copied = double_copy(model)
+        copied = double_copy(model, _not_needed(model, taps, wanted))
         vertical, horizontal = (Axis(copied, wanted, size, channels, axis) for axis in (0, 1))
         if auto:
             wanted = _last_at_each_resolution(wanted, vertical, horizontal)
-        vertical.trace(wanted)
-        horizontal.trace(wanted)
+        maps = [tap for tap in wanted if _not_a_map(tap, vertical, horizontal) is None]
+        vertical.trace(maps)
+        horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None])
     return _joined(wanted, vertical, horizontal, size)
 
 
@@ -190,7 +193,7 @@ def _joined(
     period = (vertical.period, horizontal.period)
     for tap in taps:
         y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
-        reason = y.reason or x.reason or _not_a_map(tap, y.dim, x.dim)
+        reason = y.reason or x.reason or _not_a_map(tap, vertical, horizontal)
         if reason is not None or y.dim is None or x.dim is None:
             found[tap.name] = LayerGeometry(tap.name, reason)
             continue
@@ -205,8 +208,8 @@ def _joined(
             channels=channels,
             size=size,
             stride=(_number(y.stride), _number(x.stride)),
-            offset=None if y.field is None or x.field is None else (y.offset, x.offset),
-            receptive_field=None if y.field is None or x.field is None else (y.field_size, x.field_size),
+            offset=(y.offset, x.offset) if y.fields and x.fields else None,
+            receptive_field=(y.field_size, x.field_size) if y.fields and x.fields else None,
             rim=tuple(min(r, n) for r, n in zip(rims, (size[0],) * 2 + (size[1],) * 2, strict=True)),  # type: ignore[arg-type]
             reach=(*y.reach(crop[0]), *x.reach(crop[1])),
             margin=tuple(  # type: ignore[arg-type]
@@ -218,15 +221,31 @@ def _joined(
     return Geometry(found, crop, period, maps)
 
 
-def _not_a_map(tap: Tap, y_dim: int | None, x_dim: int | None) -> str | None:
+def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> str | None:
     shape = "x".join(str(n) for n in tap.shape)
-    if y_dim is None or x_dim is None:
+    y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
+    if y.reason or x.reason:
+        return y.reason or x.reason
+    if y.dim is None or x.dim is None:
         return f"its output ({shape}) does not grow with the input, so it is not a map"
-    if y_dim == x_dim:
+    if y.dim == x.dim:
         return f"its output ({shape}) holds rows and columns in one dimension (tokens), so it is not a map"
-    if 0 in (y_dim, x_dim) or len(tap.shape) > 4:
+    if 0 in (y.dim, x.dim) or len(tap.shape) > 4:
         return f"its output ({shape}) is not a (batch, channels, height, width) map"
+    if (y.size, x.size) != (tap.shape[y.dim], tap.shape[x.dim]):
+        return f"its output ({shape}) has another size on a strip ({y.size}x{x.size}), so it cannot be traced there"
     return None
+
+
+def _not_needed(model: nn.Module, taps: Sequence[Tap], wanted: Sequence[Tap]) -> set[str]:
+    """Modules without children that run once, after the last wanted layer: classifiers, whose weights are many."""
+    done = {tap.leaf.module for tap in taps[: taps.index(wanted[-1]) + 1]}
+    modules = dict(model.named_modules())
+    return {
+        name
+        for tap in taps
+        if (name := tap.leaf.module) not in done and tap.calls == 1 and not any(modules[name].children())
+    }
 
 
 def _last_at_each_resolution(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
     DataLoader,
@@ -28,6 +28,7 @@ from torch.utils.data import (
 )
 
 from padprint.errors import ImagesError
+from padprint.pictures import find_files, header_size, read_upright
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
 Images: TypeAlias = Files | Iterable[Tensor] | Dataset[Any] | DataLoader[Any]
@@ -119,7 +120,7 @@ class ImageFolder(Source):
             raise ImagesError(f"std must be above 0, got {list(std)}")
         for option, value in (("resize_short_side", resize_short_side), ("limit", limit)):
             _check_positive(option, value)
-        named, where = _find_files(files)
+        named, where = find_files(files)
         self._files = named[:limit]
         self._short, self._strict = resize_short_side, strict
         super().__init__(f"{where} ({_count(len(self._files), 'image file')})", len(self._files))
@@ -142,7 +143,7 @@ class ImageFolder(Source):
 
         A PNG that keeps its orientation behind the pixels is listed unturned.
         """
-        found = [_header_size(path) for _, path in self._files]
+        found = [header_size(path) for _, path in self._files]
         return [None if size is None else self._resized(*size) for size in found]
 
     def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
@@ -160,7 +161,7 @@ class ImageFolder(Source):
                 yield index, name, image
 
     def _load(self, path: Path, index: int) -> Tensor:
-        image = _upright(path)
+        image = read_upright(path)
         height, width = self._resized(image.height, image.width)
         if height > image.height:
             self._enlarged.add(index)
@@ -258,7 +259,7 @@ def as_source(
     """
     _check_positive("limit", limit)
     if are_files(images):
-        _find_files(images)
+        find_files(images)
         if mean is None or std is None:
             raise ImagesError(
                 "mean= and std= are needed: images must be normalised the way the network was trained, for "
@@ -344,64 +345,6 @@ def are_files(images: object) -> TypeGuard[Files]:
     """Whether `images` names a folder or files, as opposed to holding tensors."""
     listed = isinstance(images, list | tuple) and bool(images) and isinstance(images[0], str | Path)
     return listed or isinstance(images, str | Path)
-
-
-def _find_files(files: Any) -> tuple[list[tuple[str, Path]], str]:
-    """Name and path of every candidate file, and what to call the whole."""
-    if not isinstance(files, str | Path):
-        paths = [Path(file) for file in files]
-        for path in paths:
-            if not path.is_file():
-                raise ImagesError(
-                    f"{path} is {'a folder' if path.is_dir() else 'no file'}: a list must name files"
-                )
-        if not paths:
-            raise ImagesError("no image: the list of files is empty")
-        return [(path.as_posix(), path) for path in paths], "list"
-    root = Path(files)
-    if root.is_file():
-        return [(root.name, root)], root.name
-    if not root.is_dir():
-        raise ImagesError(f"there is no file or folder {str(files)!r}")
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    named = [
-        (path.relative_to(root).as_posix(), path)
-        for path in root.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file()
-    ]
-    named = sorted(one for one in named if not any(part.startswith(".") for part in one[0].split("/")))
-    if not named:
-        raise ImagesError(f"no image file in the folder {str(files)!r}")
-    return named, root.resolve().name or "folder"
-
-
-def _upright(path: Path) -> Image.Image:
-    """First frame, turned upright, as an RGB image of bytes or an F image of numbers in [0, 1]."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode[0] not in "IF":  # a palette with transparency reaches RGB through RGBA only
-            return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
-        grey = np.asarray(image, dtype=np.float32)
-        top = 1 if image.mode == "F" else 65535  # Pillow's own conversion would clip 16 bits to 8
-        low, high = float(grey.min()), float(grey.max())
-        if not (low >= 0 and high <= top):
-            raise ValueError(f"its values run from {low:g} to {high:g}, outside [0, {top}]")
-        return Image.fromarray(grey / np.float32(top))
-
-
-def _header_size(path: Path) -> tuple[int, int] | None:
-    """(H, W) after turning upright, from the header alone."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.format == "TIFF":  # some Pillow versions report it turned already, some do not
-                width, height = image.tag_v2[256], image.tag_v2[257]
-            # not image.getexif(), which decodes a PNG without orientation to look behind its pixels
-            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    except Exception:  # noqa: BLE001  # as for decoding, where the reason is reported
-        return None
-    return (width, height) if turned else (height, width)
 
 
 def _per_channel(name: str, values: Sequence[float]) -> Tensor:

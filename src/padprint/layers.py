@@ -60,9 +60,7 @@ def leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
             yield from leaves_of(item, (*path, i))
 
 
-def run_to(
-    model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Tap, Tensor], None]
-) -> None:
+def run_to(model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Tap, Tensor], None]) -> None:
     """Run `model` on `x` until every tap has been visited, and no further.
 
     Args:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
-import pickle
-import re
 import sys
 import warnings
 import zipfile
@@ -17,17 +14,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint._optional import require
 from padprint.errors import ImagesError, ModelError
+from padprint.weights import fill, first_line, read_state
 
 Channels: TypeAlias = tuple[float, float, float]
 _FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
-_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")  # keys in torchvision's own files
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
         MissingPackageError: torchvision or timm is needed and missing.
     """
     file = None if weights is None else Path(weights)
-    state = None if file is None else _read_state(file)
+    state = None if file is None else read_state(file)
     kind, _, name = spec.partition(":")
     if spec.lower().endswith(".pt2"):
         loaded = _load_exported(Path(spec))
@@ -86,7 +82,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     else:
         loaded = _load_factory(kind, name)
     if file is not None and state is not None:
-        _fill(loaded, state, file.name)
+        fill(loaded.model, loaded.name, state, file.name)
         loaded = replace(loaded, weights_source=f"file {file.name}")
     loaded.model.eval()
     return loaded
@@ -101,20 +97,6 @@ def declared_normalisation(model: nn.Module) -> tuple[Channels, Channels] | None
             if found is not None:
                 return found
     return None
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 (hex) over the state dict in sorted key order: key, dtype, shape and bytes of each tensor.
-
-    The same for any device and memory format; any changed weight or buffer changes it.
-    """
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-            raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_size: int = 16) -> None:
@@ -245,10 +227,10 @@ def _build(what: str, fetches: bool, build: Callable[[], nn.Module]) -> nn.Modul
     except Exception as error:  # network libraries raise what they like
         if fetches:
             raise ModelError(
-                f"the weights of {what} could not be fetched ({_line(error)}); "
+                f"the weights of {what} could not be fetched ({first_line(error)}); "
                 "get the file on a machine with network access and pass it as --weights FILE"
             ) from error
-        raise ModelError(f"{what} could not be built ({_line(error)})") from error
+        raise ModelError(f"{what} could not be built ({first_line(error)})") from error
 
 
 def _load_factory(module_name: str, name: str) -> LoadedModel:
@@ -265,7 +247,7 @@ def _load_factory(module_name: str, name: str) -> LoadedModel:
     except ModelError:
         raise
     except Exception as error:  # a user's factory can fail in any way
-        raise ModelError(f"{spec} failed when called without arguments ({_line(error)})") from error
+        raise ModelError(f"{spec} failed when called without arguments ({first_line(error)})") from error
     finally:
         sys.path.remove(here)
     if not isinstance(made, nn.Module):
@@ -281,9 +263,9 @@ def _import(name: str) -> Any:
         if name == missing or name.startswith(f"{missing}."):
             hint = _nearest(name, ["torchvision", "timm"])
             raise ModelError(f"there is no module {missing!r}{hint}; a model is written {_FORMS}") from error
-        raise ModelError(f"importing {name} failed ({_line(error)})") from error
+        raise ModelError(f"importing {name} failed ({first_line(error)})") from error
     except Exception as error:  # whatever the user's module does on import
-        raise ModelError(f"importing {name} failed ({_line(error)})") from error
+        raise ModelError(f"importing {name} failed ({first_line(error)})") from error
 
 
 def _load_exported(path: Path) -> LoadedModel:
@@ -295,70 +277,16 @@ def _load_exported(path: Path) -> LoadedModel:
         program = torch.export.load(path)
     except Exception as error:  # torch raises what the file's contents lead it to
         raise ModelError(
-            f"{path.name} could not be loaded as an exported program ({_line(error)})"
+            f"{path.name} could not be loaded as an exported program ({first_line(error)})"
         ) from error
     try:
         model = torch.export.unflatten(program)
     except Exception as error:
         raise ModelError(
             f"{path.name} loads, but its layers cannot be told apart: torch.export.unflatten fails "
-            f"({_line(error)}); pass the model itself as package.module:factory"
+            f"({first_line(error)}); pass the model itself as package.module:factory"
         ) from error
     return LoadedModel(model, path.stem, None, None, None, f"exported program {path.name}")
-
-
-def _read_state(file: Path) -> dict[str, Tensor]:
-    """The state dict in a weights file, unwrapped; no code from the file is run."""
-    if not file.is_file():
-        raise ModelError(f"there is no weights file {str(file)!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol, before it is refused
-            if file.suffix == ".safetensors":
-                found: Any = safetensors.torch.load_file(file)
-            else:
-                found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it asks Python for {asked[1]}" if asked else "it is no plain state dict, or damaged"
-        raise ModelError(
-            f"{file.name} is refused ({why}): padprint does not run code from a weights file; "
-            "save model.state_dict() instead"
-        ) from error
-    except Exception as error:  # a damaged file fails in many ways
-        raise ModelError(f"{file.name} cannot be read as a weights file ({_line(error)})") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        held = (
-            f"keys: {', '.join(map(str, list(found)[:5]))}"
-            if isinstance(found, Mapping)
-            else type(found).__name__
-        )
-        raise ModelError(f"{file.name} holds no state dict ({held})")
-    return dict(found)
-
-
-def _fill(loaded: LoadedModel, state: Mapping[str, Tensor], file_name: str) -> None:
-    """Load a state dict into the model, strictly."""
-    own = loaded.model.state_dict()
-    if all(key.startswith("module.") for key in state) and not any(key.startswith("module.") for key in own):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    state = {_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
-    try:
-        missing, unexpected = loaded.model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # tensors of another shape
-        lines = [line.strip() for line in str(error).splitlines()[1:] if "size mismatch" in line]
-        reason = f"{len(lines)} of another shape: {lines[0]}" if lines else _line(error)
-        raise ModelError(f"{file_name} does not fit {loaded.name}: {reason}") from error
-    wrong = [
-        f"{len(keys)} {word} keys ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
-        for word, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
-    if wrong:
-        raise ModelError(f"{file_name} does not fit {loaded.name}: {' and '.join(wrong)}")
 
 
 def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
@@ -370,7 +298,3 @@ def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
 def _nearest(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

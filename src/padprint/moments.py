@@ -69,7 +69,8 @@ class LayerMoments(Metric):
         """
         self.crops[group] += diff.shape[0]
         self.diff[group] += diff.sum(0)
-        self.absolute[group] += torch.linalg.vector_norm(diff, 1, dim=(1, 2, 3)).double().sum() / diff[0].numel()
+        planes = torch.linalg.vector_norm(diff, 1, dim=(2, 3))  # longer sums of one sign would lose digits
+        self.absolute[group] += planes.double().sum() / diff[0].numel()
         square = diff.square_().sum(0).double()
         self.square += square
         self.energy[group] += square.mean(0)
@@ -85,8 +86,14 @@ class LayerMoments(Metric):
         cells = self.diff.shape[-1] * self.diff.shape[-2]
         weights = coverage.to(features.dtype).flatten() / cells
         flat = features.flatten(1)
-        self.feature[group] += flat @ weights
-        self.power[group] += flat.square() @ weights
+        middle = flat.mean(
+            1, keepdim=True
+        )  # sums around it: the variance of features far from zero keeps its digits
+        rest = flat - middle
+        total, shift = weights.double().sum(), middle.squeeze(1).double()
+        first = (rest @ weights).double()
+        self.feature[group] += total * shift + first
+        self.power[group] += total * shift.square() + 2 * shift * first + (rest.square_() @ weights).double()
 
     def compute(self) -> Tensor:
         """Number of crops seen; the statistics are computed from the states by `padprint.statistics`."""

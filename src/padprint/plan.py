@@ -72,7 +72,9 @@ class CropPlan:
         canvases = []
         for share in _shares(self.crops, max(1, count)):
             steps = self._steps(free, share, min(budget / max(1, count), float(MAX_CANVAS)))
-            corner = [int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True)]
+            corner = [
+                int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True)
+            ]
             crops = self._draw(rng, corner, steps, share, used)
             if crops:
                 height, width = (n + s * p for n, s, p in zip(self.smallest, steps, self.period, strict=True))

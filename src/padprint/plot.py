@@ -27,9 +27,7 @@ _PER_ROW = 5
 _SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b75a06")
 
 
-def pattern_map(
-    layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, Axes] | None = None
-) -> Figure:
+def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, Axes] | None = None) -> Figure:
     """Draw one layer's pattern: signed mean over channels (left) and root mean square over channels (right).
 
     Both maps are drawn cell by cell, without interpolation, over the input pixels the cells stand for; the
@@ -166,9 +164,7 @@ def _draw(
 
     left, right, top, bottom = map_box(layer)
     low, high = limits
-    axes.imshow(
-        values, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
-    )
+    axes.imshow(values, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     inner = rim_box(layer)
     if inner is not None and any(layer.rim):
         x0, x1, y0, y1 = inner

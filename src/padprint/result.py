@@ -260,11 +260,7 @@ def _same(one: Any, other: Any) -> bool:
         names = [field.name for field in fields(one)]
         return type(one) is type(other) and all(_same(getattr(one, n), getattr(other, n)) for n in names)
     if isinstance(one, Mapping):
-        return (
-            isinstance(other, Mapping)
-            and list(one) == list(other)
-            and all(_same(one[k], other[k]) for k in one)
-        )
+        return isinstance(other, Mapping) and list(one) == list(other) and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, (list, tuple)):
         alike = isinstance(other, (list, tuple)) and len(one) == len(other)
         return alike and all(_same(a, b) for a, b in zip(one, other, strict=True))

@@ -98,7 +98,12 @@ class Run:
             raise LayerError(f"none of the layers can be measured: {reasons}")
         settings = self.settings
         self.plan = CropPlan(
-            self.crop, self._margin(), self.geometry.period, settings.crops_per_image, settings.seed, settings.spend
+            self.crop,
+            self._margin(),
+            self.geometry.period,
+            settings.crops_per_image,
+            settings.seed,
+            settings.spend,
         )
         least = self.plan.smallest
         known = [size for size in sizes or [] if size is not None]
@@ -312,7 +317,7 @@ class Run:
             margin=self.plan.margin,
             numeric_floor=max(self.floor.values()),
             n_images=counts["images"],
-            n_crops=int(first.compute()),
+            n_crops=int(first.crops.sum()),
             approximate=self.approximate,
             warnings=tuple(self._warnings(counts, measured)),
             provenance={

@@ -10,7 +10,8 @@ degree of freedom less than there are groups, 95 %.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import gamma, nan, pi, sqrt
+from functools import cache
+from math import atan, cos, gamma, nan, pi, sin, sqrt
 from typing import NamedTuple
 
 import torch
@@ -77,7 +78,9 @@ def spatial_mean_gram(means: Tensor) -> Tensor:
     return shift @ shift.T / shift.shape[1]
 
 
-def floor_of_mae(diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tensor], out: int | None) -> Tensor:
+def floor_of_mae(
+    diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tensor], out: int | None
+) -> Tensor:
     """Mean |P| to expect if P were zero: the mean over cells of sqrt(2/pi) times the standard error of P.
 
     The standard error comes from the spread of the groups (crops of an image are correlated), is made unbiased for
@@ -107,6 +110,7 @@ def _c4(groups: int) -> float:
     return sqrt(2 / (groups - 1)) * gamma(groups / 2) / gamma((groups - 1) / 2) if groups < 300 else 1.0
 
 
+@cache
 def student_quantile(freedom: int, level: float = 0.95) -> float:
     """Two-sided Student t quantile for a whole number of degrees of freedom.
 
@@ -120,12 +124,12 @@ def student_quantile(freedom: int, level: float = 0.95) -> float:
 
 
 def _student_within(x: float, freedom: int) -> float:
-    angle = torch.atan(torch.tensor(x / sqrt(freedom), dtype=torch.float64))
-    sine, cosine = float(angle.sin()), float(angle.cos())
+    angle = atan(x / sqrt(freedom))
+    sine, cosine = sin(angle), cos(angle)
     odd = freedom % 2 == 1
     term = cosine if odd else 1.0
     total = term if freedom > 1 else 0.0
     for k in range(3 if odd else 2, freedom - 1, 2):
         term *= cosine**2 * (k - 1) / k
         total += term
-    return 2 / pi * (float(angle) + sine * total) if odd else sine * total
+    return 2 / pi * (angle + sine * total) if odd else sine * total

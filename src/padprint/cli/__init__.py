@@ -49,21 +49,15 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Crops per f
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the crop positions.")]
 Weights = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", metavar="FILE", help="State dict to load: .pth (tensors only) or .safetensors."
-    ),
+    typer.Option("--weights", metavar="FILE", help="State dict to load: .pth (tensors only) or .safetensors."),
 ]
 Mean = Annotated[
     str | None,
-    typer.Option(
-        "--mean", metavar="R,G,B", help="Channel means for normalisation. Default: the model's own."
-    ),
+    typer.Option("--mean", metavar="R,G,B", help="Channel means for normalisation. Default: the model's own."),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(
-        "--std", metavar="R,G,B", help="Channel deviations for normalisation. Default: the model's."
-    ),
+    typer.Option("--std", metavar="R,G,B", help="Channel deviations for normalisation. Default: the model's."),
 ]
 Limit = Annotated[
     int | None,
@@ -71,30 +65,22 @@ Limit = Annotated[
 ]
 Resize = Annotated[
     int | None,
-    typer.Option(
-        "--resize-short-side", metavar="PX", min=1, help="Resize images so that the short side has PX."
-    ),
+    typer.Option("--resize-short-side", metavar="PX", min=1, help="Resize images so that the short side has PX."),
 ]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip it.")
-]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip it.")]
 Device = Annotated[
     str | None,
     typer.Option("--device", help="Where to run, for example cpu or cuda:0."),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", metavar="DIR", help="Folder for the result files; read them with padprint.load."
-    ),
+    typer.Option("--output", metavar="DIR", help="Folder for the result files; read them with padprint.load."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No table, no progress bar; errors and warnings stay.")]
 Calibrate = Annotated[
     int,
-    typer.Option(
-        "--calibrate", min=0, metavar="N", help="Calibrate BatchNorm on N images first (untrained nets)."
-    ),
+    typer.Option("--calibrate", min=0, metavar="N", help="Calibrate BatchNorm on N images first (untrained nets)."),
 ]
 Plots = Annotated[bool, typer.Option("--plots", help="Write a picture of each layer into the output folder.")]
 
@@ -115,9 +101,7 @@ def _root(
     """Measure what padding tells a convolutional network about position."""
 
 
-@app.command(
-    epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result"
-)
+@app.command(epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result")
 def measure(
     model: Model,
     images: Images,
@@ -181,9 +165,9 @@ def layers(
 
 @app.command(epilog="Example: padprint demo --output padprint-demo")
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Folder for results and pictures.")
-    ] = Path("padprint-demo"),
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for results and pictures.")] = Path(
+        "padprint-demo"
+    ),
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

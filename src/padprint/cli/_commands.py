@@ -66,9 +66,7 @@ def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
         _show.as_json(result.to_dict())
 
 
-def layers(
-    model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], *, as_json: bool
-) -> None:
+def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], *, as_json: bool) -> None:
     """Show the geometry of a model's layers."""
     with _show.reporting() as console:
         from padprint.geometry import trace

@@ -37,6 +37,4 @@ def channels(text: str | None, option: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a list such as 0.485,0.456,0.406", param_hint=option
-        ) from None
+        raise typer.BadParameter(f"{text!r} is not a list such as 0.485,0.456,0.406", param_hint=option) from None

@@ -1,0 +1,240 @@
+"""One image axis of a network's geometry, read from runs over strips of input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, lcm, nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.layers import Leaf, Tap
+from padprint.padding.intercept import Call
+from padprint.strip import Run, Strip, run_strip
+
+_GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
+_LARGEST_PERIOD = 512  # px: a total stride above it means that the growth was no multiple of it; a longer one is tried
+_LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
+_BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
+
+
+@dataclass(frozen=True)
+class AxisLayer:
+    """A layer along one axis.
+
+    Attributes:
+        dim: the dimension of the layer's output that runs along the axis, or None.
+        flat: the output's shape does not depend on the input's size.
+        size: cells at the crop's size.
+        stride: input pixels from cell to cell.
+        period: input pixels after which the cells repeat.
+        rim: cells touched by padding (before, after) on a map long enough to hold both.
+        fields: first and last input pixel that can reach each of the first cells, one period of them; empty where not
+            found. Behind upsampling the cells of one period differ.
+        reason: the operator that makes the layer global, or another reason why it cannot be measured.
+    """
+
+    dim: int | None = None
+    flat: bool = False
+    size: int = 0
+    stride: Fraction = Fraction(1)
+    period: int = 1
+    rim: tuple[int, int] = (0, 0)
+    fields: tuple[tuple[int, int], ...] = ()
+    reason: str | None = None
+
+    @property
+    def phases(self) -> int:
+        """Cells in one period."""
+        return int(self.period / self.stride)
+
+    @property
+    def offset(self) -> float:
+        """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, their mean less the strides."""
+        centres = [Fraction(a + b, 2) - i * self.stride for i, (a, b) in enumerate(self.fields)]
+        return float(sum(centres) / len(centres)) if centres else nan
+
+    @property
+    def field_size(self) -> int:
+        """Receptive field of one cell in pixels, the largest in a period."""
+        return max((b - a + 1 for a, b in self.fields), default=0)
+
+    def reach(self, crop: int) -> tuple[int, int]:
+        """Pixels beyond the crop's edge that the map sees (before, after)."""
+        if not self.fields:
+            return ceil(self.rim[0] * self.stride), ceil(self.rim[1] * self.stride)
+        n = self.phases
+        before = min((a for a, _ in self.fields[: self.size]), default=0)
+        cells = range(max(0, self.size - n), self.size)
+        after = max((self.fields[i % n][1] + i // n * self.period for i in cells), default=0) - (crop - 1)
+        return max(0, -before) if self.rim[0] else 0, max(0, after) if self.rim[1] else 0
+
+
+class Axis:
+    """One axis of a model that `double_copy` made: shapes at once, then `trace` for rims and receptive fields.
+
+    Args:
+        model: the copy; it is run on strips of two lengths, in evaluation mode and without gradients.
+        taps: the layers; a run ends when all were reached.
+        crop: (height, width).
+        channels: of the input.
+        axis: 0 vertical, 1 horizontal.
+
+    Raises:
+        ModelError: the model runs on no strip at all.
+    """
+
+    def __init__(self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int) -> None:
+        self.crop = crop[axis]
+        best = -1
+        for width, growth in ((None, _GROWTH), (crop[1 - axis], _GROWTH // 5)):
+            strip = Strip(model, axis, channels, width)
+            short, long, growth = _grown(strip, self.crop, growth, taps)
+            reached = len(short.leaves.keys() & long.leaves.keys())
+            if reached > best:
+                best, self.strip, self._growth = reached, strip, growth
+                self._short, self._long = short, long
+            if reached == len(taps):
+                break
+        error = self._short.error or self._long.error
+        if best == 0:
+            raise ModelError(f"the model runs at the crop's size and not at others: {error}")
+        self._along = _grown_dims(self._short.inputs, self._long.inputs)
+        self._length = self.crop
+        self.period = _period(self._short, self._long, self._growth)
+        self.layers = {tap.leaf: self._shape(tap, error) for tap in taps}
+
+    def trace(self, taps: Sequence[Tap]) -> None:
+        """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason."""
+        self._find_rims([tap for tap in taps if self.layers[tap.leaf].reason is None])
+        self._find_fields([tap for tap in taps if self.layers[tap.leaf].reason is None])
+
+    def _shape(self, tap: Tap, error: str | None) -> AxisLayer:
+        short, long = self._short.leaves.get(tap.leaf), self._long.leaves.get(tap.leaf)
+        if short is None or long is None:
+            return AxisLayer(reason=f"the model cannot be run at another size to reach it: {error}")
+        grown = [d for d, (a, b) in enumerate(zip(short, long, strict=False)) if a != b]
+        if len(short) != len(long) or len(grown) != 1:
+            return AxisLayer(flat=short == long)
+        dim = grown[0]
+        stride = Fraction(self._growth, long[dim] - short[dim])
+        found = AxisLayer(dim, size=short[dim], stride=stride, period=self.period)
+        if self.period % stride:
+            return replace(found, reason=f"its stride of {float(stride):g} px does not divide the others'")
+        return found
+
+    def _dims(self, taps: Sequence[Tap]) -> dict[Leaf, int]:
+        return {tap.leaf: dim for tap in taps if (dim := self.layers[tap.leaf].dim) is not None}
+
+    def _lengths(self, start: int, longest: int) -> Iterator[int]:
+        """Strip lengths congruent to the crop, each about twice the last."""
+        length = start
+        while length < longest:
+            yield length
+            length += ceil(length / self.period) * self.period
+
+    def _find_rims(self, taps: list[Tap]) -> None:
+        longest = _LONGEST if self.strip.width is None else _LONGEST // 8
+        for length in self._lengths(self.crop + self.period, longest):
+            if not taps:
+                return
+            self._length = length
+            run = run_strip(self.strip, length, taps, Run(True, self._along, self._dims(taps)))
+            for tap in taps:
+                self._settle(tap, run, length)
+            taps = [tap for tap in taps if self.layers[tap.leaf].rim == _OPEN]
+        for tap in taps:
+            reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
+            self._set(tap.leaf, reason=reason)
+
+    def _settle(self, tap: Tap, run: Run, length: int) -> None:
+        leaf, layer = tap.leaf, self.layers[tap.leaf]
+        expected = layer.size + Fraction(length - self.crop) / layer.stride
+        mask = run.masks.get(leaf)
+        if mask is None or mask.shape[-1] != expected:
+            got = run.error if mask is None else f"{mask.shape[-1]} cells where {expected} were expected"
+            reason = f"its map does not grow evenly with the input ({got} at {length} px)"
+            self._set(leaf, reason=reason, rim=(0, 0))
+        elif leaf in run.reasons:
+            self._set(leaf, reason=run.reasons[leaf], rim=(0, 0))
+        else:
+            self._set(leaf, rim=_rim(mask.any(0), layer.phases))
+
+    def _find_fields(self, taps: list[Tap]) -> None:
+        """Mark one input row in each of `period` strips; the cells it reaches give the receptive field to the pixel."""
+        cells = self.strip.width or 1
+        for length in self._lengths(self._length, _LONGEST):
+            if not taps or length * cells * self.period > _BUDGET:
+                return
+            strip = self.strip.blank(length, self.period)
+            first = (length - self.period) // 2
+            rows = strip.movedim(2 + self.strip.axis, 1)
+            for i in range(self.period):
+                rows[i, first + i] = nan
+            run = run_strip(self.strip, strip, taps, Run(False, self._along, self._dims(taps)))
+            taps = [tap for tap in taps if not self._field(tap.leaf, run.masks.get(tap.leaf), first)]
+
+    def _field(self, leaf: Leaf, mask: Tensor | None, first: int) -> bool:
+        """Set the fields from what was touched; False where the touched cells meet the end of the map."""
+        if mask is None or mask.shape[0] != self.period or not bool(mask.any()):
+            return True
+        if bool(mask[:, 0].any()) or bool(mask[:, -1].any()):
+            return False
+        phases = self.layers[leaf].phases
+        strip, cell = mask.nonzero(as_tuple=True)
+        pixel = first + strip - torch.div(cell, phases, rounding_mode="floor") * self.period
+        of_phase = [pixel[cell % phases == i] for i in range(phases)]
+        if all(len(seen) for seen in of_phase):
+            self._set(leaf, fields=tuple((int(seen.min()), int(seen.max())) for seen in of_phase))
+        return True
+
+    def _set(self, leaf: Leaf, **changes: Any) -> None:
+        self.layers[leaf] = replace(self.layers[leaf], **changes)
+
+
+_OPEN = (-1, -1)  # a rim still unknown: both sides meet
+
+
+def _rim(touched: Tensor, phases: int) -> tuple[int, int]:
+    """Cells before and after the longest run of untouched ones; `_OPEN` where it is shorter than a period."""
+    best, start, run = 0, 0, 0
+    flags = touched.tolist()
+    for i, flag in enumerate(flags):
+        run = 0 if flag else run + 1
+        if run > best:
+            best, start = run, i - run + 1
+    return (start, len(flags) - start - best) if best >= phases else _OPEN
+
+
+def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:
+    """A run on a strip of the crop's length, one on a longer strip, and how much longer that is."""
+    short, long = (run_strip(strip, n, taps, Run()) for n in (crop, crop + growth))
+    if _period(short, long, growth) > _LARGEST_PERIOD:
+        growth *= 4
+        long = run_strip(strip, crop + growth, taps, Run())
+    return short, long, growth
+
+
+def _grown_dims(short: dict[Call, tuple[int, ...]], long: dict[Call, tuple[int, ...]]) -> dict[Call, set[int]]:
+    """For each operator that pads: the dimensions of its input, counted from the end, that run along the strip."""
+    grown = {}
+    for call, shape in short.items():
+        other = long.get(call)
+        if other is not None and len(other) == len(shape):
+            grown[call] = {d - len(shape) for d, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b}
+    return grown
+
+
+def _period(short: Run, long: Run, growth: int) -> int:
+    """Least common multiple of the strides of every tensor on the way."""
+    period = 1
+    for call, shapes in short.shapes.items():
+        for shape, other in zip(shapes, long.shapes.get(call, ()), strict=False):
+            for a, b in zip(shape, other, strict=False):
+                if b > a:
+                    period = lcm(period, Fraction(growth, b - a).numerator)
+    return period

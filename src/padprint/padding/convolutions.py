@@ -1,0 +1,108 @@
+"""Convolutions and transposed convolutions in `Windowed` form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from padprint.padding.windowed import Pads, Reader, Windowed, bind, last, numbers
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+_CONV_TRANSPOSE: dict[int, Callable[..., Tensor]] = {
+    1: torch.conv_transpose1d,
+    2: torch.conv_transpose2d,
+    3: torch.conv_transpose3d,
+}
+
+
+def read_conv(n: int) -> Reader:
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        names = "input weight bias stride padding dilation groups"
+        a = bind(names, args, kwargs, bias=None, stride=1, padding=0, dilation=1, groups=1)
+        return _conv(n, a)
+
+    return read
+
+
+def _conv(n: int, a: dict[str, Any]) -> Windowed:
+    weight = a["weight"]
+    kernel = tuple(weight.shape[-n:])
+    dilation = numbers(a["dilation"], n)
+
+    def apply(op: Windowed, x: Tensor) -> Tensor:
+        w = _narrowed(weight, op.kernel)
+        return _CONV[n](x, w, a["bias"], op.stride, 0, op.dilation, a["groups"])
+
+    pads = _conv_pads(a["padding"], kernel, dilation)
+    return Windowed(
+        f"conv{n}d", a["input"], last(n), kernel, numbers(a["stride"], n), dilation, pads, 0.0, apply
+    )
+
+
+def _conv_pads(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
+    if padding == "valid":
+        return ((0, 0),) * len(kernel)
+    if padding == "same":  # an odd total puts the extra cell after, as torch does
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    return tuple((p, p) for p in numbers(padding, len(kernel)))
+
+
+def _narrowed(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """`weight` with the middle tap alone along every dimension that was collapsed to one cell."""
+    for i, k in enumerate(kernel):
+        axis = i - len(kernel)
+        if weight.shape[axis] != k:
+            weight = weight.narrow(axis, weight.shape[axis] // 2, 1)
+    return weight
+
+
+def read_conv_transpose(n: int) -> Reader:
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        names = "input weight bias stride padding output_padding groups dilation"
+        a = bind(
+            names, args, kwargs, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+        )
+        return _conv_transpose(n, a)
+
+    return read
+
+
+def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
+    """Cells beyond the edge would have added to the output near it: supply as many as can reach it, crop what they add."""
+    weight = a["weight"]
+    kernel, stride, dilation = tuple(weight.shape[-n:]), numbers(a["stride"], n), numbers(a["dilation"], n)
+    padding, extra = numbers(a["padding"], n), numbers(a["output_padding"], n)
+    reach = tuple(
+        max(1, ceil((d * (k - 1) + e) / s))
+        for k, s, d, e in zip(kernel, stride, dilation, extra, strict=True)
+    )
+
+    def apply(op: Windowed, x: Tensor) -> Tensor:
+        alone = [sides == (0, 0) for sides in op.pads]  # collapsed: uncollapsed calls always supply cells
+        w = _narrowed(weight, op.kernel)
+        pad = tuple(0 if one else p for one, p in zip(alone, padding, strict=True))
+        out_pad = tuple(0 if one else e for one, e in zip(alone, extra, strict=True))
+        out = _CONV_TRANSPOSE[n](x, w, a["bias"], op.stride, pad, out_pad, a["groups"], op.dilation)
+        for axis, (before, after), s in zip(op.axes, op.pads, op.stride, strict=True):
+            out = out.narrow(axis, before * s, out.shape[axis] - (before + after) * s)
+        return out
+
+    pads = tuple((r, r) for r in reach)
+    return Windowed(
+        f"conv_transpose{n}d", a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply
+    )
+
+
+def read_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+    """``aten::convolution``, which is every convolution under the autograd layer."""
+    names = "input weight bias stride padding dilation transposed output_padding groups"
+    a = bind(names, args, kwargs)
+    n = a["weight"].dim() - 2
+    return _conv_transpose(n, a) if a["transposed"] else _conv(n, a)
+
+

@@ -1,0 +1,102 @@
+"""Pooling and `F.unfold` in `Windowed` form.
+
+The overhang of ``ceil_mode`` follows the output-size rule of `torch.nn.MaxPool2d`: windows that would start beyond the
+input and its left padding are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from padprint.padding.windowed import Pads, Reader, Windowed, bind, last, numbers
+
+_MAX_POOL: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVG_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _pool_pads(
+    size: Sequence[int],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil_mode: bool,
+) -> Pads:
+    pads = []
+    for n, k, s, d, p in zip(size, kernel, stride, dilation, padding, strict=True):
+        span = d * (k - 1) + 1
+        overhang = 0
+        if ceil_mode:
+            out = ceil((n + 2 * p - span) / s) + 1
+            if (out - 1) * s >= n + p:  # the last window would start beyond the input: torch drops it
+                out -= 1
+            overhang = max(0, (out - 1) * s + span - (n + 2 * p))
+        pads.append((p, p + overhang))
+    return tuple(pads)
+
+
+def read_max_pool(
+    n: int, indices: bool = False
+) -> Reader:
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        names = "input kernel_size stride padding dilation ceil_mode return_indices"
+        a = bind(
+            names, args, kwargs, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=indices
+        )
+        kernel = numbers(a["kernel_size"], n)
+        stride, dilation = numbers(a["stride"], n, kernel), numbers(a["dilation"], n)
+        pads = _pool_pads(
+            a["input"].shape[-n:], kernel, stride, dilation, numbers(a["padding"], n), a["ceil_mode"]
+        )
+
+        def apply(op: Windowed, x: Tensor) -> Any:
+            return _MAX_POOL[n](
+                x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"]
+            )
+
+        fill = float("-inf")
+        return Windowed(
+            f"max_pool{n}d", a["input"], last(n), kernel, stride, dilation, pads, fill, apply
+        )
+
+    return read
+
+
+def read_avg_pool(n: int) -> Reader:
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        names = "input kernel_size stride padding ceil_mode"
+        a = bind(names, args, kwargs, stride=None, padding=0, ceil_mode=False)
+        kernel = numbers(a["kernel_size"], n)
+        stride, ones = numbers(a["stride"], n, kernel), (1,) * n
+        pads = _pool_pads(
+            a["input"].shape[-n:], kernel, stride, ones, numbers(a["padding"], n), a["ceil_mode"]
+        )
+
+        def apply(op: Windowed, x: Tensor) -> Tensor:
+            return _AVG_POOL[n](x, op.kernel, op.stride)
+
+        return Windowed(f"avg_pool{n}d", a["input"], last(n), kernel, stride, ones, pads, 0.0, apply)
+
+    return read
+
+
+def read_unfold(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+    a = bind(
+        "input kernel_size dilation padding stride", args, kwargs, dilation=1, padding=0, stride=1
+    )
+    kernel, stride, dilation, padding = (
+        numbers(a[key], 2) for key in ("kernel_size", "stride", "dilation", "padding")
+    )
+
+    def apply(op: Windowed, x: Tensor) -> Tensor:
+        return F.unfold(x, op.kernel, op.dilation, 0, op.stride)
+
+    pads = tuple((p, p) for p in padding)
+    return Windowed("unfold", a["input"], last(2), kernel, stride, dilation, pads, 0.0, apply)
+
+

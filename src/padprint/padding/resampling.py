@@ -1,0 +1,114 @@
+"""`F.pad`, `torch.roll` and interpolation in `Windowed` form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from padprint.padding.windowed import Reader, Windowed, bind, last, numbers
+
+
+def read_pad(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+    a = bind("input pad mode value", args, kwargs, mode="constant", value=None)
+    return _pad(a["input"], a["pad"] if "pad" in a else a["padding"], a["value"])
+
+
+def read_aten_pad(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+    """``aten::constant_pad_nd`` (with a value) and ``aten::reflection_pad2d`` and its like (without)."""
+    a = bind("input pad value", args, kwargs, value=None)
+    return _pad(a["input"], a["pad"] if "pad" in a else a["padding"], a["value"])
+
+
+def _pad(x: Tensor, spec: Sequence[int], value: float | None) -> Windowed:
+    pairs = [(int(spec[i]), int(spec[i + 1])) for i in range(0, len(spec), 2)]
+    pads = tuple(reversed(pairs))  # F.pad lists the last dimension first
+    ones = (1,) * len(pads)
+    return Windowed(
+        "pad", x, last(len(pads)), ones, ones, ones, pads, float(value or 0.0), lambda _, padded: padded
+    )
+
+
+def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
+    names = "input size scale_factor mode align_corners recompute_scale_factor antialias"
+    defaults = dict.fromkeys(names.split()[1:])
+    a = bind(names, args, kwargs, **{**defaults, "mode": "nearest"})
+    return _resample(a) if a["mode"] in _SUPPORT else None
+
+
+def read_upsample(mode: str) -> Reader:
+    """``aten::upsample_*`` in its vectorised overload, which is what an exported program holds."""
+    corners = mode not in ("nearest", "nearest-exact")
+    names = "input size align_corners scale_factor" if corners else "input size scale_factor"
+
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        a = bind(names, args, kwargs, align_corners=None, scale_factor=None, antialias=None)
+        for new, old in (("size", "output_size"), ("scale_factor", "scale_factors")):
+            a[new] = a.pop(old, a.get(new))
+        return _resample({**a, "mode": mode, "recompute_scale_factor": None})
+
+    return read
+
+
+_SUPPORT = {"nearest": 0, "nearest-exact": 0, "linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
+
+
+def _resample(a: dict[str, Any]) -> Windowed:
+    """Linear and cubic resampling clamp at the edge: supply the cells they clamp, crop what these add.
+
+    Nearest never looks beyond the edge. Corner-aligned sampling moves with the size of the input, which no number of
+    supplied cells can undo, so none are.
+    """
+    x, mode, given = a["input"], a["mode"], a["scale_factor"]
+    n = x.dim() - 2
+    inputs = tuple(x.shape[-n:])
+    factors = given if isinstance(given, Sequence) else [given] * n
+    if a["size"] is None:
+        sizes = tuple(int(i * f) for i, f in zip(inputs, factors, strict=True))
+    else:
+        sizes = numbers(a["size"], n)
+    by_factor = a["size"] is None and not a["recompute_scale_factor"]  # then the factor sets the sampling positions
+    if by_factor:
+        ratios = tuple(Fraction(f).limit_denominator(1024) for f in factors)
+    else:
+        ratios = tuple(Fraction(o, i) for o, i in zip(sizes, inputs, strict=True))
+    support = 0 if a["align_corners"] else _SUPPORT[mode]
+    pads = tuple((_whole_extension(r, support, bool(a["antialias"])),) * 2 for r in ratios)
+
+    def apply(op: Windowed, padded: Tensor) -> Tensor:
+        kept = [ratio if taps else Fraction(1) for ratio, taps in zip(ratios, _resampled(op), strict=True)]
+        kwargs: dict[str, Any] = {"mode": mode, "align_corners": a["align_corners"]}
+        if a["antialias"]:
+            kwargs["antialias"] = True
+        if by_factor:
+            kwargs["scale_factor"] = [float(ratio) for ratio in kept]
+        else:
+            whole = zip(inputs, kept, op.pads, strict=True)
+            kwargs["size"] = [int((i + before + after) * r) for i, r, (before, after) in whole]
+        y = F.interpolate(padded, **kwargs)
+        for axis, ratio, (before, after) in zip(op.axes, kept, op.pads, strict=True):
+            keep = y.shape[axis] - int((before + after) * ratio)
+            y = y.narrow(axis, int(before * ratio), keep)
+        return y
+
+    taps, ones = (2,) * n, (1,) * n
+    return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply)
+
+
+def _resampled(op: Windowed) -> list[bool]:
+    return [k != 1 for k in op.kernel]
+
+
+def _whole_extension(ratio: Fraction, support: int, antialias: bool) -> int:
+    """Cells to supply on each side: enough for the kernel, and mapping to a whole number of output cells."""
+    if ratio == 1 or support == 0:
+        return 0
+    widened = ceil(support / ratio) if antialias and ratio < 1 else support
+    step = ratio.denominator
+    return ceil((widened + 1) / step) * step
+
+

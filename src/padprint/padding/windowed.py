@@ -1,0 +1,91 @@
+"""The one form into which every operator that invents cells beyond the edge of its input is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Pads = tuple[tuple[int, int], ...]
+Apply = Callable[["Windowed", Tensor], Any]
+Reader = Callable[[Sequence[Any], dict[str, Any]], "Windowed | None"]
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """One call of an operator that pads.
+
+    Attributes:
+        operator: the operator's name, as users know it (``conv2d``, ``max_pool2d``, ``pad``).
+        input: the tensor that is padded.
+        axes: the padded dimensions of `input`, counted from the end, one for each window dimension.
+        kernel, stride, dilation: the window, one number for each of `axes`; in cells. For `pad` they are all 1; for
+            upsampling, whose window is not stated, `kernel` is 2.
+        pads: (before, after) for each of `axes`: how many cells must be supplied on each side so that `apply` needs
+            no padding of its own. Negative numbers crop.
+        fill: the value the operator itself pads with.
+        apply: runs the operator on an input that already has the supplied cells.
+        anchored: where the operator samples depends on the size of its input, which no supplied cells can undo.
+    """
+
+    operator: str
+    input: Tensor
+    axes: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: Pads
+    fill: float
+    apply: Apply
+    anchored: bool = False
+
+    def padded(self, fill: dict[int, float]) -> Tensor:
+        """`input` with its extra cells, filled with ``fill[axis]`` (the operator's own value where none is given)."""
+        x = self.input
+        for axis, (before, after) in zip(self.axes, self.pads, strict=True):
+            if before or after:
+                spec = [0, 0] * (-axis - 1) + [before, after]
+                x = F.pad(x, spec, value=fill.get(axis, self.fill))
+        return x
+
+    def collapsed(self, axis: int) -> Windowed:
+        """The same call, with a window of one cell, stride 1 and no padding along `axis`."""
+        if axis not in self.axes:
+            return self
+        at = self.axes.index(axis)
+
+        def set_at(values: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+            return (*values[:at], value, *values[at + 1 :])
+
+        return replace(
+            self,
+            kernel=set_at(self.kernel, 1),
+            stride=set_at(self.stride, 1),
+            dilation=set_at(self.dilation, 1),
+            pads=set_at(self.pads, (0, 0)),
+        )
+
+
+def bind(names: str, args: Sequence[Any], kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    """Arguments by name, positional ones named in order; ATen's ``self`` is ``input``."""
+    bound = dict(defaults)
+    bound.update(zip(names.split(), args, strict=False))
+    bound.update({("input" if key == "self" else key): value for key, value in kwargs.items()})
+    return bound
+
+
+def numbers(value: Any, n: int, default: Any = None) -> tuple[int, ...]:
+    """One number for each window dimension, from an int, a short list or nothing."""
+    if value is None or (isinstance(value, Sequence) and len(value) == 0):
+        value = default
+    if isinstance(value, Sequence):
+        return tuple(int(v) for v in value) if len(value) == n else tuple(int(value[0]) for _ in range(n))
+    return tuple(int(value) for _ in range(n))
+
+
+def last(n: int) -> tuple[int, ...]:
+    """The last `n` dimensions, counted from the end."""
+    return tuple(range(-n, 0))

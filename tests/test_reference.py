@@ -1,0 +1,296 @@
+"""`measure` against a slow reference written from the definitions: one canvas and two forwards for each crop, plain sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import gamma, nan, pi, sqrt
+from typing import Any
+
+import nets
+import numpy as np
+import pytest
+import torch
+from helpers import ESTIMATES, distance, gap, noise, photographs
+from scipy import stats
+from torch import Tensor, nn
+
+from padprint import ImagesError, measure
+from padprint.errors import MissingPackageError
+from padprint.plan import CropPlan
+from padprint.result import Curve, Estimate, LayerMeasurement, Measurement
+
+Array = np.ndarray
+
+
+# ------------------------------------------------------------------------------------------------- the reference
+
+
+def features(model: nn.Module, layer: str, x: Tensor) -> Array:
+    """`(C, h, w)` output of a layer for one image."""
+    found: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, out: found.append(out.detach().clone()))
+    try:
+        with torch.no_grad():
+            model(x[None])
+    finally:
+        handle.remove()
+    return found[-1][0].double().numpy()
+
+
+class Reference:
+    """Every crop's D and F(x; *) in lists."""
+
+    def __init__(
+        self, model: nn.Module, images: Sequence[Tensor], layer: str, result: Measurement, **plan: Any
+    ) -> None:
+        options = result.provenance
+        self.groups = options["groups"]
+        draw = CropPlan(
+            result.crop, result.margin, tuple(options["period"]), options["crops_per_image"], options["seed"]
+        )
+        (height, width), (top, bottom, left, right) = result.crop, result.margin
+        sy, sx = result[layer].stride
+        self.diffs: list[Array] = []
+        self.optimal: list[Array] = []
+        self.group: list[int] = []
+        for index, image in enumerate(images):
+            for canvas in draw.canvases((image.shape[1], image.shape[2]), index):
+                for dy, dx in canvas.crops:
+                    y, x = canvas.top + dy, canvas.left + dx
+                    surrounded = image[:, y - top : y + height + bottom, x - left : x + width + right]
+                    assert surrounded.shape[1:] == (height + top + bottom, width + left + right)
+                    padded = features(model, layer, image[:, y : y + height, x : x + width])
+                    whole = features(model, layer, surrounded)
+                    i, j = int(top / sy), int(left / sx)
+                    window = whole[:, i : i + padded.shape[1], j : j + padded.shape[2]]
+                    self.diffs.append(padded - window)
+                    self.optimal.append(window)
+                    self.group.append(index % self.groups)
+
+    def means(self, kept: Sequence[int]) -> list[Array]:
+        return [np.mean([d for d, g in zip(self.diffs, self.group, strict=True) if g == one], axis=0) for one in kept]
+
+    def of(self, values: list[Array], kept: Sequence[int]) -> Array:
+        return np.stack([v for v, g in zip(values, self.group, strict=True) if g in kept])
+
+    def pattern(self, kept: Sequence[int]) -> Array:
+        return self.of(self.diffs, kept).mean(0)
+
+    def noise(self, kept: Sequence[int]) -> Array:
+        return self.of(self.diffs, kept).var(0, ddof=1)
+
+    def energy(self, kept: Sequence[int], centred: bool = False) -> Array:
+        """`(h, w)` unbiased squared pattern, averaged over channels."""
+        means = self.means(kept)
+        if centred:
+            means = [mean - mean.mean((1, 2), keepdims=True) for mean in means]
+        pairs = [means[g] * means[h] for g in range(len(kept)) for h in range(len(kept)) if g != h]
+        return np.mean(pairs, axis=0).mean(0)
+
+    def estimate(self, name: str, kept: Sequence[int]) -> float:
+        if name == "snr":
+            return self.energy(kept).mean() / self.noise(kept).mean()
+        if name == "snr_plain":
+            return (self.pattern(kept) ** 2).mean() / self.noise(kept).mean()
+        if name == "mae":
+            return np.abs(self.pattern(kept)).mean()
+        if name == "mae_floor":
+            return self.floor(kept)
+        if name == "response":
+            return np.abs(self.of(self.diffs, kept)).mean()
+        if name == "relative":
+            return sqrt(max(0.0, self.energy(kept).mean()) / (self.of(self.optimal, kept) ** 2).mean())
+        return self.energy(kept, centred=True).mean() / self.energy(kept).mean()
+
+    def floor(self, kept: Sequence[int]) -> float:
+        """Mean over cells of sqrt(2/pi) times the standard error of P, from the spread of the group sums."""
+        count, total = len(kept), len(self.of(self.diffs, kept))
+        pattern, spread = self.pattern(kept), 0.0
+        for group, mean in zip(kept, self.means(kept), strict=True):
+            spread = spread + (self.group.count(group) / total * (mean - pattern)) ** 2
+        c4 = sqrt(2 / (count - 1)) * gamma(count / 2) / gamma((count - 1) / 2)
+        return sqrt(2 / pi) * np.sqrt(count / (count - 1) * spread).mean() / c4
+
+    def interval(self, statistic: Callable[[Sequence[int]], Any], least: int) -> tuple[Any, Any, Any]:
+        """Value and jackknife interval over the groups that have images."""
+        every = sorted(set(self.group))
+        count, value = len(every), statistic(every)
+        if count <= least:
+            return value, value * nan, value * nan
+        left_out = [statistic([g for g in every if g != out]) for out in every]
+        spread = sum((one - sum(left_out) / count) ** 2 for one in left_out)
+        half = stats.t.ppf(0.975, count - 1) * np.sqrt((count - 1) / count * spread)
+        return value, value - half, value + half
+
+
+# --------------------------------------------------------------------------------------------------- comparison
+
+
+def compare(model: nn.Module, images: Sequence[Tensor], result: Measurement, layer: str, tolerance: float) -> float:
+    """Largest relative difference of anything measured; fails where it exceeds `tolerance`."""
+    reference = Reference(model, images, layer, result)
+    measured = result[layer]
+    every = sorted(set(reference.group))
+    assert result.n_crops == len(reference.diffs)
+    found = {
+        "pattern": distance(measured.pattern, torch.from_numpy(reference.pattern(every))),
+        "noise": distance(measured.noise, torch.from_numpy(reference.noise(every))),
+    }
+    for name in ESTIMATES:
+        least = 1 if name in ("snr_plain", "mae", "response") else 2
+        expected = reference.interval(lambda kept, name=name: reference.estimate(name, kept), least)
+        found[name] = gap(getattr(measured, name), Estimate(*expected))
+    found |= profiles(reference, measured, every)
+    assert max(found.values()) <= tolerance, {name: f"{value:.1e}" for name, value in found.items()}
+    return max(found.values())
+
+
+def profiles(reference: Reference, measured: LayerMeasurement, every: list[int]) -> dict[str, float]:
+    """Profiles by distance in cells: over all sides; top alone, over the cells nearest to it."""
+    _, h, w = reference.diffs[0].shape
+    fewest = np.array([[min(y, h - 1 - y, x, w - 1 - x) for x in range(w)] for y in range(h)])
+    profile = measured.profile["all"]
+    assert profile.cells.tolist() == sorted(set(fewest.flatten().tolist()))
+    found = {}
+    for k, d in enumerate(profile.cells.tolist()):
+        ring = fewest == d
+        assert profile.count[k] == ring.sum()
+        quantities: dict[str, tuple[Curve, Callable[[Sequence[int]], float], int]] = {
+            "pattern": (profile.pattern, lambda kept, ring=ring: reference.energy(kept)[ring].mean(), 2),
+            "noise": (profile.noise, lambda kept, ring=ring: reference.noise(kept)[:, ring].mean(), 1),
+            "response": (
+                profile.response,
+                lambda kept, ring=ring: (reference.of(reference.diffs, kept)[:, :, ring] ** 2).mean(),
+                1,
+            ),
+        }
+        for name, (curve, statistic, least) in quantities.items():
+            expected = reference.interval(statistic, least)
+            got = Estimate(*(float(part[k]) for part in (curve.value, curve.low, curve.high)))
+            # a ring that padding hardly reaches holds rounding errors alone: relative to the whole
+            size = float(np.nanmax(np.abs([float(getattr(curve, end).abs().nan_to_num().max()) for end in ("value", "low", "high")])))
+            scale = max(abs(e) for e in (got.value, got.low, got.high, *expected) if e == e)
+            found[f"profile {name} {d}"] = gap(got, Estimate(*expected)) * scale / size if size > 0 else 0.0
+    return found
+
+
+SMALL = {
+    "stack": (nets.stack, 16),
+    "strides": (nets.stride_two, 17),
+    "branches": (nets.Branches, 12),
+    "residual": (nets.Residual, 12),
+    "in place": (nets.in_place, 12),
+    "lopsided": (nets.lopsided, (12, 18)),
+    "tf same": (nets.tf_same, 16),
+    "reflected": (nets.reflected, 12),
+    "even": (nets.even_same, 13),
+    "U-Net": (lambda: nets.unet(2, "bilinear"), 16),
+    "blur pool": (nets.blur_pooled, 16),
+    "channels last": (nets.ChannelsLast, 12),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_agree_in_double_precision_to_rounding(name: str) -> None:
+    make, crop = SMALL[name]
+    model = nets.ready(make()).double()
+    images = [x.double() for x in [*noise(5, 64), *noise(2, (70, 90), seed=1)]]
+    layers = [n for n, _ in model.named_children()][-2:]
+    result = measure(model, images, layers=layers, crop=crop, crops_per_image=3, groups=3, seed=5)
+    for layer in result:
+        compare(model, images, result, layer, 1e-9)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_agree_in_single_precision(name: str) -> None:
+    make, crop = SMALL[name]
+    model = nets.ready(make())
+    images = noise(5, 64, mean=0.5)
+    result = measure(model, images, crop=crop, crops_per_image=3, batch_size=2)
+    assert len(result) > 0
+    for layer in result:
+        if layer != "output":
+            compare(model, images, result, layer, 1e-5)
+
+
+@pytest.mark.parametrize(("n", "groups"), [(1, 10), (2, 10), (3, 10), (11, 4), (6, 1)])
+def test_few_images_and_unequal_groups_agree(n: int, groups: int) -> None:
+    model = nets.stack().double()
+    images = [x.double() for x in noise(n, 40)]
+    result = measure(model, images, crop=10, crops_per_image=3, groups=groups)
+    if n > 1 and groups > 1:
+        compare(model, images, result, "4", 1e-9)
+    else:  # one group: the plain estimate less its floor, and no interval
+        reference = Reference(model, images, "4", result)
+        plain = (reference.pattern([0]) ** 2).mean() / reference.noise([0]).mean()
+        assert result["4"].snr.value == pytest.approx(plain - 1 / len(reference.diffs), rel=1e-9)
+        assert np.isnan([result["4"].snr.low, result["4"].snr.high]).all()
+
+
+# ------------------------------------------------------------------------------------------------ real networks
+
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
+
+
+def calibrated(model: nn.Module, images: Sequence[Tensor]) -> nn.Module:
+    from padprint.models import calibrate_batchnorm
+
+    calibrate_batchnorm(model, [x[:, :224, :224] for x in images], batch_size=len(images))
+    return model.eval()
+
+
+def mobilenet() -> nn.Module:
+    torchvision = pytest.importorskip("torchvision")
+    from padprint.demo import mobilenet_weights
+
+    try:
+        weights = mobilenet_weights()
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+    model = torchvision.models.mobilenet_v2()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    return model.eval()
+
+
+def test_mobilenet_with_imagenet_weights() -> None:
+    model, images = mobilenet(), photographs(PHOTOGRAPHS, 620)
+    result = measure(model, images, crop=96, crops_per_image=2, layers=["features.6", "features.18"])
+    for layer in result:
+        compare(model, images, result, layer, 2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layers", "short_side"),
+    [
+        ("resnet50", ["layer1", "layer3", "layer4"], 700),
+        ("vgg19_bn", ["features.26", "features.52"], 500),
+        ("vgg19", ["features.18", "features.36"], 500),
+        ("densenet121", ["features.denseblock1", "features.transition1"], 300),
+    ],
+)
+def test_random_networks(name: str, layers: list[str], short_side: int) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    images = photographs(PHOTOGRAPHS, short_side)
+    model = calibrated(getattr(torchvision.models, name)(), images)
+    result = measure(model, images, crop=96, crops_per_image=2, layers=layers)
+    for layer in layers:
+        compare(model, images, result, layer, 2e-5)
+
+
+@pytest.mark.slow
+def test_a_reach_beyond_the_scene_is_refused_or_approximated() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    images = photographs(PHOTOGRAPHS, 480)
+    model = calibrated(torchvision.models.densenet121(), images)
+    with pytest.raises(ImagesError, match=r"3 of 3 images are too small .* needs \d{4}x\d{4} px.*resize_short_side"):
+        measure(model, images, crop=96, layers="features.denseblock4")
+    result = measure(model, images, crop=96, layers="features.denseblock4", crops_per_image=2, margin=96)
+    layer = result["features.denseblock4"]
+    assert result.approximate
+    assert layer.residual is not None
+    assert 0 < layer.residual < 0.5
+    assert any("approximate" in note for note in layer.notes)
+    compare(model, images, result, "features.denseblock4", 2e-5)  # as if the margin were enough
