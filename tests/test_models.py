@@ -18,7 +18,8 @@ from torchvision.models import SqueezeNet1_1_Weights, _api, densenet121, squeeze
 from torchvision.models.segmentation import fcn_resnet50
 
 from padprint.errors import ImagesError, ModelError
-from padprint.models import calibrate_batchnorm, declared_normalisation, load_model, weights_sha256
+from padprint.models import calibrate_batchnorm, declared_normalisation, load_model
+from padprint.weights import weights_sha256
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FRESH = (f"factory_module_{number}" for number in count())

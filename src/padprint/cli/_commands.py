@@ -119,9 +119,12 @@ def write(result: Measurement, folder: Path | None, *, plots: bool) -> list[str]
 
 
 def _measure(job: Job, device: str | None, *, progress: bool) -> Measurement:
+    import torch
+
     from padprint.engine import measure
     from padprint.models import load_model
 
+    torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
     loaded = load_model(job.model, weights=job.weights)
     mean, std = _normalisation(job, loaded)
     if job.calibrate:

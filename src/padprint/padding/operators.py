@@ -35,14 +35,15 @@ def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
 
 
 def _name(func: Callable[..., Any]) -> str:
-    """``aten::conv2d`` for an ATen overload, ``conv2d`` for a function; Tensor methods get no name that matches."""
+    """``aten::conv2d`` for an ATen overload, ``conv2d`` for a function; Tensor methods get no name, save ``roll``."""
     schema = getattr(func, "_schema", None)
     if schema is not None:
         return str(schema.name)
-    return "" if type(func).__name__ in _METHOD_TYPES else getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "")
+    return name if name == "roll" or type(func).__name__ not in _METHOD_TYPES else ""  # Tensor.unfold is not F.unfold
 
 
-_METHOD_TYPES = {"method_descriptor", "wrapper_descriptor", "method-wrapper"}  # Tensor.unfold is not F.unfold
+_METHOD_TYPES = {"method_descriptor", "wrapper_descriptor", "method-wrapper"}
 
 
 _READERS: dict[str, Reader] = {
@@ -50,6 +51,9 @@ _READERS: dict[str, Reader] = {
     "pad": read_pad,
     "aten::pad": read_pad,
     "aten::constant_pad_nd": read_aten_pad,
+    "constant_pad_nd": read_aten_pad,
+    "roll": read_roll,
+    "aten::roll": read_roll,
     "unfold": read_unfold,
     "aten::im2col": read_unfold,
     "interpolate": read_interpolate,
@@ -62,6 +66,10 @@ _READERS: dict[str, Reader] = {
     "aten::upsample_bilinear2d": read_upsample("bilinear"),
     "aten::upsample_trilinear3d": read_upsample("trilinear"),
     "aten::upsample_bicubic2d": read_upsample("bicubic"),
+    "aten::_upsample_bilinear2d_aa": read_upsample("bilinear", antialias=True),
+    "aten::_upsample_bicubic2d_aa": read_upsample("bicubic", antialias=True),
+    "aten::_upsample_nearest_exact1d": read_upsample("nearest-exact"),
+    "aten::_upsample_nearest_exact3d": read_upsample("nearest-exact"),
 }
 for _n in (1, 2, 3):
     for _prefix in ("", "aten::"):

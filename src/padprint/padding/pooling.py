@@ -69,16 +69,16 @@ def read_max_pool(
 
 def read_avg_pool(n: int) -> Reader:
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
-        names = "input kernel_size stride padding ceil_mode"
-        a = bind(names, args, kwargs, stride=None, padding=0, ceil_mode=False)
+        names = "input kernel_size stride padding ceil_mode count_include_pad divisor_override"
+        a = bind(names, args, kwargs, stride=None, padding=0, ceil_mode=False, divisor_override=None)
         kernel = numbers(a["kernel_size"], n)
         stride, ones = numbers(a["stride"], n, kernel), (1,) * n
-        pads = _pool_pads(
-            a["input"].shape[-n:], kernel, stride, ones, numbers(a["padding"], n), a["ceil_mode"]
-        )
+        pads = _pool_pads(a["input"].shape[-n:], kernel, stride, ones, numbers(a["padding"], n), a["ceil_mode"])
 
         def apply(op: Windowed, x: Tensor) -> Tensor:
-            return _AVG_POOL[n](x, op.kernel, op.stride)
+            if a["divisor_override"] is None:
+                return _AVG_POOL[n](x, op.kernel, op.stride)
+            return _AVG_POOL[n](x, op.kernel, op.stride, divisor_override=a["divisor_override"])
 
         return Windowed(f"avg_pool{n}d", a["input"], last(n), kernel, stride, ones, pads, 0.0, apply)
 

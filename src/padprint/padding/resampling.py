@@ -33,6 +33,20 @@ def _pad(x: Tensor, spec: Sequence[int], value: float | None) -> Windowed:
     )
 
 
+def read_roll(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
+    """`torch.roll`: as many cells are supplied on one side as leave on the other. None where no dimension is named."""
+    a = bind("input shifts dims", args, kwargs, dims=())
+    x: Tensor = a["input"]
+    dims = a["dims"] if isinstance(a["dims"], Sequence) else [a["dims"]]
+    shifts = a["shifts"] if isinstance(a["shifts"], Sequence) else [a["shifts"]]
+    if not dims:
+        return None
+    moved = [(d % x.dim() - x.dim(), s % max(1, x.shape[d])) for d, s in zip(dims, shifts, strict=True)]
+    pads = {axis: (by, -by) if 2 * by <= x.shape[axis] else (by - x.shape[axis], x.shape[axis] - by) for axis, by in moved}
+    ones = (1,) * len(pads)
+    return Windowed("roll", x, tuple(pads), ones, ones, ones, tuple(pads.values()), 0.0, lambda _, padded: padded)
+
+
 def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
     names = "input size scale_factor mode align_corners recompute_scale_factor antialias"
     defaults = dict.fromkeys(names.split()[1:])
@@ -40,13 +54,14 @@ def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | 
     return _resample(a) if a["mode"] in _SUPPORT else None
 
 
-def read_upsample(mode: str) -> Reader:
+def read_upsample(mode: str, antialias: bool = False) -> Reader:
     """``aten::upsample_*`` in its vectorised overload, which is what an exported program holds."""
     corners = mode not in ("nearest", "nearest-exact")
     names = "input size align_corners scale_factor" if corners else "input size scale_factor"
 
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
-        a = bind(names, args, kwargs, align_corners=None, scale_factor=None, antialias=None)
+        a = bind(names, args, kwargs, align_corners=None, scale_factor=None)
+        a["antialias"] = antialias
         for new, old in (("size", "output_size"), ("scale_factor", "scale_factors")):
             a[new] = a.pop(old, a.get(new))
         return _resample({**a, "mode": mode, "recompute_scale_factor": None})
@@ -90,13 +105,14 @@ def _resample(a: dict[str, Any]) -> Windowed:
             whole = zip(inputs, kept, op.pads, strict=True)
             kwargs["size"] = [int((i + before + after) * r) for i, r, (before, after) in whole]
         y = F.interpolate(padded, **kwargs)
-        for axis, ratio, (before, after) in zip(op.axes, kept, op.pads, strict=True):
-            keep = y.shape[axis] - int((before + after) * ratio)
+        for axis, ratio, (before, _), size in zip(op.axes, kept, op.pads, sizes, strict=True):
+            keep = size if ratio != 1 or padded.shape[axis] != 1 else 1
             y = y.narrow(axis, int(before * ratio), keep)
         return y
 
     taps, ones = (2,) * n, (1,) * n
-    return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply)
+    anchored = bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios)
+    return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored)
 
 
 def _resampled(op: Windowed) -> list[bool]:

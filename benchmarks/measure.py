@@ -1,0 +1,166 @@
+"""What a measurement costs: ratios measured side by side in one run, never absolute promises.
+
+    python benchmarks/measure.py                 # all four tables, about half an hour on 2 cores
+    python benchmarks/measure.py overhead slow memory --models mobilenet_v2
+    python benchmarks/measure.py windows --images FOLDER --weights mobilenet_v2-b0353104.pth
+
+overhead  total time over the sum of the two plain forwards (canvas, crops): same inputs, same batches, whole network
+slow      speed against one context forward per crop
+windows   time to a 10 % interval of the SNR at every layer, for three sizes of canvas
+memory    peak memory with 200 images over peak memory with 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+import padprint
+from padprint.layers import as_measured
+from padprint.run import Run, Settings
+
+CROP, CANVAS, CROPS, BATCH = 224, 1024, 64, 16
+MODELS = ("mobilenet_v2", "resnet50", "vgg19")
+
+
+def network(name: str) -> nn.Module:
+    import torchvision
+
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None).eval()
+
+
+def scene(index: int, size: int = CANVAS) -> Tensor:
+    return torch.randn(3, size, size, generator=torch.Generator().manual_seed(index))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def prepared(name: str) -> Run:
+    """A measurement that has traced and checked the network, so that what is timed is the work per image."""
+    run = Run(network(name), "auto", (CROP, CROP), None, torch.device("cpu"), torch.float32)
+    run.settings = Settings(CROPS, 10, BATCH, 0, 1.0)
+    run._start(scene(0), None)
+    return run
+
+
+def batches(run: Run, x: Tensor) -> list[Tensor]:
+    (canvas,) = run.plan.canvases((CANVAS, CANVAS), 0)
+    cut = [x[:, :, top : top + CROP, left : left + CROP] for top, left in canvas.crops]
+    return [torch.cat(cut[i : i + BATCH]) for i in range(0, len(cut), BATCH)]
+
+
+def overhead(names: list[str], repeats: int) -> None:
+    print(f"\noverhead: {CROPS} crops of {CROP} px on one {CANVAS}-px canvas, batches of {BATCH}")
+    print("| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios |\n|---|---|---|---|---|---|")
+    for name in names:
+        run = prepared(name)
+        x = scene(0).unsqueeze(0)
+        cut = batches(run, x)
+        rows = []
+        for i in range(repeats + 1):
+            canvas = seconds(lambda: run.model(x))
+            crops = seconds(lambda: [run.model(batch) for batch in cut])
+            ours = seconds(lambda: run._image(0, x[0]))
+            if i:  # the first round warms up
+                rows.append((canvas, crops, ours, ours / (canvas + crops)))
+        canvas, crops, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+        each = " ".join(f"{row[3]:.2f}" for row in rows)
+        print(f"| {name} | {canvas:.2f} | {crops:.2f} | {ours:.2f} | **{ratio:.2f}** | {each} |", flush=True)
+
+
+def slow(names: list[str], repeats: int) -> None:
+    print(f"\nslow: against one context forward (crop and margins) per crop, {CROPS} crops; both sides run the crops too")
+    print("| network | context px | context s per crop | padprint s per crop | speed-up (median) |\n|---|---|---|---|---|")
+    for name in names:
+        run = prepared(name)
+        x = scene(0).unsqueeze(0)
+        height, width = run.plan.smallest
+        context = x[:, :, :height, :width].contiguous()
+        crop = x[:, :, :CROP, :CROP].contiguous()
+        rows = []
+        for i in range(repeats + 1):
+            each = seconds(lambda: [run.model(context) for _ in range(4)]) / 4 + seconds(lambda: run.model(crop))
+            ours = seconds(lambda: run._image(0, x[0])) / CROPS
+            if i:
+                rows.append((each, ours, each / ours))
+        each, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"| {name} | {height}x{width} | {each:.3f} | {ours:.3f} | **{ratio:.1f}x** |", flush=True)
+
+
+def windows(names: list[str], folder: str | None, weights: str | None, repeats: int) -> None:
+    """Canvas pixels over crop pixels: half, equal, and four times as many (as much as memory allows)."""
+    del repeats
+    print("\nwindows: seconds until the half-width of every layer's SNR interval is 10 % of the SNR (from the spread at hand)")
+    print("| network | canvas / crop pixels | crops per image | seconds per image | widest half-width | seconds to 10 % |")
+    print("|---|---|---|---|---|---|")
+    for name in names:
+        model = padprint.load_model(f"torchvision:{name}", weights if name == "mobilenet_v2" else None).model
+        norm = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+        for crops in (8, 16, 32):
+            for spend in (0.5, 1.0, 4.0):
+                options = {"crops_per_image": crops, "spend": spend, "limit": 12, **norm}
+                start = time.perf_counter()
+                result = padprint.measure(model, folder or "photographs", **options)
+                spent = (time.perf_counter() - start) / result.n_images
+                widths = [(one.snr.high - one.snr.low) / 2 / one.snr.value for one in result.values()]
+                needed = spent * result.n_images * (max(widths) / 0.1) ** 2
+                row = f"{name} | {spend} | {crops} | {spent:.2f} | {max(widths):.2f} | **{needed:.0f}**"
+                print(f"| {row} |", flush=True)
+
+
+def memory(names: list[str]) -> None:
+    print("\nmemory: peak resident memory with 200 images over the same with 10 (one process each, 320-px scenes, crop 64)")
+    print("| network | 10 images MiB | 200 images MiB | ratio |\n|---|---|---|---|")
+    for name in names:
+        peaks = [int(subprocess.check_output([sys.executable, __file__, "--peak", name, str(n)])) for n in (10, 200)]
+        print(f"| {name} | {peaks[0]} | {peaks[1]} | **{peaks[1] / peaks[0]:.3f}** |", flush=True)
+
+
+def peak(name: str, images: int) -> None:
+    size = 640
+    stream = (scene(i, size) for i in range(images))
+    padprint.measure(network(name), stream, crop=64, crops_per_image=4)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["overhead", "slow", "windows", "memory"])
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--images", help="folder of photographs, for windows")
+    parser.add_argument("--weights", help="MobileNetV2's ImageNet state dict, for windows")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", nargs=2, metavar=("MODEL", "IMAGES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        peak(options.peak[0], int(options.peak[1]))
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    with as_measured(nn.Identity()):
+        if "overhead" in options.parts:
+            overhead(options.models, options.repeats)
+        if "slow" in options.parts:
+            slow(options.models, options.repeats)
+    if "windows" in options.parts:
+        windows(["mobilenet_v2"], options.images, options.weights, options.repeats)
+    if "memory" in options.parts:
+        memory(options.models)
+
+
+if __name__ == "__main__":
+    main()
