@@ -84,4 +84,4 @@ def influence(model: nn.Module, geometry: Geometry, margin: tuple[int, int, int,
     for i in range(n):
         moved.select(2 + axis, i)[i] = other.select(2 + axis, i)[0]
     before, after = features(model, base, geometry), features(model, moved, geometry)
-    return {name: ((after[name] - before[name]).abs().amax(1).amax(2 - axis) > 0) for name in before}
+    return {name: ((after[name] - before[name]).abs().amax(1).amax(2 - axis) > 1e-12) for name in before}

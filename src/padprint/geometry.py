@@ -185,9 +185,7 @@ def _ramp(x: Tensor) -> Tensor:
     return torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def _joined(
-    taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[int, int]
-) -> Geometry:
+def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[int, int]) -> Geometry:
     found: dict[str, LayerGeometry] = {}
     maps: dict[str, MapSpec] = {}
     period = (vertical.period, horizontal.period)
@@ -213,8 +211,7 @@ def _joined(
             rim=tuple(min(r, n) for r, n in zip(rims, (size[0],) * 2 + (size[1],) * 2, strict=True)),  # type: ignore[arg-type]
             reach=(*y.reach(crop[0]), *x.reach(crop[1])),
             margin=tuple(  # type: ignore[arg-type]
-                ceil(r * s / p) * p
-                for r, s, p in zip(rims, _each_side(strides), _each_side(period), strict=True)
+                ceil(r * s / p) * p for r, s, p in zip(rims, _each_side(strides), _each_side(period), strict=True)
             ),
         )
         maps[tap.name] = MapSpec(tap, (y.dim, x.dim), strides, size, channels)

@@ -83,7 +83,7 @@ def run_to(model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Ta
             found = dict(leaves_of(output))
             for tap in own:
                 if tap.leaf.path in found and waiting.pop(tap.leaf, None) is not None:
-                    visit(tap, found[tap.leaf.path])
+                    visit(tap, found[tap.leaf.path].detach())
             if not waiting:
                 raise _EnoughError
 

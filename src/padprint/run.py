@@ -156,7 +156,7 @@ class Run:
         for canvas in canvases:
             self._canvas(group, image, canvas)
         if self.approximate and index < RESIDUAL_IMAGES:
-            self._residual(image, canvases[0])
+            self._residual(image)
         self.n_images += 1
 
     def _to_model(self, image: Tensor) -> Tensor:
@@ -248,9 +248,12 @@ class Run:
         for name, spec in self.geometry.maps.items():
             one = _window(spec, here[name], (top, left))
             two = _window(spec, there[name], (top + py, left + px))
-            self.floor[name] = _relative(_squares(one, two))
-            if self.floor[name] > tolerance and not self._short_of(name):
-                failed[name] = self.floor[name]
+            if not self._short_of(name):  # elsewhere a larger margin does matter: the residual says how much
+                self.floor[name] = _relative(_squares(one, two))
+                if self.floor[name] > tolerance:
+                    failed[name] = self.floor[name]
+        rounding = max(self.floor.values(), default=0.0)
+        self.floor = {name: self.floor.get(name, rounding) for name in self.geometry.maps}
         if failed:
             figures = ", ".join(f"{name} {figure:.1e}" for name, figure in failed.items())
             sound = [name for name in self.geometry.maps if name not in failed]
@@ -260,7 +263,7 @@ class Run:
                 f"(absolute position embedding, align_corners, or resizing inside); relative change of {figures}{rest}"
             )
 
-    def _residual(self, image: Tensor, canvas: Canvas) -> None:
+    def _residual(self, image: Tensor) -> None:
         """Add how far the approximate F(x; *) of one crop moves when its margins grow by half."""
         py, px = self.plan.period
         grown = [ceil(1.5 * m / p) * p for m, p in zip(self.plan.margin, (py, py, px, px), strict=True)]

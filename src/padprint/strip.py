@@ -180,6 +180,8 @@ def _handle(
 def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callable[[], Any]) -> Any:
     """Run an operator that pads: collapsed across the strip, with NaN for its padding along it where asked."""
     along, across = _image_axes(strip, op)
+    if op.operator == "roll" and along not in op.axes:
+        return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
         op = op.collapsed(across)
     elif not any(before or after for before, after in op.pads):
@@ -196,7 +198,7 @@ def _image_axes(strip: Strip, op: Windowed) -> tuple[int, int]:
     channels-last layouts where `F.pad` leaves the last dimension alone.
     """
     layouts = [(-2, -1), (-1, -2)]
-    if op.operator == "pad" and op.input.dim() > 3 and (op.axes[-1] != -1 or op.pads[-1] == (0, 0)):
+    if op.operator in ("pad", "roll") and op.input.dim() > 3 and (0, 0) == dict(zip(op.axes, op.pads)).get(-1, (0, 0)):
         layouts.insert(1, (-3, -2))
     shape = op.input.shape
     for y, x in layouts:
@@ -210,11 +212,11 @@ def _position_mark(run: Run, call: Call, op: Windowed | None) -> _Mark | None:
     """Resampling that ties cells to the size of the input, or that spreads something of a fixed size over the map."""
     if op is None or op.operator != "interpolate":
         return None
-    if op.anchored:
-        return _Mark(f"absolute: {call} samples at positions that move with the input's size (align_corners)", True)
     fixed = run.along is not None and run.along.get(call) == set()
     if fixed and max(op.input.shape[-2:]) > 1:
         return _Mark(f"absolute: {call} stretches a map of fixed size over the input", True)
+    if op.anchored:
+        return _Mark(f"absolute: {call} samples at positions that move with the input's size", True)
     return None
 
 

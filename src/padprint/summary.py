@@ -64,7 +64,7 @@ def summarise(
     return LayerMeasurement(
         name=geometry.name,
         pattern=sums.diff.sum(0) / sums.n,
-        noise=(moments.square.cpu() - sums.diff.sum(0).square() / sums.n) / (sums.n - 1),
+        noise=statistics.cell_noise(sums.diff, moments.square.cpu(), sums.crops),
         **estimates,
         stride=geometry.stride,
         offset=geometry.offset,

@@ -38,9 +38,7 @@ def _conv(n: int, a: dict[str, Any]) -> Windowed:
         return _CONV[n](x, w, a["bias"], op.stride, 0, op.dilation, a["groups"])
 
     pads = _conv_pads(a["padding"], kernel, dilation)
-    return Windowed(
-        f"conv{n}d", a["input"], last(n), kernel, numbers(a["stride"], n), dilation, pads, 0.0, apply
-    )
+    return Windowed(f"conv{n}d", a["input"], last(n), kernel, numbers(a["stride"], n), dilation, pads, 0.0, apply)
 
 
 def _conv_pads(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
@@ -64,9 +62,7 @@ def _narrowed(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
 def read_conv_transpose(n: int) -> Reader:
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
         names = "input weight bias stride padding output_padding groups dilation"
-        a = bind(
-            names, args, kwargs, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
-        )
+        a = bind(names, args, kwargs, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)
         return _conv_transpose(n, a)
 
     return read
@@ -78,8 +74,7 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
     kernel, stride, dilation = tuple(weight.shape[-n:]), numbers(a["stride"], n), numbers(a["dilation"], n)
     padding, extra = numbers(a["padding"], n), numbers(a["output_padding"], n)
     reach = tuple(
-        max(1, ceil((d * (k - 1) + e) / s))
-        for k, s, d, e in zip(kernel, stride, dilation, extra, strict=True)
+        max(1, ceil((d * (k - 1) + e) / s)) for k, s, d, e in zip(kernel, stride, dilation, extra, strict=True)
     )
 
     def apply(op: Windowed, x: Tensor) -> Tensor:
@@ -93,9 +88,7 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
         return out
 
     pads = tuple((r, r) for r in reach)
-    return Windowed(
-        f"conv_transpose{n}d", a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply
-    )
+    return Windowed(f"conv_transpose{n}d", a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply)
 
 
 def read_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
@@ -104,5 +97,3 @@ def read_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
     a = bind(names, args, kwargs)
     n = a["weight"].dim() - 2
     return _conv_transpose(n, a) if a["transposed"] else _conv(n, a)
-
-

@@ -81,4 +81,3 @@ class Interceptor(TorchFunctionMode):
 def _operator_name(func: Callable[..., Any]) -> str:
     schema = getattr(func, "_schema", None)
     return str(schema.name).removeprefix("aten::") if schema is not None else getattr(func, "__name__", "?")
-

@@ -40,29 +40,19 @@ def _pool_pads(
     return tuple(pads)
 
 
-def read_max_pool(
-    n: int, indices: bool = False
-) -> Reader:
+def read_max_pool(n: int, indices: bool = False) -> Reader:
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
         names = "input kernel_size stride padding dilation ceil_mode return_indices"
-        a = bind(
-            names, args, kwargs, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=indices
-        )
+        a = bind(names, args, kwargs, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=indices)
         kernel = numbers(a["kernel_size"], n)
         stride, dilation = numbers(a["stride"], n, kernel), numbers(a["dilation"], n)
-        pads = _pool_pads(
-            a["input"].shape[-n:], kernel, stride, dilation, numbers(a["padding"], n), a["ceil_mode"]
-        )
+        pads = _pool_pads(a["input"].shape[-n:], kernel, stride, dilation, numbers(a["padding"], n), a["ceil_mode"])
 
         def apply(op: Windowed, x: Tensor) -> Any:
-            return _MAX_POOL[n](
-                x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"]
-            )
+            return _MAX_POOL[n](x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"])
 
         fill = float("-inf")
-        return Windowed(
-            f"max_pool{n}d", a["input"], last(n), kernel, stride, dilation, pads, fill, apply
-        )
+        return Windowed(f"max_pool{n}d", a["input"], last(n), kernel, stride, dilation, pads, fill, apply)
 
     return read
 
@@ -86,17 +76,11 @@ def read_avg_pool(n: int) -> Reader:
 
 
 def read_unfold(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
-    a = bind(
-        "input kernel_size dilation padding stride", args, kwargs, dilation=1, padding=0, stride=1
-    )
-    kernel, stride, dilation, padding = (
-        numbers(a[key], 2) for key in ("kernel_size", "stride", "dilation", "padding")
-    )
+    a = bind("input kernel_size dilation padding stride", args, kwargs, dilation=1, padding=0, stride=1)
+    kernel, stride, dilation, padding = (numbers(a[key], 2) for key in ("kernel_size", "stride", "dilation", "padding"))
 
     def apply(op: Windowed, x: Tensor) -> Tensor:
         return F.unfold(x, op.kernel, op.dilation, 0, op.stride)
 
     pads = tuple((p, p) for p in padding)
     return Windowed("unfold", a["input"], last(2), kernel, stride, dilation, pads, 0.0, apply)
-
-

@@ -28,9 +28,7 @@ def _pad(x: Tensor, spec: Sequence[int], value: float | None) -> Windowed:
     pairs = [(int(spec[i]), int(spec[i + 1])) for i in range(0, len(spec), 2)]
     pads = tuple(reversed(pairs))  # F.pad lists the last dimension first
     ones = (1,) * len(pads)
-    return Windowed(
-        "pad", x, last(len(pads)), ones, ones, ones, pads, float(value or 0.0), lambda _, padded: padded
-    )
+    return Windowed("pad", x, last(len(pads)), ones, ones, ones, pads, float(value or 0.0), lambda _, padded: padded)
 
 
 def read_roll(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -42,9 +40,10 @@ def read_roll(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
     if not dims:
         return None
     moved = [(d % x.dim() - x.dim(), s % max(1, x.shape[d])) for d, s in zip(dims, shifts, strict=True)]
-    pads = {axis: (by, -by) if 2 * by <= x.shape[axis] else (by - x.shape[axis], x.shape[axis] - by) for axis, by in moved}
-    ones = (1,) * len(pads)
-    return Windowed("roll", x, tuple(pads), ones, ones, ones, tuple(pads.values()), 0.0, lambda _, padded: padded)
+    axes = tuple(axis for axis, _ in moved)
+    signed = [by if 2 * by <= x.shape[axis] else by - x.shape[axis] for axis, by in moved]
+    pads, ones = tuple((by, -by) for by in signed), (1,) * len(axes)
+    return Windowed("roll", x, axes, ones, ones, ones, pads, 0.0, lambda _, padded: padded)
 
 
 def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -55,20 +54,26 @@ def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | 
 
 
 def read_upsample(mode: str, antialias: bool = False) -> Reader:
-    """``aten::upsample_*`` in its vectorised overload, which is what an exported program holds."""
-    corners = mode not in ("nearest", "nearest-exact")
-    names = "input size align_corners scale_factor" if corners else "input size scale_factor"
+    """``aten::upsample_*``: the vectorised overload of exported programs, and the one with a scale for each dimension."""
+    corners = "align_corners " if mode not in ("nearest", "nearest-exact") else ""
+    names = f"input size {corners}scale_factor scales_w"
+    nothing = dict.fromkeys(("size", "align_corners", "scale_factor", "scales_w", "recompute_scale_factor"))
 
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
-        a = bind(names, args, kwargs, align_corners=None, scale_factor=None)
-        a["antialias"] = antialias
-        for new, old in (("size", "output_size"), ("scale_factor", "scale_factors")):
-            a[new] = a.pop(old, a.get(new))
-        return _resample({**a, "mode": mode, "recompute_scale_factor": None})
+        a = bind(names, args, kwargs, **nothing, mode=mode, antialias=antialias)
+        for old, new in (("output_size", "size"), ("scale_factors", "scale_factor"), ("scales_h", "scale_factor")):
+            a[new] = a.pop(old, a[new])
+        if a["scales_w"] is not None:
+            a["scale_factor"] = [a["scale_factor"], a["scales_w"]]
+            a["size"] = None  # the scales set the sampling positions
+        return _resample(a)
 
     return read
 
 
+_EVEN = (
+    8  # a map resized to a given size by a ratio of larger terms (17 cells to 33) gets another ratio at another size
+)
 _SUPPORT = {"nearest": 0, "nearest-exact": 0, "linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
 
 
@@ -106,12 +111,13 @@ def _resample(a: dict[str, Any]) -> Windowed:
             kwargs["size"] = [int((i + before + after) * r) for i, r, (before, after) in whole]
         y = F.interpolate(padded, **kwargs)
         for axis, ratio, (before, _), size in zip(op.axes, kept, op.pads, sizes, strict=True):
-            keep = size if ratio != 1 or padded.shape[axis] != 1 else 1
-            y = y.narrow(axis, int(before * ratio), keep)
+            if before:
+                y = y.narrow(axis, int(before * ratio), size)
         return y
 
     taps, ones = (2,) * n, (1,) * n
-    anchored = bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios)
+    uneven = not by_factor and max(ratio.denominator for ratio in ratios) > _EVEN
+    anchored = uneven or bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios)
     return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored)
 
 
@@ -126,5 +132,3 @@ def _whole_extension(ratio: Fraction, support: int, antialias: bool) -> int:
     widened = ceil(support / ratio) if antialias and ratio < 1 else support
     step = ratio.denominator
     return ceil((widened + 1) / step) * step
-
-

@@ -1,0 +1,263 @@
+"""Bad input, each with one clear error; and a model that is left as found, whatever happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nets
+import pytest
+import torch
+from helpers import left_as_found, noise
+from PIL import Image
+from torch import Tensor, nn
+
+from padprint import ImagesError, LayerError, ModelError, PadprintError, load, measure, trace
+
+NORM = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+class Fails(nn.Module):
+    """Raises from its `after`-th forward pass on, in the middle of the network."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.passes, self.after = 0, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        y = self.first(x)
+        if self.passes > self.after:
+            raise RuntimeError("the sky falls")
+        return self.last(y)
+
+
+def passes() -> int:
+    """Forward passes of a whole measurement of two images with two batches of crops each, on the model itself."""
+    net = Fails(10**6)
+    measure(net, noise(2, 32), crop=16, crops_per_image=4, batch_size=2)
+    return net.passes
+
+
+def test_nothing_survives_a_forward_that_raises() -> None:
+    for after in range(passes()):
+        net = Fails(after)
+        net.first.train()
+        with left_as_found(net), pytest.raises(PadprintError, match="the sky falls"):
+            measure(net, noise(2, 32), crop=16, crops_per_image=4, batch_size=2)
+
+
+def test_nothing_is_changed_by_success() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5)).train()
+    net[1].eval()
+    net[0].weight.requires_grad_(False)
+    with left_as_found(net):
+        measure(net, noise(3, 32), crop=16)
+    with left_as_found(net):
+        trace(net, crop=16)
+
+
+def test_nothing_is_changed_by_an_error_in_a_user_hook() -> None:
+    net = nets.stack()
+
+    def hook(*_: object) -> None:
+        raise RuntimeError("hooked")
+
+    net[1].register_forward_hook(hook)
+    with left_as_found(net), pytest.raises(ModelError, match="hooked"):
+        measure(net, noise(2, 32), crop=16)
+
+
+# --------------------------------------------------------------------------------------------------------- images
+
+
+def test_no_image() -> None:
+    with pytest.raises(ImagesError, match="no image"):
+        measure(nets.stack(), [], crop=16)
+    with pytest.raises(ImagesError, match="no image"):
+        measure(nets.stack(), iter(()), crop=16)
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImagesError, match=re.escape(str(tmp_path))):
+        measure(nets.stack(), tmp_path, crop=16, **NORM)
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_all_files_broken(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_text("no picture")
+    with pytest.raises(ImagesError, match=r"2 .*a\.png|a\.png.* 2|2 image files"):
+        measure(nets.stack(), tmp_path, crop=16, **NORM)
+
+
+def test_one_broken_file_is_counted(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("RGB", (40, 40), (i * 40, 90, 20)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"1\.png"):
+        result = measure(nets.stack(), tmp_path, crop=16, **NORM)
+    assert result.n_images == 2
+    assert list(result.provenance["skipped"]) == ["1.png"]
+    with pytest.raises(ImagesError, match=r"1\.png"):
+        measure(nets.stack(), tmp_path, crop=16, strict=True, **NORM)
+
+
+def test_normalisation_is_asked_for(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    with pytest.raises(ImagesError, match="mean="):
+        measure(nets.stack(), tmp_path, crop=16)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_that_are_no_numbers(value: float) -> None:
+    images = noise(3, 32)
+    images[1][0, 3, 4] = value
+    with pytest.raises(ImagesError, match="image 1"):
+        measure(nets.stack(), images, crop=16)
+
+
+def test_wrong_channel_count() -> None:
+    with pytest.raises(ModelError, match="1 channel"):
+        measure(nets.stack(), noise(2, 32, channels=1), crop=16)
+    with pytest.raises(ImagesError, match="4 channels"):
+        measure(nets.stack(), [*noise(1, 32), *noise(1, 32, channels=4)], crop=16)
+
+
+def test_too_small_images_say_size_count_and_options() -> None:
+    images = [*noise(2, 64), *noise(3, 17)]
+    for given in (images, iter(images)):  # a list is looked over first, a stream is counted to its end
+        with pytest.raises(ImagesError, match=r"3 of 5 images.*17x17.*22x22 px.*resize_short_side=22.*smaller crop"):
+            measure(nets.stack(), given, crop=16)
+
+
+# --------------------------------------------------------------------------------------------------------- layers
+
+
+def test_a_layer_that_does_not_exist() -> None:
+    with pytest.raises(LayerError, match=r"'down\.1'.*down\.0"):
+        measure(nets.unet(1, "nearest"), noise(2, 64), layers=["down.1"], crop=32)
+
+
+def test_a_layer_that_is_no_map() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    result = measure(net, noise(2, 32), layers="*", crop=16)
+    assert list(result) == ["0"]
+    assert "not a map" in result.unmeasured["2"]
+    with pytest.raises(LayerError, match="not a map"):
+        measure(net, noise(2, 32), layers=["2"], crop=16)
+    with pytest.raises(KeyError, match="not a map"):
+        result["2"]
+
+
+def test_a_global_layer_is_named_with_its_operator() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3, padding=1))
+    result = measure(net, noise(2, 32), layers=["0", "2"], crop=16)
+    assert list(result) == ["0"]
+    assert re.search("global.*group_norm.*1", result.unmeasured["2"])
+    with pytest.raises(LayerError, match="group_norm"):
+        measure(net, noise(2, 32), layers="2", crop=16)
+
+
+# --------------------------------------------------------------------------------------------------------- models
+
+
+class Placed(nn.Module):
+    """Adds where a pixel is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x + torch.linspace(0, 1, x.shape[-1], device=x.device, dtype=x.dtype))
+
+
+def test_absolute_position_is_refused_with_the_figure() -> None:
+    with pytest.raises(ModelError, match=r"where the crop lies.*conv \d\.\de-?\d+"):
+        measure(Placed(), noise(2, 48), crop=16)
+
+
+def test_aligned_corners_are_refused() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
+    with pytest.raises(PadprintError, match="align_corners|where the crop lies|position"):
+        measure(net, noise(2, 48), layers=["1"], crop=16)
+
+
+def test_one_input_size_only() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-1] != 16:
+                raise ValueError("16 px and no other")
+            return self.conv(x)
+
+    with pytest.raises(ModelError, match="16 px and no other"):
+        measure(Fixed(), noise(2, 48), crop=16)
+
+
+def test_a_head_of_fixed_size_is_no_obstacle() -> None:
+    result = measure(nets.fixed_head(32), noise(3, 64), crop=32)
+    assert len(result) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ModelError, match=str(dtype).removeprefix("torch.")):
+        measure(nets.stack().to(dtype), noise(2, 32), crop=16)
+
+
+def test_models_elsewhere() -> None:
+    with pytest.raises(ModelError, match="meta"):
+        measure(nets.stack().to("meta"), noise(2, 32), crop=16)
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="'cuda'"):
+            measure(nets.stack(), noise(2, 32), crop=16, device="cuda")
+
+
+def test_what_is_no_module() -> None:
+    with pytest.raises(ModelError, match="function"):
+        measure(lambda x: x, noise(2, 32), crop=16)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"crop": 0}, "crop"),
+        ({"crop": -1}, "crop"),
+        ({"crop": "a"}, "crop"),
+        ({"crop": (16, 16, 16)}, "crop"),
+        ({"crop": 16, "groups": 0}, "groups"),
+        ({"crop": 16, "batch_size": 0}, "batch_size"),
+        ({"crop": 16, "crops_per_image": 0}, "crops_per_image"),
+        ({"crop": 16, "margin": -1}, "margin"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, object], named: str) -> None:
+    with pytest.raises(PadprintError, match=f"{named}.*got"):
+        measure(nets.stack(), noise(2, 32), **options)
+
+
+def test_a_margin_below_the_reach_is_approximate_and_carries_its_residual() -> None:
+    result = measure(nets.stack(), noise(4, 48), layers=["0", "4"], crop=16, margin=2)
+    assert result.approximate
+    assert result.margin == (2, 2, 2, 2)
+    assert result["0"].residual is None
+    assert 0 < result["4"].residual < 0.5
+    assert "approximate" in result["4"].notes[0]
+    exact = measure(nets.stack(), noise(4, 48), layers=["4"], crop=16)
+    assert not exact.approximate and exact["4"].residual is None
+
+
+def test_results_half_written_or_of_another_schema(tmp_path: Path) -> None:
+    measure(nets.stack(), noise(3, 32), crop=16).save(tmp_path)
+    (tmp_path / "result.json").write_text((tmp_path / "result.json").read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(PadprintError, match="99"):
+        load(tmp_path)
+    (tmp_path / "patterns.safetensors").unlink()
+    with pytest.raises(PadprintError):
+        load(tmp_path)

@@ -1,0 +1,158 @@
+"""Estimators against a known truth, without a network: differences are drawn, fed to the moments and summarised.
+
+A map of 3x8x8 cells has the pattern A at its border cells. Crop k of image i differs by P + s (r b_i + q e_ik): the image's
+own part b_i is shared by its crops, so crops of one image are correlated by r^2 (r^2 + q^2 = 1), and neighbouring cells
+share a common factor, as features do.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import sqrt
+from typing import NamedTuple
+
+import pytest
+import torch
+from helpers import ESTIMATES
+from torch import Tensor
+
+from padprint.geometry import LayerGeometry
+from padprint.moments import LayerMoments
+from padprint.result import LayerMeasurement
+from padprint.summary import summarise
+
+SHAPE = (3, 8, 8)
+GEOMETRY = LayerGeometry(
+    "layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1)
+)
+
+
+class Setting(NamedTuple):
+    """`alike` is the correlation of two crops of one image."""
+
+    images: int
+    snr: float
+    alike: float = 0.3
+    heavy: bool = False
+    crops: int = 4
+    groups: int = 10
+
+
+def true_pattern(snr: float) -> Tensor:
+    """Border cells of alternating sign and a constant shift: its mean square is `snr`, at unit noise."""
+    p = torch.zeros(SHAPE, dtype=torch.float64)
+    p[:, 0], p[:, -1], p[:, 1:-1, 0], p[:, 1:-1, -1] = 1.0, -0.5, 0.8, -0.7
+    p += 0.2
+    return p * sqrt(snr / float(p.square().mean()))
+
+
+def draw(generator: torch.Generator, *lead: int, heavy: bool) -> Tensor:
+    """`(*lead, C, h, w)` of unit variance; neighbours are correlated; heavy tails: Student's t, 5 degrees of freedom."""
+    white = torch.randn(*lead, SHAPE[0], SHAPE[1] + 1, SHAPE[2] + 1, generator=generator, dtype=torch.float64)
+    smooth = (white[..., 1:, 1:] + white[..., :-1, 1:] + white[..., 1:, :-1] + white[..., :-1, :-1]) / 2
+    if not heavy:
+        return smooth
+    scale = torch.randn(*lead, 5, generator=generator, dtype=torch.float64).square().mean(-1)
+    return smooth / scale.view(*lead, 1, 1, 1).sqrt() * sqrt(3 / 5)
+
+
+def one(setting: Setting, generator: torch.Generator, pattern: Tensor) -> LayerMeasurement:
+    own = draw(generator, setting.images, 1, heavy=setting.heavy)
+    each = draw(generator, setting.images, setting.crops, heavy=setting.heavy)
+    diffs = pattern + sqrt(setting.alike) * own + sqrt(1 - setting.alike) * each
+    features = 2 * torch.randn(setting.images, *SHAPE, generator=generator, dtype=torch.float64)
+    moments = LayerMoments(SHAPE[0], SHAPE[1:], setting.groups)
+    for group in range(min(setting.groups, setting.images)):  # a group's images at once: the sums are the same
+        moments.update(group, diffs[group :: setting.groups].flatten(0, 1))
+        for feature in features[group :: setting.groups]:
+            moments.update_features(group, feature, torch.full(SHAPE[1:], float(setting.crops)))
+    return summarise(moments, GEOMETRY, SHAPE[1:], numeric_floor=0.0, residual=None, precision=2e-16)
+
+
+class Outcome(NamedTuple):
+    """Over all repetitions: mean of the estimate, its mean over the truth, and the share of intervals that hold the truth."""
+
+    mean: float
+    ratio: float
+    coverage: float
+
+
+def truths(setting: Setting, pattern: Tensor) -> dict[str, float]:
+    """What the unbiased estimates aim at. The others aim at their own mean over many measurements of this size."""
+    if setting.snr == 0:
+        return {}
+    energy, shift = float(pattern.square().mean()), float(pattern.mean((1, 2)).square().mean())
+    return {"snr": setting.snr, "relative": sqrt(energy / 4), "positional": 1 - shift / energy}
+
+
+@cache
+def simulate(setting: Setting, repetitions: int, seed: int = 1) -> dict[str, Outcome]:
+    generator = torch.Generator().manual_seed(seed)
+    pattern = true_pattern(setting.snr)
+    results = [one(setting, generator, pattern) for _ in range(repetitions)]
+    true = truths(setting, pattern)
+    found = {}
+    for name in ESTIMATES:
+        numbers = [[e.value, e.low, e.high] for e in (getattr(result, name) for result in results)]
+        value, low, high = torch.tensor(numbers, dtype=torch.float64).T
+        mean = float(value.mean())
+        truth = true.get(name, mean)
+        found[name] = Outcome(mean, mean / truth, float(((low <= truth) & (truth <= high)).double().mean()))
+    return found
+
+
+QUICK = [Setting(20, 0.1), Setting(13, 10.0), Setting(5, 1.0, alike=0.8)]  # 13: groups of one and of two images
+THOROUGH = [
+    Setting(20, 0.01),
+    Setting(20, 1.0),
+    Setting(20, 10.0),
+    Setting(100, 0.01),
+    Setting(100, 0.1),
+    Setting(100, 10.0),
+    Setting(3, 1.0),
+    Setting(13, 100.0),
+    Setting(27, 1.0, alike=0.8),
+    Setting(20, 0.3, alike=0.0),
+    Setting(20, 0.3, alike=0.8, crops=16),
+    Setting(20, 0.3, heavy=True),
+    Setting(100, 10.0, heavy=True),
+]
+CASES = [(s, 400) for s in QUICK] + [pytest.param(s, 1000, marks=pytest.mark.slow) for s in THOROUGH]
+
+
+@pytest.mark.parametrize(("setting", "repetitions"), CASES, ids=str)
+def test_snr_is_unbiased_and_its_interval_honest(setting: Setting, repetitions: int) -> None:
+    found = simulate(setting, repetitions)
+    assert found["snr"].ratio == pytest.approx(1, abs=0.05)
+    assert 0.92 <= found["snr"].coverage <= 0.995
+
+
+@pytest.mark.parametrize(("setting", "repetitions"), CASES, ids=str)
+def test_the_other_estimates_hold_too(setting: Setting, repetitions: int) -> None:
+    found = simulate(setting, repetitions)
+    for name in ("relative", "positional"):
+        assert found[name].ratio == pytest.approx(1, abs=0.05), name
+    for name in ("relative", "positional", "mae", "response", "snr_plain"):
+        assert 0.90 <= found[name].coverage <= 0.995, name
+
+
+@pytest.mark.parametrize("setting", [Setting(20, 0.0), Setting(13, 0.0, alike=0.8), Setting(20, 0.0, heavy=True)], ids=str)
+def test_without_a_pattern_mae_is_its_floor_and_snr_is_zero(setting: Setting) -> None:
+    found = simulate(setting, 150)
+    assert found["mae"].mean / found["mae_floor"].mean == pytest.approx(1, abs=0.1)
+    n = setting.images * setting.crops
+    floor = (1 + (setting.crops - 1) * setting.alike) / n  # one over the number of crops, more where crops are alike
+    assert found["snr_plain"].mean == pytest.approx(floor, rel=0.15)
+    assert abs(found["snr"].mean) < 0.1 * floor
+
+
+def test_independent_crops_leave_the_plain_ratio_at_one_over_their_number() -> None:
+    assert simulate(Setting(20, 0.0, alike=0.0), 150)["snr_plain"].mean == pytest.approx(1 / 80, rel=0.1)
+
+
+def test_noise_is_unbiased_where_crops_of_an_image_are_alike() -> None:
+    # n - 1 would give 1 - 0.8 * 3 / 19 = 0.87
+    setting = Setting(5, 0.0, alike=0.8)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.stack([one(setting, generator, true_pattern(0.0)).noise.mean() for _ in range(300)])
+    assert noise.mean() == pytest.approx(1, abs=0.02)
