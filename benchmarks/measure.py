@@ -64,7 +64,9 @@ def batches(run: Run, x: Tensor) -> list[Tensor]:
 
 def overhead(names: list[str], repeats: int) -> None:
     print(f"\noverhead: {CROPS} crops of {CROP} px on one {CANVAS}-px canvas, batches of {BATCH}")
-    print("| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios |\n|---|---|---|---|---|---|")
+    print(
+        "| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios |\n|---|---|---|---|---|---|"
+    )
     for name in names:
         run = prepared(name)
         x = scene(0).unsqueeze(0)
@@ -82,8 +84,12 @@ def overhead(names: list[str], repeats: int) -> None:
 
 
 def slow(names: list[str], repeats: int) -> None:
-    print(f"\nslow: against one context forward (crop and margins) per crop, {CROPS} crops; both sides run the crops too")
-    print("| network | context px | context s per crop | padprint s per crop | speed-up (median) |\n|---|---|---|---|---|")
+    print(
+        f"\nslow: against one context forward (crop and margins) per crop, {CROPS} crops; both sides run the crops too"
+    )
+    print(
+        "| network | context px | context s per crop | padprint s per crop | speed-up (median) |\n|---|---|---|---|---|"
+    )
     for name in names:
         run = prepared(name)
         x = scene(0).unsqueeze(0)
@@ -103,8 +109,12 @@ def slow(names: list[str], repeats: int) -> None:
 def windows(names: list[str], folder: str | None, weights: str | None, repeats: int) -> None:
     """Canvas pixels over crop pixels: half, equal, and four times as many (as much as memory allows)."""
     del repeats
-    print("\nwindows: seconds until the half-width of every layer's SNR interval is 10 % of the SNR (from the spread at hand)")
-    print("| network | canvas / crop pixels | crops per image | seconds per image | widest half-width | seconds to 10 % |")
+    print(
+        "\nwindows: seconds until the half-width of every layer's SNR interval is 10 % of the SNR (from the spread at hand)"
+    )
+    print(
+        "| network | canvas / crop pixels | crops per image | seconds per image | widest half-width | seconds to 10 % |"
+    )
     print("|---|---|---|---|---|---|")
     for name in names:
         model = padprint.load_model(f"torchvision:{name}", weights if name == "mobilenet_v2" else None).model
@@ -122,7 +132,9 @@ def windows(names: list[str], folder: str | None, weights: str | None, repeats: 
 
 
 def memory(names: list[str]) -> None:
-    print("\nmemory: peak resident memory with 200 images over the same with 10 (one process each, 320-px scenes, crop 64)")
+    print(
+        "\nmemory: peak resident memory with 200 images over the same with 10 (one process each, 320-px scenes, crop 64)"
+    )
     print("| network | 10 images MiB | 200 images MiB | ratio |\n|---|---|---|---|")
     for name in names:
         peaks = [int(subprocess.check_output([sys.executable, __file__, "--peak", name, str(n)])) for n in (10, 200)]

@@ -20,9 +20,7 @@ ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "po
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def noise(
-    n: int, size: int | tuple[int, int], *, channels: int = 3, mean: float = 0.0, seed: int = 0
-) -> list[Tensor]:
+def noise(n: int, size: int | tuple[int, int], *, channels: int = 3, mean: float = 0.0, seed: int = 0) -> list[Tensor]:
     """`n` images of white noise, unit variance."""
     shape = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(seed)
@@ -72,9 +70,7 @@ def gap(one: Estimate, two: Estimate) -> float:
     return float(np.nanmax(np.abs(a - b))) / size if size > 0 else 0.0
 
 
-def assert_same(
-    one: LayerMeasurement, two: LayerMeasurement, tolerance: float, skip: Sequence[str] = ()
-) -> None:
+def assert_same(one: LayerMeasurement, two: LayerMeasurement, tolerance: float, skip: Sequence[str] = ()) -> None:
     """Equal patterns, noise and estimates, relative to the size of each."""
     for name in ("pattern", "noise"):
         found = distance(getattr(one, name), getattr(two, name))
@@ -104,7 +100,9 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         "global hooks": len(nn.modules.module._global_forward_hooks),
         "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
         "gradients": {name: p.grad is not None for name, p in model.named_parameters()},
-        "tensors": {name: (id(t), t._version, t.device, t.dtype) for name, t in model.state_dict(keep_vars=True).items()},
+        "tensors": {
+            name: (id(t), t._version, t.device, t.dtype) for name, t in model.state_dict(keep_vars=True).items()
+        },
         "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "tf32": (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),

@@ -355,10 +355,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         q, k, v = (t.flatten(2).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=1))
-        if self.fused:
-            y = F.scaled_dot_product_attention(q, k, v)
-        else:
-            y = (q @ k.transpose(1, 2)).softmax(-1) @ v
+        by_hand = (q @ k.transpose(1, 2)).softmax(-1) @ v
+        y = F.scaled_dot_product_attention(q, k, v) if self.fused else by_hand
         return x + y.transpose(1, 2).reshape(x.shape)
 
 

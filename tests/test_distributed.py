@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import nets
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from helpers import ESTIMATES, gap, noise
 
+import nets
+from helpers import ESTIMATES, gap, noise
 from padprint import Measurement, PadprintError, load, measure
+
+CASES = {2: {"seven": (7, None), "broken": (5, 3)}, 3: {"seven": (7, None), "two": (2, None)}}
+"""By number of processes: how many images, and which of them is broken."""
 
 
 def images(n: int, broken: int | None) -> list[torch.Tensor]:
@@ -21,32 +26,45 @@ def images(n: int, broken: int | None) -> list[torch.Tensor]:
     return found
 
 
-def work(rank: int, world: int, n: int, broken: int | None, folder: str) -> None:
-    """One process: measure, and save the result or write down the error."""
+def write(path: Path, n: int, broken: int | None) -> None:
+    """Measure, and save the result or write down the error."""
+    try:
+        result = measure(nets.stride_two(), images(n, broken), crop=16, crops_per_image=4, distributed=True)
+    except PadprintError as error:
+        path.write_text(str(error))
+    else:
+        result.save(path)
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    """One process: each case in turn."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world)
     try:
-        result = measure(nets.stride_two(), images(n, broken), crop=16, crops_per_image=4, distributed=True)
-        result.save(Path(folder) / f"rank{rank}")
-    except PadprintError as error:
-        (Path(folder) / f"error{rank}").write_text(str(error))
+        for case, (n, broken) in CASES[world].items():
+            write(Path(folder) / f"{case}{rank}", n, broken)
     finally:
         dist.destroy_process_group()
 
 
-def together(world: int, n: int, folder: Path, broken: int | None = None) -> None:
-    context = mp.spawn(work, (world, n, broken, str(folder)), nprocs=world, join=False)
-    for _ in range(60):
-        if context.join(timeout=2):
-            return
-    for process in context.processes:
-        process.kill()
-    pytest.fail("the processes did not end within two minutes")
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder with everything that so many processes measured; each number of processes runs once."""
 
+    @cache
+    def run(world: int) -> Path:
+        folder = tmp_path_factory.mktemp(f"processes{world}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+            context = mp.spawn(work, (world, str(folder)), nprocs=world, join=False)
+        for _ in range(60):
+            if context.join(timeout=2):
+                return folder
+        for process in context.processes:
+            process.kill()
+        return pytest.fail("the processes did not end within two minutes")
 
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    return run
 
 
 def single(n: int) -> Measurement:
@@ -58,12 +76,11 @@ def single(n: int) -> Measurement:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("world", "n"), [(2, 7), (3, 7), (3, 2)])
-def test_equal_to_one_process(world: int, n: int, tmp_path: Path) -> None:
-    together(world, n, tmp_path)
-    one = single(n)
+@pytest.mark.parametrize(("world", "case"), [(2, "seven"), (3, "seven"), (3, "two")])
+def test_equal_to_one_process(world: int, case: str, measured: Callable[[int], Path]) -> None:
+    one = single(CASES[world][case][0])
     for rank in range(world):
-        many = load(tmp_path / f"rank{rank}")
+        many = load(measured(world) / f"{case}{rank}")
         assert (many.n_images, many.n_crops, many.margin) == (one.n_images, one.n_crops, one.margin)
         assert many.numeric_floor == one.numeric_floor
         for name, layer in one.items():
@@ -74,9 +91,17 @@ def test_equal_to_one_process(world: int, n: int, tmp_path: Path) -> None:
                 assert gap(getattr(layer, estimate), getattr(many[name], estimate)) < 1e-9
 
 
-def test_an_error_in_one_process_ends_them_all(tmp_path: Path) -> None:
-    together(2, 5, tmp_path, broken=3)
-    reports = [(tmp_path / f"error{rank}").read_text() for rank in (0, 1)]
+def test_one_process_in_a_group_of_one(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        alone = measure(nets.stack(), noise(3, 48), crop=16, distributed=True)
+    finally:
+        dist.destroy_process_group()
+    assert alone["4"] == measure(nets.stack(), noise(3, 48), crop=16)["4"]
+
+
+def test_an_error_in_one_process_ends_them_all(measured: Callable[[int], Path]) -> None:
+    reports = [(measured(2) / f"broken{rank}").read_text() for rank in (0, 1)]
     assert "image 3" in reports[1]
     assert reports[0].startswith("process 1:")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nets
 import pytest
 import torch
-from helpers import left_as_found, noise
 from PIL import Image
 from torch import Tensor, nn
 
+import nets
+from helpers import left_as_found, noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, load, measure, trace
 
 NORM = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -49,7 +49,9 @@ def test_nothing_survives_a_forward_that_raises() -> None:
 
 
 def test_nothing_is_changed_by_success() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5)).train()
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5)
+    ).train()
     net[1].eval()
     net[0].weight.requires_grad_(False)
     with left_as_found(net):
@@ -180,8 +182,10 @@ def test_absolute_position_is_refused_with_the_figure() -> None:
 
 
 def test_aligned_corners_are_refused() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
-    with pytest.raises(PadprintError, match="align_corners|where the crop lies|position"):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+    )
+    with pytest.raises(PadprintError, match=r"align_corners|where the crop lies|position"):
         measure(net, noise(2, 48), layers=["1"], crop=16)
 
 
@@ -261,3 +265,39 @@ def test_results_half_written_or_of_another_schema(tmp_path: Path) -> None:
     (tmp_path / "patterns.safetensors").unlink()
     with pytest.raises(PadprintError):
         load(tmp_path)
+
+
+def test_an_unknown_device_or_one_without_numbers() -> None:
+    for device in ("meta", "abacus"):
+        net = nets.stack()
+        with left_as_found(net), pytest.raises(ModelError, match=f"'{device}'"):
+            measure(net, noise(2, 32), crop=16, device=device)
+    bare = nn.Sequential(nn.MaxPool2d(3, 1, 1))  # nothing to move, and still no such device
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="'cuda'"):
+            measure(bare, noise(2, 32), crop=16, device="cuda")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_refused() -> None:
+    scripted = torch.jit.trace(nets.stack(), torch.zeros(1, 3, 16, 16))
+    with pytest.raises(ModelError, match=r"TorchScript.*eager module"):
+        measure(scripted, noise(2, 32), crop=16)
+
+
+def test_squeeze_and_excitation_is_listed_and_refused_alone() -> None:
+    net = nets.ready(nets.SqueezeExcite())
+    result = measure(net, noise(2, 32), layers=["stem", "head"], crop=16)
+    assert list(result) == ["stem"]
+    assert "global" in result.unmeasured["head"]
+    with pytest.raises(LayerError, match="none of the layers can be measured: head: global"):
+        measure(net, noise(2, 32), layers=["head"], crop=16)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"seed": -1}, "seed"), ({"spend": 0}, "spend"), ({"spend": float("nan")}, "spend"), ({"margin": 1.5}, "margin")],
+)
+def test_more_options_out_of_range(options: dict[str, object], named: str) -> None:
+    with pytest.raises(ModelError, match=f"{named} must be .* got"):
+        measure(nets.stack(), noise(2, 32), crop=16, **options)

@@ -54,9 +54,7 @@ def test_rgb_is_normalised_per_channel(tmp_path):
     array = noise()
     save(tmp_path / "a.png", array)
     folder = ImageFolder(tmp_path, mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
-    expected = (rgb(array) - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 1, 2])[
-        :, None, None
-    ]
+    expected = (rgb(array) - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 1, 2])[:, None, None]
     torch.testing.assert_close(folder[0], expected)
     assert folder[0].dtype == torch.float32
     assert folder[0].is_contiguous()
@@ -138,9 +136,7 @@ def test_grey_one_bit_and_cmyk(tmp_path):
 
 def test_float_grey_inside_and_outside_the_unit_range(tmp_path):
     values = np.array([[0.0, 0.25], [0.5, 1.0]], dtype=np.float32)
-    torch.testing.assert_close(
-        load(save(tmp_path / "in.tif", values)), torch.from_numpy(values).expand(3, -1, -1)
-    )
+    torch.testing.assert_close(load(save(tmp_path / "in.tif", values)), torch.from_numpy(values).expand(3, -1, -1))
     for name, bad in (("over.tif", 1.5), ("under.tif", -0.1), ("nan.tif", float("nan"))):
         path = save(tmp_path / name, np.array([[0.5, bad]], dtype=np.float32))
         with pytest.raises(ImagesError, match=rf"{name}.*outside \[0, 1\]"):
@@ -309,13 +305,10 @@ CONTAINERS = {
     "generator": lambda: (image for image in BATCH),
     **{f"dataset-{name}": (lambda make=make: Labelled(make)) for name, make in SAMPLES.items()},
     **{
-        f"loader-{name}": (lambda make=make: DataLoader(Labelled(make), batch_size=3))
-        for name, make in SAMPLES.items()
+        f"loader-{name}": (lambda make=make: DataLoader(Labelled(make), batch_size=3)) for name, make in SAMPLES.items()
     },
     "loader-unbatched": lambda: DataLoader(Labelled(SAMPLES["labelled"]), batch_size=None),
-    "loader-of-lists": lambda: DataLoader(
-        Labelled(SAMPLES["bare"]), batch_size=3, collate_fn=lambda batch: batch
-    ),
+    "loader-of-lists": lambda: DataLoader(Labelled(SAMPLES["bare"]), batch_size=3, collate_fn=lambda batch: batch),
     "loader-detection": lambda: DataLoader(
         Labelled(SAMPLES["labelled"]), batch_size=3, collate_fn=lambda batch: tuple(zip(*batch, strict=True))
     ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import nets
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import noise, only, with_weights
 from torch import Tensor, nn
 
+import nets
+from helpers import noise, only, with_weights
 from padprint import measure
 
 MU = 2.0
@@ -35,7 +35,9 @@ def test_box_filter_with_zeros_loses_the_missing_taps() -> None:
     # an edge cell misses 3 of its 9 neighbours, a corner 5: D = -(sum of the missing)/9, mean -3 mu/9 and -5 mu/9
     layer = only(box(), bright(), crops_per_image=16)
     corners, edges, inside = parts(layer.pattern[0])
-    error = 0.3 * 5**0.5 / 9 / 40**0.5  # deviation of a corner's D over the root of the number of images: an upper bound
+    error = (
+        0.3 * 5**0.5 / 9 / 40**0.5
+    )  # deviation of a corner's D over the root of the number of images: an upper bound
     assert (corners + 5 * MU / 9).abs().max() < 5 * error
     assert (edges + 3 * MU / 9).abs().max() < 5 * error
     assert inside.abs().max() < 1e-6
@@ -49,7 +51,9 @@ def test_box_filter_with_zeros_loses_the_missing_taps() -> None:
     assert layer.relative.value == pytest.approx((energy / (MU**2 + 0.01)) ** 0.5, rel=0.01)
     assert layer.mae.value == pytest.approx((56 * 3 + 4 * 5) * MU / 9 / 256, rel=0.01)
     assert layer.response.value == pytest.approx(layer.mae.value, rel=0.01)  # all differences are negative
-    assert layer.positional.value == pytest.approx(1 - ((56 * 3 + 4 * 5) / 256) ** 2 / ((56 * 9 + 4 * 25) / 256), rel=0.01)
+    assert layer.positional.value == pytest.approx(
+        1 - ((56 * 3 + 4 * 5) / 256) ** 2 / ((56 * 9 + 4 * 25) / 256), rel=0.01
+    )
 
 
 def test_a_pointwise_network_has_no_pattern() -> None:
@@ -217,7 +221,9 @@ def test_profile_of_the_box_filter() -> None:
     assert every.count.tolist() == [60, 52, 44, 36, 28, 20, 12, 4]
     assert every.pixels.tolist() == [k + 0.5 for k in range(8)]
     assert top.count.tolist() == [16, 14, 12, 10, 8, 6, 4, 2]
-    assert float(every.pattern.value[0]) == pytest.approx((56 * (3 * MU / 9) ** 2 + 4 * (5 * MU / 9) ** 2) / 60, rel=0.01)
+    assert float(every.pattern.value[0]) == pytest.approx(
+        (56 * (3 * MU / 9) ** 2 + 4 * (5 * MU / 9) ** 2) / 60, rel=0.01
+    )
     assert float(every.response.value[1:].max()) < 1e-9
 
 

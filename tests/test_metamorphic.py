@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import nets
 import pytest
 import torch
-from helpers import assert_same, distance, gap, last, left_as_found, noise, only
 from torch import Tensor, nn
 
+import nets
+from helpers import assert_same, distance, gap, last, left_as_found, noise, only
 from padprint import Measurement, measure
 from padprint.moments import LayerMoments
 
@@ -195,8 +195,9 @@ def test_a_mirrored_network_on_mirrored_scenes_gives_the_mirrored_pattern(axis: 
         return model
 
     images = tight(net(False), 8)
-    usual, mirrored = last(measure(net(False), images, crop=16)), last(
-        measure(net(True), [image.flip(axis) for image in images], crop=16)
+    usual, mirrored = (
+        last(measure(net(False), images, crop=16)),
+        last(measure(net(True), [image.flip(axis) for image in images], crop=16)),
     )
     assert distance(usual.pattern, mirrored.pattern.flip(axis)) < TINY
     assert distance(usual.noise, mirrored.noise.flip(axis)) < TINY

@@ -126,9 +126,7 @@ def test_exported_program_keeps_names_hooks_and_dynamic_shapes(tmp_path):
     modules = dict(loaded.model.named_modules())
     seen = {}
     for name in ("stem.0", "stem", "head"):
-        modules[name].register_forward_hook(
-            lambda m, i, out, name=name: seen.update({name: tuple(out.shape)})
-        )
+        modules[name].register_forward_hook(lambda m, i, out, name=name: seen.update({name: tuple(out.shape)}))
     x = torch.randn(1, 3, 40, 56)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.model(x), net(x))
@@ -183,9 +181,7 @@ def test_wrong_keys_and_shapes_are_listed(module):
     with pytest.raises(ModelError, match=rf"keys\.pth does not fit {module}:small: {expected}"):
         load_model(f"{module}:small", "keys.pth")
     torch.save({**small().state_dict(), "0.bias": torch.zeros(5)}, "shape.pth")
-    with pytest.raises(
-        ModelError, match=r"shape\.pth does not fit .*1 of another shape: size mismatch for 0\.bias"
-    ):
+    with pytest.raises(ModelError, match=r"shape\.pth does not fit .*1 of another shape: size mismatch for 0\.bias"):
         load_model(f"{module}:small", "shape.pth")
 
 
@@ -194,9 +190,7 @@ def test_pickles_with_code_are_refused_and_not_run(module):
     Path("plain.pth").write_bytes(pickle.dumps(Harmful(), protocol=2))
     torch.save(small(), "module.pth")
     for name, asked in (("zip.pth", "exec"), ("plain.pth", "exec"), ("module.pth", "torch.nn")):
-        with pytest.raises(
-            ModelError, match=rf"{name} is refused .it asks Python for .*{asked}.*does not run code"
-        ):
+        with pytest.raises(ModelError, match=rf"{name} is refused .it asks Python for .*{asked}.*does not run code"):
             load_model(f"{module}:small", name)
     assert not Path("harmed").exists()
 
@@ -259,9 +253,7 @@ def squeezenet_with(state):
 
 def test_torchvision_files_with_old_densenet_keys_and_auxiliary_heads(tmp_path):
     state = densenet121(weights=None).state_dict()
-    old = {
-        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in state.items()
-    }
+    old = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for key, value in state.items()}
     assert old.keys() != state.keys()
     torch.save(old, tmp_path / "dense.pth")
     load_model("torchvision:densenet121", tmp_path / "dense.pth")
@@ -292,9 +284,7 @@ def test_failed_downloads_say_what_to_do(monkeypatch):
     monkeypatch.setattr(_api, "load_state_dict_from_url", offline)
     monkeypatch.setattr(timm, "create_model", offline)
     for spec in ("torchvision:squeezenet1_1@DEFAULT", "timm:resnet18.a1_in1k"):
-        with pytest.raises(
-            ModelError, match=rf"weights of {spec.split('@')[0]} could not be fetched.*--weights FILE"
-        ):
+        with pytest.raises(ModelError, match=rf"weights of {spec.split('@')[0]} could not be fetched.*--weights FILE"):
             load_model(spec)
 
 
@@ -337,9 +327,7 @@ def test_sha_depends_on_values_names_dtypes_and_nothing_else():
 
 
 def test_batchnorm_calibration_matches_hand_computed_statistics():
-    net = nn.Sequential(
-        nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.3)
-    ).train()
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.3)).train()
     net[2].eval()
     images = [torch.randn(3, 6, 6) * 2 + 1 for _ in range(4)] + [torch.randn(3, 5, 9) for _ in range(2)]
     flags = [part.training for part in net.modules()]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from math import gamma, nan, pi, sqrt
 from typing import Any
 
-import nets
 import numpy as np
 import pytest
 import torch
-from helpers import ESTIMATES, distance, gap, noise, photographs
 from scipy import stats
 from torch import Tensor, nn
 
+import nets
+from helpers import ESTIMATES, distance, gap, noise, photographs
 from padprint import ImagesError, measure
 from padprint.errors import MissingPackageError
 from padprint.plan import CropPlan

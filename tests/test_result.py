@@ -64,7 +64,7 @@ def test_the_files_are_plain_json_and_named_tensors(saved: Path) -> None:
     document = json.loads((saved / "result.json").read_text(), parse_constant=refuse)
     assert document["schema"] == 1
     assert document["layers"]["layer4"]["snr_plain"] == {"value": 0.2, "low": None, "high": None}
-    from safetensors import safe_open  # noqa: PLC0415
+    from safetensors import safe_open
 
     with safe_open(saved / "patterns.safetensors", "pt") as tensors:
         assert set(tensors.keys()) == {f"{n}/{k}" for n in ("layer4", "features.1") for k in ("pattern", "noise")}

@@ -13,18 +13,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from helpers import ESTIMATES
 from torch import Tensor
 
+from helpers import ESTIMATES
 from padprint.geometry import LayerGeometry
 from padprint.moments import LayerMoments
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
 
 SHAPE = (3, 8, 8)
-GEOMETRY = LayerGeometry(
-    "layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1)
-)
+GEOMETRY = LayerGeometry("layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1))
 
 
 class Setting(NamedTuple):
@@ -136,7 +134,9 @@ def test_the_other_estimates_hold_too(setting: Setting, repetitions: int) -> Non
         assert 0.90 <= found[name].coverage <= 0.995, name
 
 
-@pytest.mark.parametrize("setting", [Setting(20, 0.0), Setting(13, 0.0, alike=0.8), Setting(20, 0.0, heavy=True)], ids=str)
+@pytest.mark.parametrize(
+    "setting", [Setting(20, 0.0), Setting(13, 0.0, alike=0.8), Setting(20, 0.0, heavy=True)], ids=str
+)
 def test_without_a_pattern_mae_is_its_floor_and_snr_is_zero(setting: Setting) -> None:
     found = simulate(setting, 150)
     assert found["mae"].mean / found["mae_floor"].mean == pytest.approx(1, abs=0.1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import nets
 import pytest
 import torch
 import torch.nn.functional as F
-from bruteforce import change, crop_of, features, influence, scene, wide_margin, window
-from nets import LOCAL, WHOLE, conv, ready, sequential
 from torch import Tensor, nn
 
+import nets
+from bruteforce import change, crop_of, features, influence, scene, wide_margin, window
+from nets import LOCAL, WHOLE, conv, ready, sequential
 from padprint.errors import LayerError, ModelError
 from padprint.geometry import LayerGeometry, trace
 
@@ -324,6 +324,7 @@ def test_auto_takes_the_last_layer_at_each_resolution() -> None:
     assert list(trace(nets.stride_two(), "auto", 32)) == ["1", "2"]
 
 
+@pytest.mark.filterwarnings("ignore:.*jit.*is deprecated", "ignore:.*jit.*is not supported")
 def test_errors() -> None:
     with pytest.raises(ModelError, match="crop must be"):
         trace(nets.stack(), crop=0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bruteforce import change, crop_of, features, scene, whole_periods, window
 from torch import nn
 
+from bruteforce import change, crop_of, features, scene, whole_periods, window
 from padprint.geometry import Geometry, trace
 
 LOCAL = {

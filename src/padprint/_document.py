@@ -52,7 +52,7 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Measu
     Raises:
         ResultError: a field or a pattern is missing or of the wrong kind.
     """
-    from padprint.result import Measurement  # noqa: PLC0415  # result imports this module
+    from padprint.result import Measurement  # result imports this module
 
     try:
         return Measurement(
@@ -106,7 +106,7 @@ def _describe_profile(profile: Profile) -> dict[str, Any]:
 
 
 def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerMeasurement:
-    from padprint.result import Estimate, LayerMeasurement  # noqa: PLC0415  # see above
+    from padprint.result import Estimate, LayerMeasurement  # see above
 
     estimates = {key: Estimate(**{k: _number(v) for k, v in entry[key].items()}) for key in ESTIMATES}
     return LayerMeasurement(
@@ -127,7 +127,7 @@ def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 
 def _profile(entry: Mapping[str, Any]) -> Profile:
-    from padprint.result import Curve, Profile  # noqa: PLC0415  # see above
+    from padprint.result import Curve, Profile  # see above
 
     curves = {key: Curve(**{k: _numbers(v) for k, v in entry[key].items()}) for key in QUANTITIES}
     return Profile(

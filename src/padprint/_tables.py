@@ -91,7 +91,7 @@ def text(measurement: Measurement) -> str:
 
 def frame(measurement: Measurement) -> pd.DataFrame:
     """One row per layer."""
-    import pandas as pd  # noqa: PLC0415  # only frames need pandas
+    import pandas as pd  # only frames need pandas
 
     rows = [_row(layer) for layer in measurement.layers.values()]
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["layer"])
@@ -100,7 +100,7 @@ def frame(measurement: Measurement) -> pd.DataFrame:
 
 def profile_frame(measurement: Measurement) -> pd.DataFrame:
     """One row per layer, side, distance and quantity."""
-    import pandas as pd  # noqa: PLC0415  # only frames need pandas
+    import pandas as pd  # only frames need pandas
 
     columns = ["layer", "side", "cells", "pixels", "count", "quantity", "value", "low", "high"]
     rows = []

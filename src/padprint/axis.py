@@ -17,7 +17,9 @@ from padprint.padding.intercept import Call
 from padprint.strip import Run, Strip, run_strip
 
 _GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
-_LARGEST_PERIOD = 512  # px: a total stride above it means that the growth was no multiple of it; a longer one is tried
+_LARGEST_STRIDE = (
+    512  # px: a stride above it means that the growth was no multiple of it, or that the map grows unevenly
+)
 _LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
 _BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
 
@@ -54,7 +56,7 @@ class AxisLayer:
 
     @property
     def offset(self) -> float:
-        """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, their mean less the strides."""
+        """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, what fits them on average."""
         centres = [Fraction(a + b, 2) - i * self.stride for i, (a, b) in enumerate(self.fields)]
         return float(sum(centres) / len(centres)) if centres else nan
 
@@ -91,12 +93,12 @@ class Axis:
     def __init__(self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int) -> None:
         self.crop = crop[axis]
         best = -1
-        for width, growth in ((None, _GROWTH), (crop[1 - axis], _GROWTH // 5)):
+        for width, step in ((None, _GROWTH), (crop[1 - axis], _GROWTH // 5)):
             strip = Strip(model, axis, channels, width)
-            short, long, growth = _grown(strip, self.crop, growth, taps)
+            short, long, by = _grown(strip, self.crop, step, taps)
             reached = len(short.leaves.keys() & long.leaves.keys())
             if reached > best:
-                best, self.strip, self._growth = reached, strip, growth
+                best, self.strip, self._growth = reached, strip, by
                 self._short, self._long = short, long
             if reached == len(taps):
                 break
@@ -105,7 +107,9 @@ class Axis:
             raise ModelError(f"the model runs at the crop's size and not at others: {error}")
         self._along = _grown_dims(self._short.inputs, self._long.inputs)
         self._length = self.crop
-        self.period = _period(self._short, self._long, self._growth)
+        self._suspects: dict[Leaf, str] = {}
+        strides = _strides(self._short, self._long, self._growth)
+        self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
         self.layers = {tap.leaf: self._shape(tap, error) for tap in taps}
 
     def trace(self, taps: Sequence[Tap]) -> None:
@@ -124,7 +128,8 @@ class Axis:
         stride = Fraction(self._growth, long[dim] - short[dim])
         found = AxisLayer(dim, size=short[dim], stride=stride, period=self.period)
         if self.period % stride:
-            return replace(found, reason=f"its stride of {float(stride):g} px does not divide the others'")
+            reason = f"its map does not grow evenly with the input ({short[dim]} cells at {self.crop} px, {long[dim]} at {self.crop + self._growth} px)"
+            return replace(found, reason=reason)
         return found
 
     def _dims(self, taps: Sequence[Tap]) -> dict[Leaf, int]:
@@ -160,7 +165,10 @@ class Axis:
             reason = f"its map does not grow evenly with the input ({got} at {length} px)"
             self._set(leaf, reason=reason, rim=(0, 0))
         elif leaf in run.reasons:
-            self._set(leaf, reason=run.reasons[leaf], rim=(0, 0))
+            # local operators too spoil a short strip throughout, but deeper ones on a longer strip
+            sure = self._suspects.get(leaf) == run.reasons[leaf]
+            self._suspects[leaf] = run.reasons[leaf]
+            self._set(leaf, reason=run.reasons[leaf] if sure else None, rim=(0, 0) if sure else _OPEN)
         else:
             self._set(leaf, rim=_rim(mask.any(0), layer.phases))
 
@@ -213,7 +221,7 @@ def _rim(touched: Tensor, phases: int) -> tuple[int, int]:
 def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:
     """A run on a strip of the crop's length, one on a longer strip, and how much longer that is."""
     short, long = (run_strip(strip, n, taps, Run()) for n in (crop, crop + growth))
-    if _period(short, long, growth) > _LARGEST_PERIOD:
+    if max(_strides(short, long, growth), default=1) > _LARGEST_STRIDE:
         growth *= 4
         long = run_strip(strip, crop + growth, taps, Run())
     return short, long, growth
@@ -229,12 +237,10 @@ def _grown_dims(short: dict[Call, tuple[int, ...]], long: dict[Call, tuple[int, 
     return grown
 
 
-def _period(short: Run, long: Run, growth: int) -> int:
-    """Least common multiple of the strides of every tensor on the way."""
-    period = 1
+def _strides(short: Run, long: Run, growth: int) -> set[int]:
+    """Strides of every tensor on the way, in pixels; for one of 3/2 px, the 3 after which its cells fall on pixels again."""
+    strides = set()
     for call, shapes in short.shapes.items():
         for shape, other in zip(shapes, long.shapes.get(call, ()), strict=False):
-            for a, b in zip(shape, other, strict=False):
-                if b > a:
-                    period = lcm(period, Fraction(growth, b - a).numerator)
-    return period
+            strides |= {Fraction(growth, b - a).numerator for a, b in zip(shape, other, strict=False) if b > a}
+    return strides

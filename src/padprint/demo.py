@@ -1,6 +1,6 @@
 """The demonstration: ImageNet's MobileNetV2 on photographs that come with scikit-image."""
 
-# ruff: noqa: PLC0415  # torchvision and the engine are imported when the demonstration runs
+# torchvision and the engine are imported when the demonstration runs
 from __future__ import annotations
 
 import dataclasses

@@ -61,7 +61,8 @@ def measure(
         seed: of the crop positions; each image draws from (seed, index) alone.
         device: where to run; None: where the model is. The model is moved back at the end.
         progress: show a progress bar on standard error.
-        mean, std: normalisation of a folder's photographs; None: what the model declares.
+        mean: normalisation of a folder's photographs by channel; None: what the model declares.
+        std: likewise, standard deviation.
         limit: use the first so many images.
         strict: files that cannot be decoded are an error instead of being skipped and counted.
         resize_short_side: photographs of a folder are resized to this short side first, pixels.
@@ -121,16 +122,14 @@ def _share() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def _check_counts(least: int, **counts: int) -> None:
+def _check_counts(least: int, **counts: object) -> None:
     for option, value in counts.items():
         if not isinstance(value, int) or value < least:
             raise ModelError(f"{option} must be a whole number of {least} or more, but got {value!r}")
 
 
 @contextmanager
-def _placed(
-    model: nn.Module, device: str | torch.device | None
-) -> Iterator[tuple[torch.device, torch.dtype]]:
+def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
     """The model on the device asked for, and its precision; moved back at the end.
 
     Raises:
@@ -150,16 +149,14 @@ def _placed(
         )
     home = homes.pop()
     if home.type == "meta":
-        raise ModelError(
-            "the model is on the meta device and has no weights; load them first with model.to_empty(...)"
-        )
+        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
     target = home
     try:
         if device is not None and torch.device(device) != home:
             target = torch.device(device)
-            torch.empty(
-                0, device=target
-            )  # fails before anything is moved, also where there is nothing to move
+            if target.type == "meta":
+                raise ModelError(f"device {str(device)!r} holds no numbers; measure on 'cpu' or 'cuda'")
+            torch.empty(0, device=target)  # fails before anything is moved, also where there is nothing to move
             model.to(target)
     except (RuntimeError, AssertionError) as error:
         model.to(home)

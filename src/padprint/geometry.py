@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ def trace(
     size = crop_size(crop)
     with as_measured(model):
         parameter = next(model.parameters(), None)
-        blank = torch.zeros(1, channels, *size, **_like(parameter))
+        blank = torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
         taps = discover(model, blank + _ramp(blank))
         auto = layers == "auto"
         if auto:
@@ -170,14 +171,10 @@ def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ModelError: not one or two positive whole numbers.
     """
-    pair = (crop, crop) if isinstance(crop, int) else tuple(crop)
+    pair: tuple[Any, ...] = (crop, crop) if isinstance(crop, int) else tuple(crop)
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
         raise ModelError(f"crop must be a positive number of pixels or (height, width), but got {crop!r}")
     return pair[0], pair[1]
-
-
-def _like(parameter: Tensor | None) -> dict[str, torch.device | torch.dtype]:
-    return {} if parameter is None else {"device": parameter.device, "dtype": parameter.dtype}
 
 
 def _ramp(x: Tensor) -> Tensor:

@@ -168,9 +168,7 @@ class ImageFolder(Source):
         if (height, width) != (image.height, image.width):
             image = image.resize((width, height), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.array(image, dtype=np.float32))
-        pixels = (
-            pixels.permute(2, 0, 1) / 255 if image.mode == "RGB" else pixels.clamp(0, 1).expand(3, -1, -1)
-        )
+        pixels = pixels.permute(2, 0, 1) / 255 if image.mode == "RGB" else pixels.clamp(0, 1).expand(3, -1, -1)
         return ((pixels - self._mean) / self._std).contiguous()
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
@@ -265,14 +263,10 @@ def as_source(
                 "mean= and std= are needed: images must be normalised the way the network was trained, for "
                 "ImageNet mostly mean=(0.485, 0.456, 0.406) and std=(0.229, 0.224, 0.225)"
             )
-        return ImageFolder(
-            images, mean=mean, std=std, resize_short_side=resize_short_side, strict=strict, limit=limit
-        )
+        return ImageFolder(images, mean=mean, std=std, resize_short_side=resize_short_side, strict=strict, limit=limit)
     for option, value in (("mean", mean), ("std", std), ("resize_short_side", resize_short_side)):
         if value is not None:
-            raise ImagesError(
-                f"{option}= is for image files: tensors are taken as they are, already normalised"
-            )
+            raise ImagesError(f"{option}= is for image files: tensors are taken as they are, already normalised")
     if isinstance(images, Source):
         if limit is not None:
             raise ImagesError("limit= must be given when the ImageFolder is made")

@@ -118,9 +118,7 @@ def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_siz
     """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:
-        raise ModelError(
-            f"{type(model).__name__} has no BatchNorm layer with running statistics to calibrate"
-        )
+        raise ModelError(f"{type(model).__name__} has no BatchNorm layer with running statistics to calibrate")
     place = next(model.parameters(), layers[0].running_mean)
     seen = 0
     with _left_as_found(model, layers), torch.no_grad():
@@ -276,9 +274,7 @@ def _load_exported(path: Path) -> LoadedModel:
     try:
         program = torch.export.load(path)
     except Exception as error:  # torch raises what the file's contents lead it to
-        raise ModelError(
-            f"{path.name} could not be loaded as an exported program ({first_line(error)})"
-        ) from error
+        raise ModelError(f"{path.name} could not be loaded as an exported program ({first_line(error)})") from error
     try:
         model = torch.export.unflatten(program)
     except Exception as error:

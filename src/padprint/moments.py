@@ -86,9 +86,7 @@ class LayerMoments(Metric):
         cells = self.diff.shape[-1] * self.diff.shape[-2]
         weights = coverage.to(features.dtype).flatten() / cells
         flat = features.flatten(1)
-        middle = flat.mean(
-            1, keepdim=True
-        )  # sums around it: the variance of features far from zero keeps its digits
+        middle = flat.mean(1, keepdim=True)  # sums around it: the variance of features far from zero keeps its digits
         rest = flat - middle
         total, shift = weights.double().sum(), middle.squeeze(1).double()
         first = (rest @ weights).double()

@@ -17,9 +17,7 @@ def find_files(files: Any) -> tuple[list[tuple[str, Path]], str]:
         paths = [Path(file) for file in files]
         for path in paths:
             if not path.is_file():
-                raise ImagesError(
-                    f"{path} is {'a folder' if path.is_dir() else 'no file'}: a list must name files"
-                )
+                raise ImagesError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: a list must name files")
         if not paths:
             raise ImagesError("no image: the list of files is empty")
         return [(path.as_posix(), path) for path in paths], "list"

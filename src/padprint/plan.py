@@ -72,9 +72,7 @@ class CropPlan:
         canvases = []
         for share in _shares(self.crops, max(1, count)):
             steps = self._steps(free, share, min(budget / max(1, count), float(MAX_CANVAS)))
-            corner = [
-                int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True)
-            ]
+            corner = [int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True)]
             crops = self._draw(rng, corner, steps, share, used)
             if crops:
                 height, width = (n + s * p for n, s, p in zip(self.smallest, steps, self.period, strict=True))
@@ -113,8 +111,8 @@ class CropPlan:
             for j in range(steps[1] + 1)
         ]
         fresh = [(y, x) for y, x in places if (corner[0] + y, corner[1] + x) not in used]
-        chosen = rng.choice(len(fresh), size=min(crops, len(fresh)), replace=False) if fresh else []
-        picked = tuple(fresh[int(i)] for i in sorted(chosen))
+        chosen = [int(i) for i in rng.choice(len(fresh), min(crops, len(fresh)), replace=False)] if fresh else []
+        picked = tuple(fresh[i] for i in sorted(chosen))
         used.update((corner[0] + y, corner[1] + x) for y, x in picked)
         return picked
 

@@ -1,6 +1,6 @@
 """Pictures of patterns: what padding adds to a layer, where, in input pixels."""
 
-# ruff: noqa: PLC0415  # matplotlib is imported when a picture is drawn, so that measuring does not pay for it
+# matplotlib is imported when a picture is drawn, so that measuring does not pay for it
 from __future__ import annotations
 
 import re

@@ -175,8 +175,7 @@ class Run:
                 coverage[row : row + spec.size[0], column : column + spec.size[1]] += 1
             self.moments[name].update_features(group, maps[name], coverage)
         for start in range(0, len(canvas.crops), self.settings.batch_size):
-            corners = canvas.crops[start : start + self.settings.batch_size]
-            self._crops(group, x, maps, corners)
+            self._crops(group, x, maps, canvas.crops[start : start + self.settings.batch_size])
 
     def _maps(self, x: Tensor) -> dict[str, Tensor]:
         """`(C, H, W)` map of every layer on the canvas `x`."""
@@ -199,9 +198,7 @@ class Run:
         self._forward(x, keep)
         return maps
 
-    def _crops(
-        self, group: int, x: Tensor, maps: dict[str, Tensor], corners: Sequence[tuple[int, int]]
-    ) -> None:
+    def _crops(self, group: int, x: Tensor, maps: dict[str, Tensor], corners: Sequence[tuple[int, int]]) -> None:
         height, width = self.crop
         batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
 

@@ -97,16 +97,12 @@ def _same_group(sizes: Tensor) -> Tensor:
 
 
 def spatial_mean_gram(means: Tensor) -> Tensor:
-    """`(G, G)` products of each channel's spatial means, averaged over channels: the part of the pattern that says
-    nothing about position.
-    """
+    """`(G, G)` products of each channel's spatial means, averaged over channels: what says nothing about position."""
     shift = means.mean((-2, -1))
     return shift @ shift.T / shift.shape[1]
 
 
-def floor_of_mae(
-    diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tensor], out: int | None
-) -> Tensor:
+def floor_of_mae(diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tensor], out: int | None) -> Tensor:
     """Mean |P| to expect if P were zero: the mean over cells of sqrt(2/pi) times the standard error of P.
 
     The standard error comes from the spread of the groups (crops of an image are correlated), is made unbiased for

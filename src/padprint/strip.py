@@ -1,4 +1,4 @@
-"""Running a network on a long strip of input, with its padding replaced by NaN or left alone, and noting what it did."""
+"""Running a network on a long strip of input, its padding replaced by NaN or left alone, and noting what it did."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Run:
 
 
 def double_copy(model: nn.Module, unused: Collection[str] = ()) -> nn.Module:
-    """A copy on the CPU in double precision, which keeps NaN where it belongs: fast convolution algorithms mix neighbours.
+    """A copy on the CPU in double precision, which keeps NaN in its place: fast convolution algorithms mix neighbours.
 
     Args:
         model: copied, and left alone.
@@ -198,7 +198,8 @@ def _image_axes(strip: Strip, op: Windowed) -> tuple[int, int]:
     channels-last layouts where `F.pad` leaves the last dimension alone.
     """
     layouts = [(-2, -1), (-1, -2)]
-    if op.operator in ("pad", "roll") and op.input.dim() > 3 and (0, 0) == dict(zip(op.axes, op.pads)).get(-1, (0, 0)):
+    last_alone = dict(zip(op.axes, op.pads, strict=True)).get(-1, (0, 0)) == (0, 0)
+    if op.operator in ("pad", "roll") and op.input.dim() > 3 and last_alone:
         layouts.insert(1, (-3, -2))
     shape = op.input.shape
     for y, x in layouts:

@@ -44,9 +44,7 @@ def summarise(
     constant = sums.deviation() <= DEAD * size
     silent = change <= 4 * max(numeric_floor, 4 * precision) * size
     if constant:
-        notes.append(
-            "the features do not vary (not calibrated, or a dead layer): ratios to noise are meaningless"
-        )
+        notes.append("the features do not vary (not calibrated, or a dead layer): ratios to noise are meaningless")
     if silent:
         notes.append("padding changes nothing here above rounding error")
     if residual is not None:
@@ -179,17 +177,14 @@ class _Sums:
         }
 
     def _profile(self, cells: Tensor, pixels: Tensor, member: Tensor) -> Profile:
-        present, place = cells[member].unique(return_inverse=True)
+        present, place = torch.unique(cells[member], return_inverse=True)
         count = torch.zeros(len(present), dtype=torch.int64).index_add_(0, place, torch.ones_like(place))
 
         def averaged(values: Tensor) -> Tensor:
             """`(..., h, w)` to `(..., n)`: the mean over the cells at each distance."""
             chosen = values[..., member]
             return (
-                torch.zeros(*chosen.shape[:-1], len(present), dtype=torch.float64).index_add_(
-                    -1, place, chosen
-                )
-                / count
+                torch.zeros(*chosen.shape[:-1], len(present), dtype=torch.float64).index_add_(-1, place, chosen) / count
             )
 
         gram, energy = averaged(self.gram_map), averaged(self.energy)
@@ -220,9 +215,7 @@ def _curve(interval: Interval) -> Curve:
     return Curve(*interval)
 
 
-def border_distances(
-    geometry: LayerGeometry, crop: tuple[int, int]
-) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def border_distances(geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """For each side and for all: distance of every cell in cells, in pixels, and which cells belong.
 
     A cell's distance in pixels is from the crop's edge to the centre of its receptive field, half a pixel for a field

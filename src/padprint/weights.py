@@ -57,11 +57,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        held = (
-            f"keys: {', '.join(map(str, list(found)[:5]))}"
-            if isinstance(found, Mapping)
-            else type(found).__name__
-        )
+        held = f"keys: {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) else type(found).__name__
         raise ModelError(f"{file.name} holds no state dict ({held})")
     return dict(found)
 

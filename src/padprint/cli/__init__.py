@@ -1,6 +1,6 @@
 """The command line. Importing it costs little: torch and the rest are imported inside the commands."""
 
-# ruff: noqa: PLC0415  # heavy imports wait until a command runs, so that --help answers at once
+# heavy imports wait until a command runs, so that --help answers at once
 from __future__ import annotations
 
 from pathlib import Path

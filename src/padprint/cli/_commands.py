@@ -1,6 +1,6 @@
 """What the commands do, once their options are read."""
 
-# ruff: noqa: PLC0415  # each command imports only what it uses
+# each command imports only what it uses
 from __future__ import annotations
 
 import warnings

@@ -1,6 +1,6 @@
 """One process or several (torchrun): who speaks, and the process group's life."""
 
-# ruff: noqa: PLC0415  # torch is imported only where there are several processes
+# torch is imported only where there are several processes
 from __future__ import annotations
 
 import os

@@ -1,6 +1,6 @@
 """What people and programs see: tables, warnings and errors on standard error, JSON on standard output."""
 
-# ruff: noqa: PLC0415  # rich is imported when there is something to show
+# rich is imported when there is something to show
 from __future__ import annotations
 
 import contextlib

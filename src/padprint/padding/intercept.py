@@ -69,12 +69,12 @@ class Interceptor(TorchFunctionMode):
                 handle.remove()
 
     def _entering(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
+        def hook(_module: nn.Module, _args: Any) -> None:
             self._stack.append(name)
 
         return hook
 
-    def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leaving(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         self._stack.pop()
 
 

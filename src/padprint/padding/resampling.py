@@ -117,7 +117,7 @@ def _resample(a: dict[str, Any]) -> Windowed:
 
     taps, ones = (2,) * n, (1,) * n
     uneven = not by_factor and max(ratio.denominator for ratio in ratios) > _EVEN
-    anchored = uneven or bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios)
+    anchored = uneven or (bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios))
     return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored)
 
 
