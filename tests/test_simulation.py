@@ -21,6 +21,8 @@ from padprint.moments import LayerMoments
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (3, 8, 8)
 GEOMETRY = LayerGeometry("layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1))
 
