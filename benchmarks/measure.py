@@ -52,7 +52,7 @@ def prepared(name: str) -> Run:
     """A measurement that has traced and checked the network, so that what is timed is the work per image."""
     run = Run(network(name), "auto", (CROP, CROP), None, torch.device("cpu"), torch.float32)
     run.settings = Settings(CROPS, 10, BATCH, 0, 1.0)
-    run._start(scene(0), None)
+    run.start(scene(0), None)
     return run
 
 
@@ -75,7 +75,7 @@ def overhead(names: list[str], repeats: int) -> None:
         for i in range(repeats + 1):
             canvas = seconds(lambda: run.model(x))
             crops = seconds(lambda: [run.model(batch) for batch in cut])
-            ours = seconds(lambda: run._image(0, x[0]))
+            ours = seconds(lambda: run.add(0, x[0]))
             if i:  # the first round warms up
                 rows.append((canvas, crops, ours, ours / (canvas + crops)))
         canvas, crops, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
@@ -99,7 +99,7 @@ def slow(names: list[str], repeats: int) -> None:
         rows = []
         for i in range(repeats + 1):
             each = seconds(lambda: [run.model(context) for _ in range(4)]) / 4 + seconds(lambda: run.model(crop))
-            ours = seconds(lambda: run._image(0, x[0])) / CROPS
+            ours = seconds(lambda: run.add(0, x[0])) / CROPS
             if i:
                 rows.append((each, ours, each / ours))
         each, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))

@@ -54,7 +54,6 @@ class Reference:
         self.diffs: list[Array] = []
         self.optimal: list[Array] = []
         self.group: list[int] = []
-        self.products: dict[tuple[int, int], Array] = {}
         for index, image in enumerate(images):
             for canvas in draw.canvases((image.shape[1], image.shape[2]), index):
                 for dy, dx in canvas.crops:
@@ -79,15 +78,7 @@ class Reference:
         return self.of(self.diffs, kept).mean(0)
 
     def noise(self, kept: Sequence[int]) -> Array:
-        """Mean square, less the mean product of two crops of different groups (of different crops, in a single group)."""
-        used = [i for i, g in enumerate(self.group) if g in kept]
-        pairs = [(i, j) for i in used for j in used if (self.group[i] != self.group[j] if len(kept) > 1 else i != j)]
-        return (self.of(self.diffs, kept) ** 2).mean(0) - np.mean([self.product(i, j) for i, j in pairs], axis=0)
-
-    def product(self, i: int, j: int) -> Array:
-        if (i, j) not in self.products:
-            self.products[i, j] = self.diffs[i] * self.diffs[j]
-        return self.products[i, j]
+        return self.of(self.diffs, kept).var(0, ddof=1)
 
     def energy(self, kept: Sequence[int], centred: bool = False) -> Array:
         """`(h, w)` unbiased squared pattern, averaged over channels."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import Distribution, PackageNotFoundError
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -43,12 +46,28 @@ def torchmetrics_module() -> ModuleType:
     """torchmetrics, also where the installed torchvision is broken."""
     if "torchmetrics" in sys.modules or find_spec("torchvision") is None or _broken("torchvision") is None:
         return importlib.import_module("torchmetrics")
-    saved = {key: sys.modules.pop(key) for key in list(sys.modules) if key.split(".")[0] == "torchvision"}
-    sys.modules["torchvision"] = None  # type: ignore[assignment]  # how Python itself marks "not importable"
-    try:
+    with _hidden("torchvision"):
         return importlib.import_module("torchmetrics")
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """As if a package were not installed: neither modules nor a distribution of that name are found."""
+    saved = {key: sys.modules.pop(key) for key in list(sys.modules) if key.split(".")[0] == name}
+    sys.modules[name] = None  # type: ignore[assignment]  # how Python itself marks "not importable"
+    find = Distribution.from_name
+
+    def from_name(asked: str) -> Distribution:
+        if asked == name:
+            raise PackageNotFoundError(name)
+        return find(asked)
+
+    Distribution.from_name = from_name  # type: ignore[assignment, method-assign]
+    try:
+        yield
     finally:
-        del sys.modules["torchvision"]
+        Distribution.from_name = find  # type: ignore[method-assign]
+        del sys.modules[name]
         sys.modules.update(saved)
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from math import inf
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from padprint.errors import ModelError
@@ -15,9 +14,10 @@ from padprint.geometry import crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
 from padprint.models import declared_normalisation
+from padprint.processes import share, together
 from padprint.progress import progress_bar
 from padprint.result import Measurement
-from padprint.run import Run, Settings, together
+from padprint.run import Run, Settings
 from padprint.weights import weights_sha256
 
 
@@ -81,7 +81,7 @@ def measure(
 
     Source: Lin et al., ICML 2023, for the idea; the formulas are padprint's own reading.
     """
-    rank, world = _share() if distributed else (0, 1)
+    rank, world = share() if distributed else (0, 1)
     with ExitStack() as stack:
         with together(distributed):
             _check_counts(1, crops_per_image=crops_per_image, groups=groups, batch_size=batch_size)
@@ -106,20 +106,6 @@ def measure(
             "processes": world,
         }
         return run.result(source, record, distributed)
-
-
-def _share() -> tuple[int, int]:
-    """This process's rank, and how many processes there are.
-
-    Raises:
-        ModelError: there is no process group.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        raise ModelError(
-            "distributed=True needs a process group: call torch.distributed.init_process_group() first, or measure in "
-            "one process with distributed=False"
-        )
-    return dist.get_rank(), dist.get_world_size()
 
 
 def _check_counts(least: int, **counts: object) -> None:

@@ -171,8 +171,8 @@ def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ModelError: not one or two positive whole numbers.
     """
-    pair: tuple[Any, ...] = (crop, crop) if isinstance(crop, int) else tuple(crop)
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    pair: tuple[Any, ...] = tuple(crop) if isinstance(crop, Sequence) else (crop, crop)
+    if len(pair) != 2 or not all(type(n) is int and n > 0 for n in pair):
         raise ModelError(f"crop must be a positive number of pixels or (height, width), but got {crop!r}")
     return pair[0], pair[1]
 

@@ -1,16 +1,10 @@
-"""Where images come from: folders, files, tensors, datasets and loaders, all turned into one `Source`.
-
-An image's index is its position in what the user gave. It decides the image's group and its crops, so it
-never depends on how many processes share the work or on which files turn out to be broken.
-"""
+"""Image files, and whatever else holds images, turned into a `Source`."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
@@ -18,70 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    SubsetRandomSampler,
-)
+from torch.utils.data import DataLoader, Dataset
 
 from padprint.errors import ImagesError
+from padprint.given import Given
 from padprint.pictures import find_files, header_size, read_upright
+from padprint.source import Source, check_positive, count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
 Images: TypeAlias = Files | Iterable[Tensor] | Dataset[Any] | DataLoader[Any]
-_KEYS = ("image", "images", "pixel_values")
-
-
-class Source(ABC):
-    """Images with fixed indices, shared out over processes.
-
-    Attributes:
-        description: what the images are, without absolute paths.
-        length: how many images there are at most, or None where that is unknown.
-        skipped: the files this process could not decode, with the reason.
-    """
-
-    def __init__(self, description: str, length: int | None) -> None:
-        self.description = description
-        self.length = length
-        self.skipped: dict[str, str] = {}
-        self._enlarged: set[int] = set()
-
-    @property
-    def upsampled(self) -> int:
-        """How many of the images this process decoded were enlarged."""
-        return len(self._enlarged)
-
-    def items(self, rank: int = 0, world: int = 1) -> Iterator[tuple[int, Tensor]]:
-        """The images whose index is `rank` modulo `world`, in order.
-
-        Yields:
-            the index and the (C, H, W) floating point image. Undecodable files leave a gap.
-
-        Raises:
-            ImagesError: an image is not as `check_image` wants it, or has not as many channels as the first.
-        """
-        channels: int | None = None
-        for index, name, raw in self._raw(rank, world):
-            image = check_image(raw, index, name)
-            channels = channels or image.shape[0]
-            if image.shape[0] != channels:
-                raise ImagesError(
-                    f"{_called(index, name)} has {image.shape[0]} channels and the first image {channels}: "
-                    "all images need the same number"
-                )
-            yield index, image
-
-    def sizes(self) -> list[tuple[int, int] | None] | None:
-        """(H, W) in pixels of every image by index, None where unknown; None if unknown without decoding."""
-        return None
-
-    @abstractmethod
-    def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
-        """Index, file name where there is one, and unchecked image."""
 
 
 class ImageFolder(Source):
@@ -119,11 +58,11 @@ class ImageFolder(Source):
         if not bool((self._std > 0).all()):
             raise ImagesError(f"std must be above 0, got {list(std)}")
         for option, value in (("resize_short_side", resize_short_side), ("limit", limit)):
-            _check_positive(option, value)
+            check_positive(option, value)
         named, where = find_files(files)
         self._files = named[:limit]
         self._short, self._strict = resize_short_side, strict
-        super().__init__(f"{where} ({_count(len(self._files), 'image file')})", len(self._files))
+        super().__init__(f"{where} ({count(len(self._files), 'image file')})", len(self._files))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -178,59 +117,6 @@ class ImageFolder(Source):
         return round(height * scale), round(width * scale)
 
 
-class _Given(Source):
-    """Images given as tensors, in any container.
-
-    Of a batch, list or map-style dataset only the wanted images are touched. Anything else is read by every
-    process from its start, and each keeps its share.
-    """
-
-    def __init__(self, data: Any, limit: int | None) -> None:
-        loader, kind = isinstance(data, DataLoader), type(data).__name__
-        if isinstance(data, Tensor) and data.ndim != 4:
-            raise ImagesError(f"a tensor of images must be (N, C, H, W), got shape {tuple(data.shape)}")
-        if isinstance(data, Mapping) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-            raise ImagesError(f"a {kind} holds no images: pass a folder, tensors, a Dataset or a DataLoader")
-        if _length(data) == 0:
-            raise ImagesError(f"no image: the {kind} is empty")
-        self._data, self._limit = data, limit
-        self._indexed = isinstance(data, Tensor | list | tuple) or (
-            isinstance(data, Dataset) and not isinstance(data, IterableDataset) and _length(data) is not None
-        )
-        length = _length(data.sampler if loader else data)
-        if length is not None and limit is not None:
-            length = min(length, limit)
-        kind = f"{kind} of {type(data.dataset).__name__}" if loader else kind
-        super().__init__(kind if length is None else f"{kind} ({_count(length, 'image')})", length)
-
-    def sizes(self) -> list[tuple[int, int] | None] | None:
-        if not isinstance(self._data, Tensor | list | tuple):
-            return None
-        shapes: list[Any] = [getattr(image, "shape", ()) for image in self._data[: self.length]]
-        return [(int(shape[1]), int(shape[2])) if len(shape) == 3 else None for shape in shapes]
-
-    def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
-        if self._indexed:
-            for index in range(rank, self.length or 0, world):
-                yield index, None, _image_of(self._data[index])
-            return
-        if isinstance(self._data, DataLoader):
-            self._check_order(self._data.sampler, world)
-            stream: Iterable[object] = _unbatched(self._data)
-        else:
-            stream = map(_image_of, self._data)
-        for index, image in enumerate(islice(stream, self._limit)):
-            if index % world == rank:
-                yield index, None, image
-
-    def _check_order(self, sampler: object, world: int) -> None:
-        if world > 1 and isinstance(sampler, DistributedSampler | RandomSampler | SubsetRandomSampler):
-            raise ImagesError(
-                f"the {self.description} uses a {type(sampler).__name__}, so that each of {world} processes "
-                "gets its own order: pass a loader with shuffle=False, padprint shares out the images"
-            )
-
-
 def as_source(
     images: Images | Source,
     *,
@@ -255,7 +141,7 @@ def as_source(
     Raises:
         ImagesError: nothing there, files without mean and std, or tensors with an option for files.
     """
-    _check_positive("limit", limit)
+    check_positive("limit", limit)
     if are_files(images):
         find_files(images)
         if mean is None or std is None:
@@ -271,68 +157,7 @@ def as_source(
         if limit is not None:
             raise ImagesError("limit= must be given when the ImageFolder is made")
         return images
-    return _Given(images, limit)
-
-
-def check_image(image: object, index: int, name: str | None = None) -> Tensor:
-    """`image` itself, if it is a floating point (C, H, W) tensor of finite numbers.
-
-    Args:
-        image: what was given as image.
-        index: its index, and
-        name: its file name, for the message.
-
-    Raises:
-        ImagesError: it is something else.
-    """
-    called = _called(index, name)
-    if not isinstance(image, Tensor):
-        raise ImagesError(f"{called} is a {type(image).__name__}: it must be a torch tensor (C, H, W)")
-    if not image.is_floating_point():
-        raise ImagesError(
-            f"{called} is of dtype {str(image.dtype).removeprefix('torch.')}: convert it "
-            "(x.float() / 255 for uint8) and normalise it the way the network was trained"
-        )
-    if image.ndim != 3 or 0 in image.shape:
-        raise ImagesError(f"{called} has shape {tuple(image.shape)}: one image is (C, H, W)")
-    bad = image.numel() - int(torch.isfinite(image).sum())
-    if bad:
-        raise ImagesError(f"{called} has {bad} of {image.numel()} values that are NaN or infinite")
-    return image
-
-
-def nothing_decoded(source: Source) -> ImagesError:
-    """The error to raise when all processes together got no image out of `source`."""
-    if source.skipped:
-        name, reason = next(iter(source.skipped.items()))
-        return ImagesError(
-            f"no image left: {_count(len(source.skipped), 'file')} of {source.description} could not be "
-            f"decoded, the first {name}: {reason}"
-        )
-    return ImagesError(f"no image in {source.description} (a generator can be read only once)")
-
-
-def _image_of(sample: Any) -> object:
-    """The image in a dataset's sample."""
-    if isinstance(sample, Mapping):
-        found = [sample[key] for key in _KEYS if key in sample]
-        if not found:
-            raise ImagesError(f"a sample has the keys {list(sample)}: none of {', '.join(_KEYS)}")
-        return found[0]
-    return sample[0] if isinstance(sample, tuple | list) and sample else sample
-
-
-def _unbatched(loader: DataLoader[Any]) -> Iterator[object]:
-    """The images in a loader's batches, one by one; without a batch sampler it may yield single samples."""
-    for batch in loader:
-        images = _image_of(batch)
-        single = isinstance(images, Tensor) and images.ndim == 3
-        if single and isinstance(batch, tuple | list) and loader.batch_sampler is not None:
-            images = batch  # not (images, labels) but a list of images, as for differing sizes
-        if isinstance(images, tuple | list) or (isinstance(images, Tensor) and images.ndim == 4):
-            yield from images
-        else:
-            yield images
+    return Given(images, limit)
 
 
 def are_files(images: object) -> TypeGuard[Files]:
@@ -345,26 +170,6 @@ def _per_channel(name: str, values: Sequence[float]) -> Tensor:
     if len(values) != 3 or not all(math.isfinite(value) for value in values):
         raise ImagesError(f"{name} must be 3 finite numbers (red, green, blue), got {list(values)}")
     return torch.tensor(values, dtype=torch.float32)[:, None, None]
-
-
-def _check_positive(option: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ImagesError(f"{option} must be 1 or more, got {value}")
-
-
-def _length(sized: Any) -> int | None:
-    try:
-        return len(sized)
-    except (TypeError, NotImplementedError):
-        return None
-
-
-def _called(index: int, name: str | None) -> str:
-    return f"image {index}" if name is None else f"image {index} ({name})"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _reason(error: BaseException) -> str:

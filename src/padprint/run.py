@@ -1,28 +1,27 @@
-"""One measurement under way: one forward over each canvas, one over its crops, and nothing kept but moments."""
+"""One measurement under way: images to moments, and nothing else kept."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from math import ceil, inf, sqrt
+from math import ceil, inf
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import padprint
-from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
-from padprint.geometry import Geometry, MapSpec, Sides, trace
-from padprint.images import Source, nothing_decoded
-from padprint.layers import Tap, run_to
+from padprint.checks import change_when_grown, numeric_floor, relative
+from padprint.errors import ImagesError, LayerError
+from padprint.forwards import Forwards, first_cell
+from padprint.geometry import Geometry, Sides, trace
 from padprint.moments import LayerMoments
 from padprint.plan import Canvas, CropPlan
+from padprint.processes import everyone
 from padprint.result import LayerMeasurement, Measurement
+from padprint.source import Source, nothing_decoded
 from padprint.summary import summarise
 
 RESIDUAL_IMAGES = 4
@@ -52,6 +51,7 @@ class Run:
     settings: Settings
     geometry: Geometry
     plan: CropPlan
+    forwards: Forwards
 
     def __init__(
         self,
@@ -85,13 +85,14 @@ class Run:
         for index, image in source.items(rank, world):
             if self.first is None:
                 self.first = index
-                self._start(image, sizes)
-            self._image(index, image)
+                self.start(image, sizes)
+            self.add(index, image)
             advance()
         if self.small:
             raise ImagesError(self._too_small(self.small, self.n_images + len(self.small)))
 
-    def _start(self, image: Tensor, sizes: list[tuple[int, int] | None] | None) -> None:
+    def start(self, image: Tensor, sizes: list[tuple[int, int] | None] | None) -> None:
+        """Trace the model, plan the crops and check the network, on the first image; `sizes` of all, where known."""
         self.geometry = trace(self.model, self.layers, self.crop, channels=image.shape[0])
         if not self.geometry.maps:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.geometry.unmeasured.items())
@@ -110,9 +111,9 @@ class Run:
         small = [f"{h}x{w}" for h, w in known if h < least[0] or w < least[1]]
         if small:
             raise ImagesError(self._too_small(small, len(known)))
-        self.taps = [spec.tap for spec in self.geometry.maps.values()]
+        self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype)
         self._prepare()
-        self._check(image)
+        self.floor = numeric_floor(self.forwards, self.plan, image, set(filter(self._short_of, self.geometry.maps)))
 
     def _prepare(self) -> None:
         for name, spec in self.geometry.maps.items():
@@ -145,7 +146,8 @@ class Run:
             f"(resize_short_side={max(self.plan.smallest)}), use a smaller crop, earlier layers, or a margin below the reach"
         )
 
-    def _image(self, index: int, image: Tensor) -> None:
+    def add(self, index: int, image: Tensor) -> None:
+        """Measure one `(C, H, W)` image; one that is too small is only counted."""
         size = (image.shape[-2], image.shape[-1])
         canvases = self.plan.canvases(size, index)
         if not canvases:
@@ -156,135 +158,26 @@ class Run:
         for canvas in canvases:
             self._canvas(group, image, canvas)
         if self.approximate and index < RESIDUAL_IMAGES:
-            self._residual(image)
+            for name, squares in change_when_grown(self.forwards, self.plan, image).items():
+                self.moved[name] += squares
         self.n_images += 1
-
-    def _to_model(self, image: Tensor) -> Tensor:
-        return image.to(self.device, self.dtype)
-
-    # --------------------------------------------------------------------------------------------- the two forwards
 
     def _canvas(self, group: int, image: Tensor, canvas: Canvas) -> None:
         window = image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
-        x = self._to_model(window).unsqueeze(0)
-        maps = self._maps(x)
+        x = self.forwards.placed(window)
+        maps = self.forwards.maps(x)
         for name, spec in self.geometry.maps.items():
-            corners = [_cell(spec, corner) for corner in canvas.crops]
             coverage = torch.zeros(maps[name].shape[-2:], device=self.device)
-            for row, column in corners:
+            for corner in canvas.crops:
+                row, column = first_cell(spec, corner)
                 coverage[row : row + spec.size[0], column : column + spec.size[1]] += 1
             self.moments[name].update_features(group, maps[name], coverage)
+
+        def add(name: str, diff: Tensor) -> None:
+            self.moments[name].update(group, diff)
+
         for start in range(0, len(canvas.crops), self.settings.batch_size):
-            self._crops(group, x, maps, canvas.crops[start : start + self.settings.batch_size])
-
-    def _maps(self, x: Tensor) -> dict[str, Tensor]:
-        """`(C, H, W)` map of every layer on the canvas `x`."""
-        maps: dict[str, Tensor] = {}
-
-        def keep(tap: Tap, tensor: Tensor) -> None:
-            spec = self.geometry.maps[tap.name]
-            features = spec.as_map(tensor)[0]
-            expected = tuple(
-                n + (have - crop) / s
-                for n, have, crop, s in zip(spec.size, x.shape[-2:], self.crop, spec.stride, strict=True)
-            )
-            if tuple(features.shape[-2:]) != expected:
-                raise ModelError(
-                    f"{tap.name} has {tuple(features.shape[-2:])} cells on an input of {tuple(x.shape[-2:])} px where "
-                    f"{expected} were expected: its map does not grow evenly with the input"
-                )
-            maps[tap.name] = features.clone() if tap.overwritten else features
-
-        self._forward(x, keep)
-        return maps
-
-    def _crops(self, group: int, x: Tensor, maps: dict[str, Tensor], corners: Sequence[tuple[int, int]]) -> None:
-        height, width = self.crop
-        batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
-
-        def compare(tap: Tap, tensor: Tensor) -> None:
-            spec = self.geometry.maps[tap.name]
-            features = spec.as_map(tensor)
-            diff = torch.empty(features.shape, dtype=features.dtype, device=features.device)
-            for one, own, corner in zip(diff, features, corners, strict=True):
-                torch.sub(own, _window(spec, maps[tap.name], corner), out=one)
-            self.moments[tap.name].update(group, diff)
-
-        self._forward(batch, compare)
-
-    def _forward(self, x: Tensor, visit: Callable[[Tap, Tensor], None]) -> None:
-        try:
-            run_to(self.model, x, self.taps, visit)
-        except PadprintError:
-            raise
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"the model fails on an input of {tuple(x.shape)}: {reason}") from error
-
-    # ------------------------------------------------------------------------------------------------- self-checks
-
-    def _check(self, image: Tensor) -> None:
-        """One crop seen from two places of a canvas must give the same F(x; *), to rounding error.
-
-        The second canvas is the first with strips added around it, of unequal widths and with made-up content: neither
-        where the crop lies nor what lies beyond the margin may matter.
-
-        Raises:
-            ModelError: it does matter for some layer.
-        """
-        canvases = self.plan.canvases((image.shape[-2], image.shape[-1]), 0)
-        if not canvases:
-            return  # too small, which is reported with the others
-        tight = self._around(image, canvases[0], self.plan.margin)
-        py, px = self.plan.period
-        wide = F.pad(tight, (px, 2 * px, py, 2 * py), mode="replicate")
-        top, _, left, _ = self.plan.margin
-        here, there = self._maps(tight), self._maps(wide)
-        tolerance = 3 * sqrt(torch.finfo(self.dtype).eps)
-        failed = {}
-        for name, spec in self.geometry.maps.items():
-            one = _window(spec, here[name], (top, left))
-            two = _window(spec, there[name], (top + py, left + px))
-            if not self._short_of(name):  # elsewhere a larger margin does matter: the residual says how much
-                self.floor[name] = _relative(_squares(one, two))
-                if self.floor[name] > tolerance:
-                    failed[name] = self.floor[name]
-        rounding = max(self.floor.values(), default=0.0)
-        self.floor = {name: self.floor.get(name, rounding) for name in self.geometry.maps}
-        if failed:
-            figures = ", ".join(f"{name} {figure:.1e}" for name, figure in failed.items())
-            sound = [name for name in self.geometry.maps if name not in failed]
-            rest = f"; measure only layers={sound}" if sound else ""
-            raise ModelError(
-                "the features depend on where the crop lies in its scene, so padding cannot be told apart from position "
-                f"(absolute position embedding, align_corners, or resizing inside); relative change of {figures}{rest}"
-            )
-
-    def _residual(self, image: Tensor) -> None:
-        """Add how far the approximate F(x; *) of one crop moves when its margins grow by half."""
-        py, px = self.plan.period
-        grown = [ceil(1.5 * m / p) * p for m, p in zip(self.plan.margin, (py, py, px, px), strict=True)]
-        top, bottom, left, right = (max(g, p) for g, p in zip(grown, (py, py, px, px), strict=True))
-        wider = CropPlan(self.crop, (top, bottom, left, right), self.plan.period, 1, self.plan.seed)
-        canvases = wider.canvases((image.shape[-2], image.shape[-1]), 0)
-        if not canvases:
-            return
-        wide = self._around(image, canvases[0], wider.margin)
-        dy, dx = top - self.plan.margin[0], left - self.plan.margin[2]
-        height, width = self.plan.smallest
-        far, near = self._maps(wide), self._maps(wide[:, :, dy : dy + height, dx : dx + width].contiguous())
-        for name, spec in self.geometry.maps.items():
-            one = _window(spec, far[name], (top, left))
-            two = _window(spec, near[name], (self.plan.margin[0], self.plan.margin[2]))
-            self.moved[name] += _squares(one, two)
-
-    def _around(self, image: Tensor, canvas: Canvas, margin: Sides) -> Tensor:
-        """The first crop of a canvas with exactly `margin` around it, `(1, C, H, W)`."""
-        y, x = canvas.crops[0]
-        top, left = canvas.top + y - margin[0], canvas.left + x - margin[2]
-        height = self.crop[0] + margin[0] + margin[1]
-        width = self.crop[1] + margin[2] + margin[3]
-        return self._to_model(image[:, top : top + height, left : left + width]).unsqueeze(0)
+            self.forwards.differences(x, maps, canvas.crops[start : start + self.settings.batch_size], add)
 
     # -------------------------------------------------------------------------------------------------- the result
 
@@ -306,7 +199,7 @@ class Run:
                 self.geometry[name],
                 self.crop,
                 numeric_floor=self.floor[name],
-                residual=_relative(squares) if self._short_of(name) and float(squares[1]) > 0 else None,
+                residual=relative(squares) if self._short_of(name) and float(squares[1]) > 0 else None,
                 precision=torch.finfo(self.dtype).eps,
             )
         first = next(iter(self.moments.values()))
@@ -355,21 +248,21 @@ class Run:
             "moved": self.moved,
             "traced": (self.geometry, self.plan) if started else None,
         }
-        everyone = _everyone(own, distributed)
-        leader = min(everyone, key=lambda one: one["first"])
-        n_images = sum(one["images"] for one in everyone)
+        reports = everyone(own, distributed)
+        leader = min(reports, key=lambda one: one["first"])
+        n_images = sum(one["images"] for one in reports)
         if leader["traced"] is None or n_images == 0:
             raise nothing_decoded(source)
         if not started:
             self.geometry, self.plan = leader["traced"]
             self._prepare()
         self.floor = leader["floor"]
-        ready = [one["moved"] for one in everyone if one["moved"]]
+        ready = [one["moved"] for one in reports if one["moved"]]
         self.moved = {name: torch.stack([moved[name] for moved in ready]).sum(0) for name in self.moments}
         return {
             "images": n_images,
-            "skipped": dict(sorted((k, v) for one in everyone for k, v in one["skipped"].items())),
-            "upsampled": sum(one["upsampled"] for one in everyone),
+            "skipped": dict(sorted((k, v) for one in reports for k, v in one["skipped"].items())),
+            "upsampled": sum(one["upsampled"] for one in reports),
         }
 
     def _warnings(self, counts: dict[str, Any], measured: dict[str, LayerMeasurement]) -> Iterator[str]:
@@ -380,8 +273,8 @@ class Run:
             yield f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom"
         if counts["upsampled"]:
             yield (
-                f"{counts['upsampled']} images were enlarged: they are smoother than photographs, and so are the "
-                "features"
+                f"{counts['upsampled']} of {n} images were enlarged so that a crop fits: they are smoother than photographs "
+                "of that size, and so are the features; for numbers to rely on, measure larger photographs"
             )
         if counts["skipped"]:
             yield f"{len(counts['skipped'])} files could not be decoded and were skipped"
@@ -390,54 +283,3 @@ class Run:
                 yield f"{name} is approximate, and no image is large enough to tell by how much"
             if layer.snr.value > 0 and layer.relative.value < 10 * layer.numeric_floor:
                 yield f"{name}: the pattern is within ten times the numeric floor {layer.numeric_floor:.1e}"
-
-
-def _cell(spec: MapSpec, corner: tuple[int, int]) -> tuple[int, int]:
-    """The map's first cell (row, column) of a crop whose corner lies at `corner` pixels, on the total-stride grid."""
-    return int(corner[0] / spec.stride[0]), int(corner[1] / spec.stride[1])
-
-
-def _window(spec: MapSpec, features: Tensor, corner: tuple[int, int]) -> Tensor:
-    """The part of a canvas's `(C, H, W)` map that belongs to one crop."""
-    row, column = _cell(spec, corner)
-    return features[:, row : row + spec.size[0], column : column + spec.size[1]]
-
-
-def _squares(one: Tensor, two: Tensor) -> Tensor:
-    """(sum of squared differences, sum of squares), float64 on the CPU."""
-    sums = torch.stack([(one - two).double().square().sum(), one.double().square().sum()])
-    return sums.cpu()
-
-
-def _relative(squares: Tensor) -> float:
-    change, size = squares.tolist()
-    return sqrt(change / size) if size > 0 else (inf if change > 0 else 0.0)
-
-
-@contextmanager
-def together(distributed: bool) -> Iterator[None]:
-    """Fail in every process where one fails, so that none waits for it for ever."""
-    error: Exception | None = None
-    try:
-        yield
-    except Exception as caught:
-        if not distributed:
-            raise
-        error = caught
-    if not distributed:
-        return
-    reports = _everyone(None if error is None else str(error), distributed)
-    if error is not None:
-        raise error
-    for rank, report in enumerate(reports):
-        if report is not None:
-            raise PadprintError(f"process {rank}: {report}")
-
-
-def _everyone(value: Any, distributed: bool) -> list[Any]:
-    """What every process holds, in order of rank."""
-    if not distributed:
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values

@@ -65,17 +65,13 @@ def plain_energy(gram: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
 
 
 def mean_noise(gram: Tensor, energy: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
-    """Unbiased variance over crops, averaged like `gram` and `energy` `(G, ...)` (sums of D^2) are.
+    """Variance over crops, n - 1 in the denominator, averaged like `gram` and `energy` `(G, ...)` (sums of D^2) are.
 
-    Less the mean product of crops of different groups, not the square of the mean: this is n - 1 in the denominator
-    where each group is one crop, and stays unbiased where crops of one image are alike, which n - 1 does not.
+    Unbiased for independent crops. Where the m crops of an image correlate by r it is low by the share r (m - 1) / (n - 1),
+    less than one over the number of images. NaN for a single crop.
     """
-    sizes = crops[keep]
-    n, same = sizes.sum(), _same_group(sizes)
-    kept = gram[keep][:, keep]
-    total = torch.einsum("g,h,gh...->...", sizes, sizes, kept)
-    own = (kept.diagonal() * sizes.square()).sum(-1) if len(keep) > 1 else energy[keep].sum(0)
-    return energy[keep].sum(0) / n - (total - own) / (n.square() - same)
+    n = crops[keep].sum()
+    return (energy[keep].sum(0) - n * plain_energy(gram, crops, keep)) / (n - 1)
 
 
 def cell_noise(diff: Tensor, square: Tensor, crops: Tensor) -> Tensor:
@@ -86,14 +82,8 @@ def cell_noise(diff: Tensor, square: Tensor, crops: Tensor) -> Tensor:
         square: `(C, h, w)` sum of D^2.
         crops: `(G,)`.
     """
-    n, same = crops.sum(), _same_group(crops)
-    own = diff.square().sum(0) if len(crops) > 1 else square
-    return (square / n - (diff.sum(0).square() - own) / (n.square() - same)).clamp_min_(0)
-
-
-def _same_group(sizes: Tensor) -> Tensor:
-    """How many pairs of crops `mean_noise` leaves out: those of one group; of a single group, each crop with itself."""
-    return sizes.square().sum() if len(sizes) > 1 else sizes.sum()
+    n = crops.sum()
+    return ((square - diff.sum(0).square() / n) / (n - 1)).clamp_min_(0)
 
 
 def spatial_mean_gram(means: Tensor) -> Tensor:

@@ -184,11 +184,12 @@ def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callabl
         return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
         op = op.collapsed(across)
-    elif not any(before or after for before, after in op.pads):
+    elif op.outline is None and not any(before or after for before, after in op.pads):
         return unchanged()
     axes = {along} if run.along is None else run.along.get(call, {along})
     fill = dict.fromkeys(axes, nan) if run.nan and op.input.is_floating_point() else {}
-    return op.apply(op, op.padded(fill))
+    run_it = op.outline if op.outline is not None and op.input.is_floating_point() else op.apply
+    return run_it(op, op.padded(fill))
 
 
 def _image_axes(strip: Strip, op: Windowed) -> tuple[int, int]:

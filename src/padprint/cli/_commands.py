@@ -123,13 +123,15 @@ def _measure(job: Job, device: str | None, *, progress: bool) -> Measurement:
 
     from padprint.engine import measure
     from padprint.models import load_model
+    from padprint.processes import together
 
     torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
-    loaded = load_model(job.model, weights=job.weights)
-    mean, std = _normalisation(job, loaded)
-    if job.calibrate:
-        _calibrate(loaded, job, mean, std)
-    elif loaded.weights_source == RANDOM:
+    with together(_processes.several()):
+        loaded = load_model(job.model, weights=job.weights)
+        mean, std = _normalisation(job, loaded)
+        if job.calibrate:
+            _calibrate(loaded, job, mean, std)
+    if not job.calibrate and loaded.weights_source == RANDOM:
         warnings.warn(
             f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
             "--weights FILE, or set BatchNorm's statistics with --calibrate N",

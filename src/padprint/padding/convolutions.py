@@ -1,9 +1,13 @@
-"""Convolutions and transposed convolutions in `Windowed` form."""
+"""Convolutions and transposed convolutions in `Windowed` form.
+
+Every output channel of a group reads every input channel of it, and zero times NaN is NaN: for the trace, one channel of
+each group and a box for a kernel tell all there is to know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -37,8 +41,20 @@ def _conv(n: int, a: dict[str, Any]) -> Windowed:
         w = _narrowed(weight, op.kernel)
         return _CONV[n](x, w, a["bias"], op.stride, 0, op.dilation, a["groups"])
 
-    pads = _conv_pads(a["padding"], kernel, dilation)
-    return Windowed(f"conv{n}d", a["input"], last(n), kernel, numbers(a["stride"], n), dilation, pads, 0.0, apply)
+    def outline(op: Windowed, x: Tensor) -> Tensor:
+        y = _group_means(x, a["groups"], n)
+        for axis, k, s, d in zip(op.axes, op.kernel, op.stride, op.dilation, strict=True):
+            y = y.unfold(axis, d * (k - 1) + 1, s)[..., ::d].mean(-1)
+        return torch.repeat_interleave(y, weight.shape[0] // a["groups"], -n - 1)
+
+    pads, stride = _conv_pads(a["padding"], kernel, dilation), numbers(a["stride"], n)
+    name = f"conv{n}d"
+    return Windowed(name, a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply, outline=outline)
+
+
+def _group_means(x: Tensor, groups: int, n: int) -> Tensor:
+    """One channel for each group, over `n` spatial dimensions."""
+    return x.reshape(*x.shape[: -n - 1], groups, -1, *x.shape[-n:]).mean(-n - 1)
 
 
 def _conv_pads(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
@@ -77,18 +93,26 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
         max(1, ceil((d * (k - 1) + e) / s)) for k, s, d, e in zip(kernel, stride, dilation, extra, strict=True)
     )
 
-    def apply(op: Windowed, x: Tensor) -> Tensor:
+    def run(op: Windowed, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         alone = [sides == (0, 0) for sides in op.pads]  # collapsed: uncollapsed calls always supply cells
-        w = _narrowed(weight, op.kernel)
         pad = tuple(0 if one else p for one, p in zip(alone, padding, strict=True))
         out_pad = tuple(0 if one else e for one, e in zip(alone, extra, strict=True))
-        out = _CONV_TRANSPOSE[n](x, w, a["bias"], op.stride, pad, out_pad, a["groups"], op.dilation)
+        out = _CONV_TRANSPOSE[n](x, weight, bias, op.stride, pad, out_pad, groups, op.dilation)
         for axis, (before, after), s in zip(op.axes, op.pads, op.stride, strict=True):
             out = out.narrow(axis, before * s, out.shape[axis] - (before + after) * s)
         return out
 
+    def apply(op: Windowed, x: Tensor) -> Tensor:
+        return run(op, x, _narrowed(weight, op.kernel), a["bias"], a["groups"])
+
+    def outline(op: Windowed, x: Tensor) -> Tensor:
+        one = _group_means(x, a["groups"], n)
+        y = run(op, one.reshape(-1, 1, *one.shape[-n:]), x.new_full((1, 1, *op.kernel), 1 / prod(op.kernel)), None, 1)
+        return y.reshape(*one.shape[:-n], *y.shape[-n:]).repeat_interleave(weight.shape[1], -n - 1)
+
     pads = tuple((r, r) for r in reach)
-    return Windowed(f"conv_transpose{n}d", a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply)
+    name = f"conv_transpose{n}d"
+    return Windowed(name, a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply, outline=outline)
 
 
 def read_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:

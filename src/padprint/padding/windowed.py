@@ -29,6 +29,7 @@ class Windowed:
         fill: the value the operator itself pads with.
         apply: runs the operator on an input that already has the supplied cells.
         anchored: where the operator samples depends on the size of its input, which no supplied cells can undo.
+        outline: like `apply`, for when only the NaN of the result matter: the same cells are NaN, at a fraction of the cost.
     """
 
     operator: str
@@ -41,6 +42,7 @@ class Windowed:
     fill: float
     apply: Apply
     anchored: bool = False
+    outline: Apply | None = None
 
     def padded(self, fill: dict[int, float]) -> Tensor:
         """`input` with its extra cells, filled with ``fill[axis]`` (the operator's own value where none is given)."""

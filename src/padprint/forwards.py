@@ -1,0 +1,125 @@
+"""The two forwards: one over a canvas, which gives F(x; *) for every crop inside it, and one over the crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError, PadprintError
+from padprint.geometry import MapSpec
+from padprint.layers import Tap, run_to
+
+
+class Forwards:
+    """Runs a network and hands over the maps of the layers that are measured.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        specs: the layers, and how to read them.
+        crop: (height, width), pixels.
+        device, dtype: of the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        specs: Mapping[str, MapSpec],
+        crop: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model, self.specs, self.crop = model, specs, crop
+        self.device, self.dtype = device, dtype
+        self._taps = [spec.tap for spec in specs.values()]
+
+    def placed(self, image: Tensor) -> Tensor:
+        """A `(C, H, W)` image as a batch of one, on the model's device and in its precision."""
+        return image.to(self.device, self.dtype).unsqueeze(0)
+
+    def maps(self, x: Tensor) -> dict[str, Tensor]:
+        """`(C, H, W)` map of every layer on the canvas `x`, a batch of one.
+
+        Raises:
+            ModelError: the model fails, or a map is not as large as the canvas calls for.
+        """
+        maps: dict[str, Tensor] = {}
+
+        def keep(tap: Tap, tensor: Tensor) -> None:
+            spec = self.specs[tap.name]
+            features = spec.as_map(tensor)[0]
+            expected = tuple(
+                n + (have - crop) / s
+                for n, have, crop, s in zip(spec.size, x.shape[-2:], self.crop, spec.stride, strict=True)
+            )
+            if tuple(features.shape[-2:]) != expected:
+                raise ModelError(
+                    f"{tap.name} has {tuple(features.shape[-2:])} cells on an input of {tuple(x.shape[-2:])} px where "
+                    f"{expected} were expected: its map does not grow evenly with the input"
+                )
+            maps[tap.name] = features.clone() if tap.overwritten else features
+
+        self._run(x, keep)
+        return maps
+
+    def differences(
+        self,
+        x: Tensor,
+        maps: Mapping[str, Tensor],
+        corners: Sequence[tuple[int, int]],
+        visit: Callable[[str, Tensor], None],
+    ) -> None:
+        """Run the crops of a canvas as one batch and hand over D = F(x; p) - F(x; *) of each layer, `(B, C, h, w)`.
+
+        Args:
+            x: the canvas, a batch of one.
+            maps: what `maps` returned for it.
+            corners: (y, x) of each crop, canvas pixels, on the total-stride grid.
+            visit: called with (layer's name, D); D may be overwritten.
+
+        Raises:
+            ModelError: the model fails.
+        """
+        height, width = self.crop
+        batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
+
+        def compare(tap: Tap, tensor: Tensor) -> None:
+            spec = self.specs[tap.name]
+            features = spec.as_map(tensor)
+            diff = torch.empty(features.shape, dtype=features.dtype, device=features.device)
+            for one, own, corner in zip(diff, features, corners, strict=True):
+                torch.sub(own, window(spec, maps[tap.name], corner), out=one)
+            visit(tap.name, diff)
+
+        self._run(batch, compare)
+
+    def _run(self, x: Tensor, visit: Callable[[Tap, Tensor], None]) -> None:
+        """Run the model; what `visit` raises passes through, what the model raises becomes a `ModelError`."""
+        own: list[Exception] = []
+
+        def watched(tap: Tap, tensor: Tensor) -> None:
+            try:
+                visit(tap, tensor)
+            except Exception as error:
+                own.append(error)
+                raise
+
+        try:
+            run_to(self.model, x, self._taps, watched)
+        except Exception as error:
+            if error in own or isinstance(error, PadprintError):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"the model fails on an input of {tuple(x.shape)}: {reason}") from error
+
+
+def first_cell(spec: MapSpec, corner: tuple[int, int]) -> tuple[int, int]:
+    """The map's first cell (row, column) of a crop whose corner lies at `corner` pixels, on the total-stride grid."""
+    return int(corner[0] / spec.stride[0]), int(corner[1] / spec.stride[1])
+
+
+def window(spec: MapSpec, features: Tensor, corner: tuple[int, int]) -> Tensor:
+    """The part of a canvas's `(C, H, W)` map that belongs to one crop."""
+    row, column = first_cell(spec, corner)
+    return features[:, row : row + spec.size[0], column : column + spec.size[1]]
