@@ -17,6 +17,10 @@ class LayerError(PadprintError):
     """A layer that was asked for does not exist or cannot be measured."""
 
 
+class PaddingError(PadprintError):
+    """A padding scheme that does not exist, that cannot be applied to a layer, or that nothing was there to apply to."""
+
+
 class ResultError(PadprintError):
     """A saved result cannot be read: missing, half written, damaged, or of another schema."""
 

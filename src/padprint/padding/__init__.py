@@ -1,1 +1,1 @@
-"""Padding inside networks: which operators pad, and how to watch or replace it while a model runs."""
+"""Padding inside networks: which operators pad, the schemes by name, and how to watch, swap or replace them."""

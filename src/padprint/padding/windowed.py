@@ -27,6 +27,8 @@ class Windowed:
         pads: (before, after) for each of `axes`: how many cells must be supplied on each side so that `apply` needs
             no padding of its own. Negative numbers crop.
         fill: the value the operator itself pads with.
+        mode: how the operator itself pads, in words: ``zeros``, ``constant``, ``-inf``, ``reflect``, ``replicate``,
+            ``circular``, ``clamp`` (upsampling), ``nothing there`` (transposed convolutions).
         apply: runs the operator on an input that already has the supplied cells.
         anchored: where the operator samples depends on the size of its input, which no supplied cells can undo.
         outline: like `apply`, for when only the NaN of the result matter: the same cells are NaN, at a fraction of the cost.
@@ -43,6 +45,7 @@ class Windowed:
     apply: Apply
     anchored: bool = False
     outline: Apply | None = None
+    mode: str = "zeros"
 
     def padded(self, fill: dict[int, float]) -> Tensor:
         """`input` with its extra cells, filled with ``fill[axis]`` (the operator's own value where none is given)."""
@@ -52,6 +55,20 @@ class Windowed:
                 spec = [0, 0] * (-axis - 1) + [before, after]
                 x = F.pad(x, spec, value=fill.get(axis, self.fill))
         return x
+
+    def extended(self, pad: Callable[[Tensor, Pads], Tensor]) -> Tensor:
+        """`input` with its extra cells as `pad` supplies them for the last dimensions; sides below zero are cropped.
+
+        `pad` is handed one pair of numbers for every dimension from the first padded one to the last.
+        """
+        first = min(self.axes)
+        given = dict(zip(self.axes, self.pads, strict=True))
+        pads = [given.get(axis, (0, 0)) for axis in range(first, 0)]
+        x = self.input
+        if any(min(pair) < 0 for pair in pads):
+            x = F.pad(x, [min(n, 0) for pair in reversed(pads) for n in pair])
+        wanted = tuple((max(before, 0), max(after, 0)) for before, after in pads)
+        return pad(x, wanted) if any(map(any, wanted)) else x
 
     def collapsed(self, axis: int) -> Windowed:
         """The same call, with a window of one cell, stride 1 and no padding along `axis`."""
