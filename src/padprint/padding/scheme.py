@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
@@ -134,9 +135,9 @@ def make(spec: str | Scheme) -> Scheme:
 
 
 def _literal(text: str) -> Any:
+    """A whole number, a decimal number, true or false; else the text itself."""
+    words: dict[str, Any] = {"true": True, "false": False}
     for read in (int, float):
-        try:
+        with suppress(ValueError):
             return read(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    return words.get(text.lower(), text)
