@@ -49,7 +49,8 @@ def _conv(n: int, a: dict[str, Any]) -> Windowed:
 
     pads, stride = _conv_pads(a["padding"], kernel, dilation), numbers(a["stride"], n)
     name = f"conv{n}d"
-    return Windowed(name, a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply, outline=outline)
+    window = (kernel, stride, dilation)
+    return Windowed(name, a["input"], last(n), *window, pads, 0.0, apply, outline=outline, bias=a["bias"])
 
 
 def _group_means(x: Tensor, groups: int, n: int) -> Tensor:
@@ -111,8 +112,9 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
         return y.reshape(*one.shape[:-n], *y.shape[-n:]).repeat_interleave(weight.shape[1], -n - 1)
 
     pads = tuple((r, r) for r in reach)
-    name = f"conv_transpose{n}d"
-    return Windowed(name, a["input"], last(n), kernel, stride, dilation, pads, 0.0, apply, outline=outline)
+    name, window, beyond = f"conv_transpose{n}d", (kernel, stride, dilation), "nothing there"
+    more: dict[str, Any] = {"outline": outline, "mode": beyond, "bias": a["bias"]}
+    return Windowed(name, a["input"], last(n), *window, pads, 0.0, apply, **more)
 
 
 def read_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:

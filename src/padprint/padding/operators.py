@@ -50,8 +50,8 @@ _READERS: dict[str, Reader] = {
     "aten::convolution": read_convolution,
     "pad": read_pad,
     "aten::pad": read_pad,
-    "aten::constant_pad_nd": read_aten_pad,
-    "constant_pad_nd": read_aten_pad,
+    "aten::constant_pad_nd": read_aten_pad("constant"),
+    "constant_pad_nd": read_aten_pad("constant"),
     "roll": read_roll,
     "aten::roll": read_roll,
     "unfold": read_unfold,
@@ -78,5 +78,5 @@ for _n in (1, 2, 3):
         _READERS[f"{_prefix}max_pool{_n}d"] = read_max_pool(_n)
         _READERS[f"{_prefix}max_pool{_n}d_with_indices"] = read_max_pool(_n, indices=True)
         _READERS[f"{_prefix}avg_pool{_n}d"] = read_avg_pool(_n)
-    for _mode in ("reflection", "replication"):
-        _READERS[f"aten::{_mode}_pad{_n}d"] = read_aten_pad
+    _READERS[f"aten::reflection_pad{_n}d"] = read_aten_pad("reflect")
+    _READERS[f"aten::replication_pad{_n}d"] = read_aten_pad("replicate")

@@ -51,8 +51,8 @@ def read_max_pool(n: int, indices: bool = False) -> Reader:
         def apply(op: Windowed, x: Tensor) -> Any:
             return _MAX_POOL[n](x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"])
 
-        fill = float("-inf")
-        return Windowed(f"max_pool{n}d", a["input"], last(n), kernel, stride, dilation, pads, fill, apply)
+        window, fill = (kernel, stride, dilation), float("-inf")
+        return Windowed(f"max_pool{n}d", a["input"], last(n), *window, pads, fill, apply, mode="-inf")
 
     return read
 
@@ -60,17 +60,27 @@ def read_max_pool(n: int, indices: bool = False) -> Reader:
 def read_avg_pool(n: int) -> Reader:
     def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
         names = "input kernel_size stride padding ceil_mode count_include_pad divisor_override"
-        a = bind(names, args, kwargs, stride=None, padding=0, ceil_mode=False, divisor_override=None)
-        kernel = numbers(a["kernel_size"], n)
+        defaults = {
+            "stride": None,
+            "padding": 0,
+            "ceil_mode": False,
+            "count_include_pad": True,
+            "divisor_override": None,
+        }
+        a = bind(names, args, kwargs, **defaults)
+        kernel, padding = numbers(a["kernel_size"], n), numbers(a["padding"], n)
         stride, ones = numbers(a["stride"], n, kernel), (1,) * n
-        pads = _pool_pads(a["input"].shape[-n:], kernel, stride, ones, numbers(a["padding"], n), a["ceil_mode"])
+        pads = _pool_pads(a["input"].shape[-n:], kernel, stride, ones, padding, a["ceil_mode"])
+        # the overhang of ceil_mode is never counted, with a divisor it is
+        counted = a["divisor_override"] is not None or (a["count_include_pad"] and any(padding))
 
         def apply(op: Windowed, x: Tensor) -> Tensor:
             if a["divisor_override"] is None:
                 return _AVG_POOL[n](x, op.kernel, op.stride)
             return _AVG_POOL[n](x, op.kernel, op.stride, divisor_override=a["divisor_override"])
 
-        return Windowed(f"avg_pool{n}d", a["input"], last(n), kernel, stride, ones, pads, 0.0, apply)
+        mode = "zeros" if counted or not any(map(any, pads)) else "left out"
+        return Windowed(f"avg_pool{n}d", a["input"], last(n), kernel, stride, ones, pads, 0.0, apply, mode=mode)
 
     return read
 

@@ -15,20 +15,27 @@ from padprint.padding.windowed import Reader, Windowed, bind, last, numbers
 
 def read_pad(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
     a = bind("input pad mode value", args, kwargs, mode="constant", value=None)
-    return _pad(a["input"], a["pad"] if "pad" in a else a["padding"], a["value"])
+    return _pad(a["input"], a["pad"], a["mode"], a["value"])
 
 
-def read_aten_pad(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
-    """``aten::constant_pad_nd`` (with a value) and ``aten::reflection_pad2d`` and its like (without)."""
-    a = bind("input pad value", args, kwargs, value=None)
-    return _pad(a["input"], a["pad"] if "pad" in a else a["padding"], a["value"])
+def read_aten_pad(mode: str) -> Reader:
+    """``aten::constant_pad_nd`` (with a value), ``aten::reflection_pad2d`` and its like (without)."""
+
+    def read(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed:
+        a = bind("input pad value", args, kwargs, value=None)
+        return _pad(a["input"], a["pad"] if "pad" in a else a["padding"], mode, a["value"])
+
+    return read
 
 
-def _pad(x: Tensor, spec: Sequence[int], value: float | None) -> Windowed:
+def _pad(x: Tensor, spec: Sequence[int], mode: str, value: float | None) -> Windowed:
     pairs = [(int(spec[i]), int(spec[i + 1])) for i in range(0, len(spec), 2)]
     pads = tuple(reversed(pairs))  # F.pad lists the last dimension first
     ones = (1,) * len(pads)
-    return Windowed("pad", x, last(len(pads)), ones, ones, ones, pads, float(value or 0.0), lambda _, padded: padded)
+    fill = float(value or 0.0)
+    if mode == "constant" and fill == 0.0:
+        mode = "zeros"
+    return Windowed("pad", x, last(len(pads)), ones, ones, ones, pads, fill, lambda _, padded: padded, mode=mode)
 
 
 def read_roll(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -43,7 +50,7 @@ def read_roll(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
     axes = tuple(axis for axis, _ in moved)
     signed = [by if 2 * by <= x.shape[axis] else by - x.shape[axis] for axis, by in moved]
     pads, ones = tuple((by, -by) for by in signed), (1,) * len(axes)
-    return Windowed("roll", x, axes, ones, ones, ones, pads, 0.0, lambda _, padded: padded)
+    return Windowed("roll", x, axes, ones, ones, ones, pads, 0.0, lambda _, padded: padded, mode="circular")
 
 
 def read_interpolate(args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -118,7 +125,7 @@ def _resample(a: dict[str, Any]) -> Windowed:
     taps, ones = (2,) * n, (1,) * n
     uneven = not by_factor and max(ratio.denominator for ratio in ratios) > _EVEN
     anchored = uneven or (bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios))
-    return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored)
+    return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored, mode="clamp")
 
 
 def _resampled(op: Windowed) -> list[bool]:

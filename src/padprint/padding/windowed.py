@@ -28,10 +28,12 @@ class Windowed:
             no padding of its own. Negative numbers crop.
         fill: the value the operator itself pads with.
         mode: how the operator itself pads, in words: ``zeros``, ``constant``, ``-inf``, ``reflect``, ``replicate``,
-            ``circular``, ``clamp`` (upsampling), ``nothing there`` (transposed convolutions).
+            ``circular``, ``left out`` (average pooling that does not count its padding), ``clamp`` (upsampling),
+            ``nothing there`` (transposed convolutions).
         apply: runs the operator on an input that already has the supplied cells.
         anchored: where the operator samples depends on the size of its input, which no supplied cells can undo.
         outline: like `apply`, for when only the NaN of the result matter: the same cells are NaN, at a fraction of the cost.
+        bias: what a convolution adds to every output cell, `(channels out,)`; `apply` adds it too.
     """
 
     operator: str
@@ -46,6 +48,7 @@ class Windowed:
     anchored: bool = False
     outline: Apply | None = None
     mode: str = "zeros"
+    bias: Tensor | None = None
 
     def padded(self, fill: dict[int, float]) -> Tensor:
         """`input` with its extra cells, filled with ``fill[axis]`` (the operator's own value where none is given)."""
