@@ -66,7 +66,8 @@ def one(setting: Setting, generator: torch.Generator, pattern: Tensor) -> LayerM
     features = 2 * torch.randn(setting.images, *SHAPE, generator=generator, dtype=torch.float64)
     moments = LayerMoments(SHAPE[0], SHAPE[1:], setting.groups)
     for group in range(min(setting.groups, setting.images)):  # a group's images at once: the sums are the same
-        moments.update(group, diffs[group :: setting.groups].flatten(0, 1))
+        mine = diffs[group :: setting.groups].flatten(0, 1)
+        moments.update(group, mine, list(torch.zeros_like(mine)))
         for feature in features[group :: setting.groups]:
             moments.update_features(group, feature, torch.full(SHAPE[1:], float(setting.crops)))
     return summarise(moments, GEOMETRY, SHAPE[1:], numeric_floor=0.0, residual=None, precision=2e-16)

@@ -79,7 +79,10 @@ def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict
     corner, inner = (wider.margin[0], wider.margin[2]), (plan.margin[0], plan.margin[2])
     dy, dx = corner[0] - inner[0], corner[1] - inner[1]
     height, width = plan.smallest
-    far, near = forwards.maps(wide), forwards.maps(wide[:, :, dy : dy + height, dx : dx + width].contiguous())
+    far, near = (
+        forwards.maps(wide),
+        forwards.maps(wide[:, :, dy : dy + height, dx : dx + width].contiguous(memory_format=forwards.layout)),
+    )
     return {
         name: _squares(window(spec, far[name], corner), window(spec, near[name], inner))
         for name, spec in forwards.specs.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,37 @@ class Forwards:
     ) -> None:
         self.model, self.specs, self.crop = model, specs, crop
         self.device, self.dtype = device, dtype
+        self.layout = torch.contiguous_format
         self._taps = [spec.tap for spec in specs.values()]
+        self._overwritten: set[str] = set()
+
+    def choose_layout(self, image: Tensor) -> None:
+        """Feed the network channels-last images where it runs on a CPU and takes them: convolutions are faster that way.
+
+        Args:
+            image: `(C, H, W)`, at least as large as the crop.
+        """
+        if self.device.type != "cpu":
+            return
+        x = self.placed(image[:, : self.crop[0], : self.crop[1]])
+        as_it_is: dict[str, Tensor] = {}
+        self._run(x, lambda tap, tensor: as_it_is.update({tap.name: tensor.clone()}))
+        alike: list[bool] = []
+
+        def compare(tap: Tap, tensor: Tensor) -> None:
+            before = as_it_is[tap.name]
+            change = torch.linalg.vector_norm(tensor - before) if tensor.shape == before.shape else inf
+            alike.append(bool(change <= 1e-4 * torch.linalg.vector_norm(before)))
+
+        try:
+            self._run(x.contiguous(memory_format=torch.channels_last), compare)
+        except ModelError:  # `view` refuses memory that it cannot describe
+            return
+        self.layout = torch.channels_last if all(alike) else torch.contiguous_format
 
     def placed(self, image: Tensor) -> Tensor:
-        """A `(C, H, W)` image as a batch of one, on the model's device and in its precision."""
-        return image.to(self.device, self.dtype).unsqueeze(0)
+        """A `(C, H, W)` image as a batch of one, on the model's device, in its precision and the layout chosen."""
+        return image.to(self.device, self.dtype).unsqueeze(0).contiguous(memory_format=self.layout)
 
     def maps(self, x: Tensor) -> dict[str, Tensor]:
         """`(C, H, W)` map of every layer on the canvas `x`, a batch of one.
@@ -45,6 +72,7 @@ class Forwards:
             ModelError: the model fails, or a map is not as large as the canvas calls for.
         """
         maps: dict[str, Tensor] = {}
+        versions: dict[str, int] = {}
 
         def keep(tap: Tap, tensor: Tensor) -> None:
             spec = self.specs[tap.name]
@@ -58,25 +86,33 @@ class Forwards:
                     f"{tap.name} has {tuple(features.shape[-2:])} cells on an input of {tuple(x.shape[-2:])} px where "
                     f"{expected} were expected: its map does not grow evenly with the input"
                 )
-            maps[tap.name] = features.clone() if tap.overwritten else features
+            if tap.name in self._overwritten or features.is_inference():
+                features = features.clone()
+            else:
+                versions[tap.name] = features._version
+            maps[tap.name] = features
 
         self._run(x, keep)
-        return maps
+        changed = {name for name, version in versions.items() if maps[name]._version != version}
+        if not changed:
+            return maps
+        self._overwritten |= changed  # by a later layer, in place: copy them in time from now on
+        return self.maps(x)
 
-    def differences(
+    def crops(
         self,
         x: Tensor,
         maps: Mapping[str, Tensor],
         corners: Sequence[tuple[int, int]],
-        visit: Callable[[str, Tensor], None],
+        visit: Callable[[str, Tensor, list[Tensor]], None],
     ) -> None:
-        """Run the crops of a canvas as one batch and hand over D = F(x; p) - F(x; *) of each layer, `(B, C, h, w)`.
+        """Run the crops of a canvas as one batch and hand over F(x; p) and F(x; *) of each layer.
 
         Args:
             x: the canvas, a batch of one.
             maps: what `maps` returned for it.
             corners: (y, x) of each crop, canvas pixels, on the total-stride grid.
-            visit: called with (layer's name, D); D may be overwritten.
+            visit: called with (layer's name, `(B, C, h, w)` features, B optimal maps `(C, h, w)`).
 
         Raises:
             ModelError: the model fails.
@@ -86,11 +122,8 @@ class Forwards:
 
         def compare(tap: Tap, tensor: Tensor) -> None:
             spec = self.specs[tap.name]
-            features = spec.as_map(tensor)
-            diff = torch.empty(features.shape, dtype=features.dtype, device=features.device)
-            for one, own, corner in zip(diff, features, corners, strict=True):
-                torch.sub(own, window(spec, maps[tap.name], corner), out=one)
-            visit(tap.name, diff)
+            optimal = [window(spec, maps[tap.name], corner) for corner in corners]
+            visit(tap.name, spec.as_map(tensor), optimal)
 
         self._run(batch, compare)
 

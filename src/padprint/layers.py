@@ -34,14 +34,12 @@ class Tap:
         leaf: where the tensor is.
         calls: how often the module runs in one forward pass; the last call counts.
         shape: at the crop's size, with a batch of one.
-        overwritten: a later layer changes the tensor in place.
     """
 
     name: str
     leaf: Leaf
     calls: int
     shape: tuple[int, ...]
-    overwritten: bool
 
 
 class _EnoughError(BaseException):
@@ -112,7 +110,7 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
     Raises:
         ModelError: the forward pass fails.
     """
-    events: list[tuple[Leaf, bool, Tensor, int | None]] = []
+    events: list[tuple[Leaf, bool, Tensor]] = []
     calls: dict[str, int] = {}
 
     def hook_for(name: str) -> Callable[..., None]:
@@ -120,7 +118,7 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
             calls[name] = calls.get(name, 0) + 1
             found = list(leaves_of(output))
             for path, tensor in found:
-                events.append((Leaf(name, path), len(found) == 1, tensor, _version(tensor)))
+                events.append((Leaf(name, path), len(found) == 1, tensor))
 
         return hook
 
@@ -132,19 +130,12 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
         except Exception as error:
             raise ModelError(_forward_failed(x, error)) from error
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
-    named = {id(tensor) for leaf, _, tensor, _ in events if leaf.module}
-    taps = []
-    for i, (leaf, alone, tensor, version) in enumerate(events):
-        if last[leaf] != i or (not leaf.module and id(tensor) in named):
-            continue
-        overwritten = version is None or tensor._version != version
-        name = _tap_name(leaf, alone)
-        taps.append(Tap(name, leaf, calls[leaf.module], tuple(tensor.shape), overwritten))
-    return taps
-
-
-def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+    named = {id(tensor) for leaf, _, tensor in events if leaf.module}
+    return [
+        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape))
+        for i, (leaf, alone, tensor) in enumerate(events)
+        if last[leaf] == i and (leaf.module or id(tensor) not in named)
+    ]
 
 
 def _tap_name(leaf: Leaf, alone: bool) -> str:

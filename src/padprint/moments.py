@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 else:
     Metric = torchmetrics_module().Metric
+
+
+_BLOCK = 1 << 20
+"""Numbers worked on at once: few enough to stay in a processor's cache, where a whole batch's map would not."""
 
 
 class LayerMoments(Metric):
@@ -60,20 +65,35 @@ class LayerMoments(Metric):
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, group: int, diff: Tensor) -> None:
-        """Add a batch of differences; `diff` is used up as work space.
+    def update(self, group: int, features: Tensor, optimal: Sequence[Tensor]) -> None:
+        """Add a batch of crops.
 
         Args:
             group: of the image the crops come from.
-            diff: `(B, C, h, w)`, D of each crop, in the model's precision; batch sums are taken in it.
+            features: `(B, C, h, w)`, F(x; p) of each crop, in the model's precision; sums over a batch are taken in it.
+            optimal: B maps `(C, h, w)`, F(x; *) of each crop.
         """
-        self.crops[group] += diff.shape[0]
-        self.diff[group] += diff.sum(0)
-        planes = torch.linalg.vector_norm(diff, 1, dim=(2, 3))  # longer sums of one sign would lose digits
-        self.absolute[group] += planes.double().sum() / diff[0].numel()
-        square = diff.square_().sum(0).double()
+        order = _order_in_memory(features)
+        own = features.permute(order)
+        others = [one.permute([d - 1 for d in order[1:]]) for one in optimal]
+        sums = own.new_empty(2, *own.shape[1:])
+        absolute = torch.zeros((), dtype=torch.float64, device=own.device)
+        step = max(1, _BLOCK * own.shape[1] // max(1, own.numel()))
+        block = own.new_empty(len(own), step, *own.shape[2:])
+        for start in range(0, own.shape[1], step):
+            part = slice(start, start + step)
+            diff = block[:, : own.shape[1] - start]
+            for row, one, other in zip(diff, own, others, strict=True):
+                torch.sub(one[part], other[part], out=row)
+            torch.sum(diff, 0, out=sums[0, part])
+            absolute += diff.abs_().sum()
+            torch.sum(diff.square_(), 0, out=sums[1, part])
+        total, square = sums.permute(0, *(order.index(d) for d in (1, 2, 3))).unbind()
+        self.crops[group] += len(own)
+        self.diff[group] += total
         self.square += square
         self.energy[group] += square.mean(0)
+        self.absolute[group] += absolute / own[0].numel()
 
     def update_features(self, group: int, features: Tensor, coverage: Tensor) -> None:
         """Add a canvas of optimal features.
@@ -83,16 +103,27 @@ class LayerMoments(Metric):
             features: `(C, H, W)` map of the canvas.
             coverage: `(H, W)`, how many of the canvas's crops see each cell.
         """
-        cells = self.diff.shape[-1] * self.diff.shape[-2]
-        weights = coverage.to(features.dtype).flatten() / cells
-        flat = features.flatten(1)
-        middle = flat.mean(1, keepdim=True)  # sums around it: the variance of features far from zero keeps its digits
-        rest = flat - middle
-        total, shift = weights.double().sum(), middle.squeeze(1).double()
-        first = (rest @ weights).double()
+        weights = coverage.to(features.dtype) / (self.diff.shape[-1] * self.diff.shape[-2])
+        # sums around a middle keep the digits of the variance of features far from zero; a sample of cells gives one
+        middle = features[:, ::8, ::8].mean((1, 2), keepdim=True)
+        first = torch.zeros(len(features), dtype=torch.float64, device=features.device)
+        second = torch.zeros_like(first)
+        step = max(1, _BLOCK * features.shape[1] // max(1, features.numel()))
+        for start in range(0, features.shape[1], step):
+            rows, weight = features[:, start : start + step], weights[start : start + step].flatten()
+            rest = (rows - middle).flatten(1)
+            first += rest @ weight
+            second += rest.square_() @ weight
+        total, shift = weights.double().sum(), middle.flatten().double()
         self.feature[group] += total * shift + first
-        self.power[group] += total * shift.square() + 2 * shift * first + (rest.square_() @ weights).double()
+        self.power[group] += total * shift.square() + 2 * shift * first + second
 
     def compute(self) -> Tensor:
         """Number of crops seen; the statistics are computed from the states by `padprint.statistics`."""
         return self.crops.sum()
+
+
+def _order_in_memory(x: Tensor) -> tuple[int, int, int, int]:
+    """The order of a `(B, C, h, w)` tensor's dimensions in which its numbers lie side by side, as far as that is known."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return (0, 2, 3, 1) if last else (0, 1, 2, 3)

@@ -112,6 +112,7 @@ class Run:
         if small:
             raise ImagesError(self._too_small(small, len(known)))
         self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype)
+        self.forwards.choose_layout(image)
         self._prepare()
         self.floor = numeric_floor(self.forwards, self.plan, image, set(filter(self._short_of, self.geometry.maps)))
 
@@ -173,11 +174,11 @@ class Run:
                 coverage[row : row + spec.size[0], column : column + spec.size[1]] += 1
             self.moments[name].update_features(group, maps[name], coverage)
 
-        def add(name: str, diff: Tensor) -> None:
-            self.moments[name].update(group, diff)
+        def add(name: str, features: Tensor, optimal: list[Tensor]) -> None:
+            self.moments[name].update(group, features, optimal)
 
         for start in range(0, len(canvas.crops), self.settings.batch_size):
-            self.forwards.differences(x, maps, canvas.crops[start : start + self.settings.batch_size], add)
+            self.forwards.crops(x, maps, canvas.crops[start : start + self.settings.batch_size], add)
 
     # -------------------------------------------------------------------------------------------------- the result
 
