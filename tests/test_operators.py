@@ -319,7 +319,7 @@ def seen(net: nn.Module, x: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
             found.append((call.module, op.operator))
         return func(*args, **kwargs)
 
-    with Interceptor(net, handle).running():
+    with Interceptor(handle):
         out = net(x)
     return found, out
 
@@ -358,7 +358,7 @@ def test_a_failing_handler_leaves_nothing_behind() -> None:
     def handle(call: Call, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError, match="stop"), Interceptor(net, handle).running():
+    with pytest.raises(RuntimeError, match="stop"), Interceptor(handle):
         net(noise(1, 3, 8, 8))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert not torch.overrides._get_current_function_mode_stack()

@@ -111,9 +111,8 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return _handle(strip, run, call, func, args, kwargs)
 
-    interceptor = Interceptor(strip.model, handle)
     try:
-        with interceptor.running():
+        with Interceptor(handle):
             run_to(strip.model, x, taps, visit)
     except Exception as error:  # noqa: BLE001  # a model may raise anything on a strip; the layers before it are good
         run.error = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,19 +1,24 @@
-"""Watch every torch call a model makes, with the module it was made in.
+"""Watch every torch call that is made, with the module it was made in.
 
 A `TorchFunctionMode` sees modules' and functional calls alike, under no_grad, inference_mode and grad mode, and in the
-graphs that `torch.export.unflatten` gives back. It does not see inside TorchScript or compiled graphs, and a handler
-that runs an operator does so with the mode switched off, so calls made inside are not seen twice.
+graphs that `torch.export.unflatten` gives back. It does not see inside TorchScript or compiled graphs, so their modules
+are refused; and a handler that runs an operator does so with the mode switched off, so calls made inside are not seen
+twice. Which module is running is followed by hooks on all modules, which act in the thread that entered the block.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
+
+from padprint.errors import PaddingError
 
 
 class Call(NamedTuple):
@@ -33,51 +38,78 @@ Handler = Callable[[Call, Callable[..., Any], Sequence[Any], dict[str, Any]], An
 class Interceptor(TorchFunctionMode):
     """Hands every torch call made inside the `with` block to `handler`, which runs it and returns its result.
 
+    Names are those of the outermost module that is called inside the block (`nn.Module.named_modules`); several may be
+    called one after another. Blocks nest: the inner handler gets a call first, and what it runs goes to the outer one.
+
     Args:
-        model: whose modules name the calls.
         handler: called with (call, function, args, kwargs).
+
+    Raises:
+        PaddingError: a module is TorchScript or compiled, inside which nothing can be seen.
     """
 
-    def __init__(self, model: nn.Module, handler: Handler) -> None:
+    def __init__(self, handler: Handler) -> None:
         super().__init__()
-        self._model = model
         self._handler = handler
-        self._stack = [""]
+        self._running: list[tuple[nn.Module, str]] = []  # from the outermost module to the one that runs
+        self._names: dict[int, str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._thread = 0
+        self._hooks: list[Any] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        operator = _operator_name(func)
-        where = (self._stack[-1], operator)
+        operator = operator_name(func)
+        where = (self._running[-1][1] if self._running else "", operator)
         call = Call(*where, self._counts[where])
         self._counts[where] += 1
         return self._handler(call, func, args, kwargs or {})
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Intercept, and follow which module is running, until the block ends or raises."""
-        handles = []
-        try:
-            for name, module in self._model.named_modules():
-                handles.append(module.register_forward_pre_hook(self._entering(name), prepend=True))
-                handles.append(module.register_forward_hook(self._leaving))
-            with self:
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def __enter__(self) -> Interceptor:
+        self._thread = get_ident()
+        self._running.clear()
+        self._hooks = [
+            register_module_forward_pre_hook(self._entering),
+            register_module_forward_hook(self._leaving, always_call=True),
+        ]
+        super().__enter__()
+        return self
 
-    def _entering(self, name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any) -> None:
-            self._stack.append(name)
+    def __exit__(self, *error: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        super().__exit__(*error)
 
-        return hook
+    def _entering(self, module: nn.Module, args: Any) -> None:
+        if get_ident() != self._thread:
+            return
+        # a pass that a BaseException ended leaves its modules behind: the next one starts with the same module
+        if not self._running or module is self._running[0][0]:
+            self._running.clear()
+            self._counts.clear()
+            self._names = {id(inner): name for name, inner in module.named_modules()}
+        name = self._names.get(id(module), self._running[-1][1] if self._running else "")
+        self._running.append((module, name))
+        _refuse_opaque(module, name)
 
-    def _leaving(self, _module: nn.Module, _args: Any, _output: Any) -> None:
-        self._stack.pop()
+    def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+        if get_ident() == self._thread and any(one is module for one, _ in self._running):
+            while self._running.pop()[0] is not module:
+                pass
 
 
-def _operator_name(func: Callable[..., Any]) -> str:
+def operator_name(func: Callable[..., Any]) -> str:
+    """What a mode was handed, by name: ``conv2d`` for a function and for ATen's, ``torchvision::nms`` for other libraries'."""
     schema = getattr(func, "_schema", None)
-    return str(schema.name).removeprefix("aten::") if schema is not None else getattr(func, "__name__", "?")
+    name = getattr(func, "_qualified_op_name", None) if schema is None else schema.name
+    return getattr(func, "__name__", "?") if name is None else str(name).removeprefix("aten::")
+
+
+def _refuse_opaque(module: nn.Module, name: str) -> None:
+    compiled = hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+    if compiled or isinstance(module, torch.jit.ScriptModule):
+        kind, instead = ("compiled", "uncompiled") if compiled else ("TorchScript", "eager")
+        raise PaddingError(
+            f"{name or 'the model'} is {kind}, inside which padding cannot be seen; use the {instead} module"
+        )
