@@ -35,13 +35,27 @@ class Scheme(nn.Module):
         name: in the registry; set by `register`.
         changes_size: the operators' outputs get another size, so features cannot be compared cell by cell.
         stochastic: fresh numbers at every call.
-        learned: has parameters, which depend on the number of channels of the layer.
+        learned: has parameters; each layer gets a scheme of its own from `sized`.
     """
 
     name: ClassVar[str] = ""
     changes_size: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
     learned: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def sized(self, channels: int) -> Scheme:  # noqa: ARG002  # most schemes are the same for any number
+        """The scheme for one layer whose maps have so many channels.
+
+        Called once for each layer that gets the scheme. What learns returns a scheme with parameters of its own; the
+        rest, itself.
+
+        Raises:
+            PaddingError: it was made for another number of channels.
+        """
+        return self
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """`x` with cells added at its edges.
@@ -85,11 +99,15 @@ def register(name: str) -> Callable[[Made], Made]:
     """
 
     def add(scheme: Made) -> Made:
+        import padprint.padding.schemes  # noqa: F401  # padprint's own names are taken
+
         if set(name) & set(":,= ") or not name:
             raise PaddingError(f"{name!r} cannot name a padding scheme: use letters, digits, '-' and '_'")
         known = _SCHEMES.get(name)
-        if known is not None and known.__qualname__ != scheme.__qualname__:
-            raise PaddingError(f"the padding scheme {name!r} exists already ({known.__qualname__}); take another name")
+        if known is not None and (known.__module__, known.__qualname__) != (scheme.__module__, scheme.__qualname__):
+            raise PaddingError(
+                f"the padding scheme {name!r} exists already ({known.__module__}.{known.__qualname__}); take another name"
+            )
         scheme.name = name
         _SCHEMES[name] = scheme
         return scheme

@@ -1,0 +1,123 @@
+"""Schemes that continue the map beyond its edge, row by row."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from padprint.errors import PaddingError
+from padprint.padding.scheme import Scheme, register
+from padprint.padding.schemes.edges import Sides, at_least_float32, by_axis, outwards, require, weighted, whole
+from padprint.padding.windowed import Pads
+
+
+@register("polynomial")
+class Polynomial(Scheme):
+    """The polynomial through the outermost cells (Lagrange extrapolation).
+
+    With x1 the outermost cell, the first added cell is 2 x1 - x2 (order 1), 3 x1 - 3 x2 + x3 (order 2) or
+    4 x1 - 6 x2 + 4 x3 - x4 (order 3). The same step from there gives the next one, on the same polynomial. A map needs
+    order + 1 cells. Equivalent to the differential convolutions of arXiv 2309.06370, by its authors' own account.
+
+    Cost: a few products for each added cell, and one copy of the map for each dimension. Noise grows with the order and
+    with the distance from the edge.
+
+    Args:
+        order: 1, 2 or 3.
+    """
+
+    def __init__(self, order: int = 1) -> None:
+        super().__init__()
+        if whole(order, "order", 1) > 3:
+            raise PaddingError(f"the order of polynomial padding is 1, 2 or 3; it is {order}")
+        self.order = order
+
+    def pad(self, x: Tensor, pads: Pads) -> Tensor:
+        """See `Scheme.pad`."""
+        depth = self.order + 1
+        require(x, pads, f"polynomial:order={self.order}", lambda *_: depth)
+        weights = [(-1) ** i * math.comb(depth, i + 1) for i in range(depth)]
+        return by_axis(
+            x, pads, lambda y, axis, sides: outwards(y, axis, sides, depth, lambda near, _: weighted(near, weights))
+        )
+
+
+@register("linear-prediction")
+class LinearPrediction(Scheme):
+    """What a stationary autoregressive model of the map expects next (Niemitalo et al. 2025, arXiv 2502.12300).
+
+    For each image, channel and dimension: x0 = m + sum over j = 1 .. order of a_j (x_j - m), x1 .. the cells inside x0
+    along that dimension, m the mean of the map. The coefficients solve the Yule-Walker equations of the autocovariance
+    along that dimension, r(k) = the sum of y(i) y(i + k) over the map, y = x - m tapered by a Tukey window (half of it
+    cosine) along every dimension. Rows are predicted outwards one after the other, the last dimension first.
+
+    As in the source: the model, the mean, the window, the order of the dimensions, gradients through all of it. Ours:
+    neighbourhoods one cell wide (the source's lp1x1, lp2x1, ...; it prefers wider ones too), Levinson's recursion instead
+    of Cholesky's, and r(0) raised by one part in a million instead of by an absolute amount. The autocovariance is the
+    one that sums over the map alone, so the model is stable: predictions fade to the mean, and on a constant map they
+    are that constant. A map needs order + 1 cells.
+
+    Cost: order + 1 products and sums over the whole map for each dimension, a recursion on one number for each image and
+    channel, and a few products for each added cell.
+
+    Args:
+        order: how many cells predict the next.
+    """
+
+    def __init__(self, order: int = 2) -> None:
+        super().__init__()
+        self.order = whole(order, "order", 1)
+
+    def pad(self, x: Tensor, pads: Pads) -> Tensor:
+        """See `Scheme.pad`."""
+        order, n = self.order, len(pads)
+        require(x, pads, f"linear-prediction:order={order}", lambda *_: order + 1)
+        exact = at_least_float32(x)
+        mean = exact.mean(tuple(range(-n, 0)), keepdim=True)
+        tapered = taper(exact - mean, n)
+
+        def extend(y: Tensor, axis: int, sides: Sides) -> Tensor:
+            coefficients = levinson(autocovariance(tapered, axis, order, n))
+
+            def predict(near: list[Tensor], _: int) -> Tensor:
+                inside = [row - mean for row in near]
+                return (mean + weighted(inside, coefficients)).to(y.dtype)
+
+            return outwards(y, axis, sides, order, predict)
+
+        return by_axis(x, pads, extend)
+
+
+def taper(x: Tensor, n: int) -> Tensor:
+    """`x` times a Tukey window along each of its last `n` dimensions; the window would be 0 one cell outside the map."""
+    for axis in range(-n, 0):
+        size = x.shape[axis]
+        at = torch.arange(1, size + 1, device=x.device, dtype=x.dtype) / (size + 1)
+        edge = torch.minimum(at, 1 - at).clamp_max(0.25)
+        window = (1 - torch.cos(4 * torch.pi * edge)) / 2
+        x = x * window.reshape(-1, *[1] * (-axis - 1))
+    return x
+
+
+def autocovariance(x: Tensor, axis: int, order: int, n: int) -> list[Tensor]:
+    """The sums of products of cells 0 .. `order` apart along `axis`, over the last `n` dimensions."""
+    size, spatial = x.shape[axis], tuple(range(-n, 0))
+    pairs = [(x.narrow(axis, 0, size - lag), x.narrow(axis, lag, size - lag)) for lag in range(order + 1)]
+    return [(a * b).sum(spatial, keepdim=True) for a, b in pairs]
+
+
+def levinson(r: list[Tensor]) -> list[Tensor]:
+    """Coefficients of the autoregressive model of order ``len(r) - 1`` with autocovariance `r`; zeros where r(0) = 0."""
+    left = r[0] * (1 + 1e-6)  # a sine is predictable without error: keep the divisor away from zero
+    coefficients: list[Tensor] = []
+    for lag in range(1, len(r)):
+        missing = r[lag] - sum(a * r[lag - 1 - j] for j, a in enumerate(coefficients))
+        reflection = torch.where(left > 0, missing / torch.where(left > 0, left, 1), 0)
+        coefficients = [
+            *(a - reflection * b for a, b in zip(coefficients, reversed(coefficients), strict=True)),
+            reflection,
+        ]
+        left = left * (1 - reflection.square())
+    return coefficients
