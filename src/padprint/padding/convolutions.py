@@ -7,7 +7,7 @@ each group and a box for a kernel tell all there is to know.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 import torch
@@ -86,21 +86,26 @@ def read_conv_transpose(n: int) -> Reader:
 
 
 def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
-    """Cells beyond the edge would have added to the output near it: supply as many as can reach it, crop what they add."""
+    """Cells beyond the edge would have added to the output near it: supply as many as can reach it, crop what they add.
+
+    A window of one cell moves nothing: there, cells of the input are cropped in place of cells of the output.
+    """
     weight = a["weight"]
     kernel, stride, dilation = tuple(weight.shape[-n:]), numbers(a["stride"], n), numbers(a["dilation"], n)
     padding, extra = numbers(a["padding"], n), numbers(a["output_padding"], n)
-    reach = tuple(
-        max(1, ceil((d * (k - 1) + e) / s)) for k, s, d, e in zip(kernel, stride, dilation, extra, strict=True)
-    )
+    spans = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)]  # beyond the first cell's own
+    pads = tuple((max(0, span // s), max(0, (span + e) // s)) for span, s, e in zip(spans, stride, extra, strict=True))
+    single = [window == (1, 1, 1) for window in zip(kernel, stride, dilation, strict=True)]
+    pads = tuple((-p, -p) if one else pair for one, p, pair in zip(single, padding, pads, strict=True))
 
     def run(op: Windowed, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        alone = [sides == (0, 0) for sides in op.pads]  # collapsed: uncollapsed calls always supply cells
+        alone = [window == (1, 1, 1) for window in zip(op.kernel, op.stride, op.dilation, strict=True)]  # collapsed
         pad = tuple(0 if one else p for one, p in zip(alone, padding, strict=True))
         out_pad = tuple(0 if one else e for one, e in zip(alone, extra, strict=True))
         out = _CONV_TRANSPOSE[n](x, weight, bias, op.stride, pad, out_pad, groups, op.dilation)
         for axis, (before, after), s in zip(op.axes, op.pads, op.stride, strict=True):
-            out = out.narrow(axis, before * s, out.shape[axis] - (before + after) * s)
+            if before > 0 or after > 0:
+                out = out.narrow(axis, before * s, out.shape[axis] - (before + after) * s)
         return out
 
     def apply(op: Windowed, x: Tensor) -> Tensor:
@@ -111,7 +116,6 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
         y = run(op, one.reshape(-1, 1, *one.shape[-n:]), x.new_full((1, 1, *op.kernel), 1 / prod(op.kernel)), None, 1)
         return y.reshape(*one.shape[:-n], *y.shape[-n:]).repeat_interleave(weight.shape[1], -n - 1)
 
-    pads = tuple((r, r) for r in reach)
     name, window, beyond = f"conv_transpose{n}d", (kernel, stride, dilation), "nothing there"
     more: dict[str, Any] = {"outline": outline, "mode": beyond, "bias": a["bias"]}
     return Windowed(name, a["input"], last(n), *window, pads, 0.0, apply, **more)

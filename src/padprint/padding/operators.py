@@ -17,7 +17,7 @@ from typing import Any
 from padprint.padding.convolutions import read_conv, read_conv_transpose, read_convolution
 from padprint.padding.pooling import read_avg_pool, read_max_pool, read_unfold
 from padprint.padding.resampling import read_aten_pad, read_interpolate, read_pad, read_roll, read_upsample
-from padprint.padding.windowed import Pads, Reader, Windowed
+from padprint.padding.windowed import Pads, Reader, Windowed, supply_cells
 
 __all__ = ["Pads", "Windowed", "read_call"]
 
@@ -35,19 +35,29 @@ def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
 
 
 def _name(func: Callable[..., Any]) -> str:
-    """``aten::conv2d`` for an ATen overload, ``conv2d`` for a function; Tensor methods get no name, save ``roll``."""
+    """``aten::conv2d`` for ATen's, ``conv2d`` for a function; Tensor methods get no name, save ``roll``."""
     schema = getattr(func, "_schema", None)
-    if schema is not None:
-        return str(schema.name)
-    name = getattr(func, "__name__", "")
+    qualified = getattr(func, "_qualified_op_name", None) if schema is None else schema.name
+    if qualified is not None:
+        return str(qualified)
+    name: str = getattr(func, "__name__", "")
     return name if name == "roll" or type(func).__name__ not in _METHOD_TYPES else ""  # Tensor.unfold is not F.unfold
 
 
 _METHOD_TYPES = {"method_descriptor", "wrapper_descriptor", "method-wrapper"}
 
 
+def _read_replaced(args: Sequence[Any], _: dict[str, Any]) -> Windowed:
+    op: Windowed = args[1]
+    return op
+
+
 _READERS: dict[str, Reader] = {
+    supply_cells.__name__: _read_replaced,  # padding that a scheme has replaced
+    "convolution": read_convolution,
     "aten::convolution": read_convolution,
+    "_convolution": read_convolution,
+    "aten::_convolution": read_convolution,
     "pad": read_pad,
     "aten::pad": read_pad,
     "aten::constant_pad_nd": read_aten_pad("constant"),

@@ -7,9 +7,9 @@ input and its left padding are dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def _pool_pads(
         span = d * (k - 1) + 1
         overhang = 0
         if ceil_mode:
-            out = ceil((n + 2 * p - span) / s) + 1
+            out = -((span - n - 2 * p) // s) + 1
             if (out - 1) * s >= n + p:  # the last window would start beyond the input: torch drops it
                 out -= 1
             overhang = max(0, (out - 1) * s + span - (n + 2 * p))
@@ -49,12 +49,24 @@ def read_max_pool(n: int, indices: bool = False) -> Reader:
         pads = _pool_pads(a["input"].shape[-n:], kernel, stride, dilation, numbers(a["padding"], n), a["ceil_mode"])
 
         def apply(op: Windowed, x: Tensor) -> Any:
-            return _MAX_POOL[n](x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"])
+            out = _MAX_POOL[n](x, op.kernel, op.stride, 0, op.dilation, False, return_indices=a["return_indices"])
+            return (out[0], _indices_inside(out[1], x, op)) if a["return_indices"] else out
 
         window, fill = (kernel, stride, dilation), float("-inf")
         return Windowed(f"max_pool{n}d", a["input"], last(n), *window, pads, fill, apply, mode="-inf")
 
     return read
+
+
+def _indices_inside(indices: Tensor, padded: Tensor, op: Windowed) -> Tensor:
+    """Flat indices into the padded map as indices into the map itself; a supplied cell counts as its nearest neighbour."""
+    inside, step = torch.zeros_like(indices), 1
+    for axis, (before, after) in reversed(list(zip(op.axes, op.pads, strict=True))):
+        length = padded.shape[axis]
+        size = length - before - after
+        inside += (indices % length - before).clamp(0, size - 1) * step
+        indices, step = indices // length, step * size
+    return inside
 
 
 def read_avg_pool(n: int) -> Reader:

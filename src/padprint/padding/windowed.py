@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+if TYPE_CHECKING:
+    from padprint.padding.scheme import Scheme
 
 Pads = tuple[tuple[int, int], ...]
 Apply = Callable[["Windowed", Tensor], Any]
@@ -50,6 +54,11 @@ class Windowed:
     mode: str = "zeros"
     bias: Tensor | None = None
 
+    @property
+    def supplies(self) -> bool:
+        """Whether cells must be supplied on any side."""
+        return any(before > 0 or after > 0 for before, after in self.pads)
+
     def padded(self, fill: dict[int, float]) -> Tensor:
         """`input` with its extra cells, filled with ``fill[axis]`` (the operator's own value where none is given)."""
         x = self.input
@@ -89,6 +98,19 @@ class Windowed:
             dilation=set_at(self.dilation, 1),
             pads=set_at(self.pads, (0, 0)),
         )
+
+
+def supply_cells(x: Tensor, op: Windowed, scheme: Scheme) -> Any:
+    """``scheme.run(op)``, seen by modes outside as this one call, so that what a scheme does inside counts as padding.
+
+    Args:
+        x: `op.input`, which makes the call overridable.
+        op: the call whose padding is replaced.
+        scheme: supplies the cells.
+    """
+    if not scheme.changes_size and has_torch_function_unary(x):
+        return handle_torch_function(supply_cells, (x,), x, op, scheme)
+    return scheme.run(op)
 
 
 def bind(names: str, args: Sequence[Any], kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
