@@ -1,1 +1,11 @@
-"""Padding inside networks: which operators pad, the schemes by name, and how to watch, swap or replace them."""
+"""Padding inside networks: which operators pad, the schemes by name, and how to watch, swap or replace them.
+
+``with use("reflect"): model(x)`` swaps padding for as long as a block lasts; ``convert(model, "reflect")`` gives a copy
+that keeps and trains with it; a scheme of your own is a `Scheme` with a `register`ed name.
+"""
+
+from padprint.padding.convert import convert, revert
+from padprint.padding.scheme import Scheme, make, register, schemes
+from padprint.padding.swap import Replaced, use
+
+__all__ = ["Replaced", "Scheme", "convert", "make", "register", "revert", "schemes", "use"]

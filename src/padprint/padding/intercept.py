@@ -91,7 +91,7 @@ class Interceptor(TorchFunctionMode):
             self._names = {id(inner): name for name, inner in module.named_modules()}
         name = self._names.get(id(module), self._running[-1][1] if self._running else "")
         self._running.append((module, name))
-        _refuse_opaque(module, name)
+        refuse_opaque(module, name)
 
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
         if get_ident() == self._thread and any(one is module for one, _ in self._running):
@@ -106,7 +106,12 @@ def operator_name(func: Callable[..., Any]) -> str:
     return getattr(func, "__name__", "?") if name is None else str(name).removeprefix("aten::")
 
 
-def _refuse_opaque(module: nn.Module, name: str) -> None:
+def refuse_opaque(module: nn.Module, name: str) -> None:
+    """Refuse a module inside which nothing can be seen.
+
+    Raises:
+        PaddingError: it is TorchScript or compiled.
+    """
     compiled = hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
     if compiled or isinstance(module, torch.jit.ScriptModule):
         kind, instead = ("compiled", "uncompiled") if compiled else ("TorchScript", "eager")

@@ -1,0 +1,254 @@
+"""Give a network other padding for good: a copy that trains, saves, compiles and exports like the original."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.overrides import TorchFunctionMode
+
+from padprint.errors import ModelError, PaddingError, PadprintError
+from padprint.layers import as_measured, unwrapped
+from padprint.padding.intercept import Call, Interceptor, refuse_opaque
+from padprint.padding.scheme import Scheme, make
+from padprint.padding.swap import channels_of, run_replaced, stays, swappable, title
+from padprint.weights import first_line
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Unfold)
+_PADS = tuple(
+    getattr(nn, f"{kind}Pad{n}d")
+    for kind in ("Constant", "Zero", "Reflection", "Replication", "Circular")
+    for n in (1, 2, 3)
+)
+_STOCK = (*_CONVOLUTIONS, *_TRANSPOSED, *_POOLS, *_PADS)
+
+
+def convert(
+    model: nn.Module, scheme: str | Scheme, *, seed: int | None = None, example: Tensor | None = None
+) -> nn.Module:
+    """A copy of `model` whose padding is supplied by `scheme`, to train, save, compile or export. `model` is left alone.
+
+    Every module that pads gets a scheme of its own, as its submodule ``padding_scheme``; all else is kept: classes
+    (``isinstance`` holds), hooks, parametrisations, sharing, and the keys of the state dict, to which learned schemes
+    add their own. An earlier conversion is replaced. `revert` undoes it.
+
+    Without an example, torch's own modules are converted: convolutions, transposed convolutions, pooling, `nn.Unfold` and
+    ``nn.*Pad*d``, subclasses included. Padding in functional calls (`F.pad` in a module's own ``forward``, all of an
+    exported program) is not seen, and stays. With an example, one forward pass finds it, and the modules that make these
+    calls are converted too. What is never swapped is listed at `use`.
+
+    Args:
+        model: any network of eager modules.
+        scheme: a name, with parameters as ``"constant:value=0.5"``, or a scheme.
+        seed: of stochastic schemes: each layer's numbers then depend on the seed and the layer's place alone. Without
+            it, the scheme's own seed counts.
+        example: `(B, C, *spatial)`, an input to find functional calls, and the channels of maps that learned schemes
+            need for layers other than convolutions. It is run in evaluation mode.
+
+    Returns:
+        The converted copy, in the training mode of the model.
+
+    Raises:
+        PaddingError: no such scheme; nothing to convert; a layer that the scheme does not fit or that cannot be
+            converted. In a forward pass later on: the scheme cannot supply what the layer needs.
+        ModelError: the model cannot be copied, fails on the example, or is TorchScript.
+    """
+    made = make(scheme)
+    copied = _copy(model)
+    _revert_all(copied)
+    seen = {} if example is None else _seen(copied, example)
+    stock = {name for name, module in copied.named_modules() if isinstance(module, _STOCK) and _pads(module)}
+    layers = {name: module for name, module in copied.named_modules() if name in seen or name in stock}
+    if not layers:
+        hint = "give an example, so that functional calls are found" if example is None else "no call pads"
+        raise PaddingError(f"{type(copied).__name__} has nothing to convert to {title(made)} padding: {hint}")
+    for index, (name, module) in enumerate(layers.items()):
+        _convert(name, module, _own_scheme(made, name, module, seen.get(name, set()), seed, index))
+    return copied
+
+
+def revert(model: nn.Module) -> nn.Module:
+    """A copy of a converted model with its original padding: the original classes and behaviour, the present weights.
+
+    Raises:
+        PaddingError: nothing in the model was converted.
+        ModelError: the model cannot be copied, or is TorchScript.
+    """
+    copied = _copy(model)
+    if not _revert_all(copied):
+        raise PaddingError(f"nothing in {type(copied).__name__} was converted, so there is nothing to revert")
+    return copied
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    model = unwrapped(model)
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as error:
+        raise ModelError(f"the model cannot be copied to change its padding: {first_line(error)}") from error
+    for name, module in copied.named_modules():
+        refuse_opaque(module, name)
+    return copied
+
+
+# ---------------------------------------------------------------------------------------------- one converted module
+
+
+class _Swapping(TorchFunctionMode):
+    """Runs the calls of one module with its scheme."""
+
+    def __init__(self, scheme: Scheme, layer: str) -> None:
+        super().__init__()
+        self.scheme, self.layer = scheme, layer
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        op = swappable(func, args, kwargs)
+        return func(*args, **kwargs) if op is None else run_replaced(op, self.scheme, self.layer)
+
+
+class Converted(nn.Module):
+    """What `convert` mixes into the class of a module.
+
+    Attributes:
+        padding_scheme: supplies the cells.
+        padding_layer: the module's path in the model that was converted, for messages.
+        original_class: what `revert` gives back.
+    """
+
+    padding_scheme: Scheme
+    padding_layer: str
+    original_class: type[nn.Module]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own forward pass, its padding replaced."""
+        with _Swapping(self.padding_scheme, self.padding_layer):
+            return super().forward(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # the class is made at run time: pickle the one it was made from
+        return _blank, (self.original_class,), self.__getstate__()  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _converted_class(original: Any) -> type[Converted]:
+    body = {"original_class": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    return cast("type[Converted]", type(f"Padded{original.__name__}", (Converted, original), body))
+
+
+def _blank(original: type[nn.Module]) -> Converted:
+    made = _converted_class(original)  # type: ignore[arg-type]  # mypy: an instance hash is no class hash
+    return made.__new__(made)
+
+
+def _convert(name: str, module: nn.Module, scheme: Scheme) -> None:
+    reason = None
+    if "forward" in vars(module):
+        reason = "it has a forward of its own beside its class's"
+    elif isinstance(module, LazyModuleMixin):
+        reason = "it is lazy; run the model once, then convert it"
+    if reason is not None:
+        raise PaddingError(f"{name or 'the model'} ({type(module).__name__}) cannot be converted: {reason}")
+    converted = cast("Converted", module)
+    made = _converted_class(type(module))  # type: ignore[arg-type]
+    converted.__class__ = made  # keeps hooks, parametrisations and keys
+    converted.padding_scheme = scheme
+    converted.padding_layer = name
+
+
+def _revert_all(model: nn.Module) -> bool:
+    """Undo every conversion in `model`, in place; whether there was any."""
+    converted = [module for module in model.modules() if isinstance(module, Converted)]
+    for module in converted:
+        original = module.original_class
+        del module.padding_scheme, module.padding_layer
+        module.__class__ = original  # type: ignore[assignment]
+    return bool(converted)
+
+
+# -------------------------------------------------------------------------------------------------- what is converted
+
+
+def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
+    """The modules that make calls with padding to swap, and the channels of the maps they pad.
+
+    Warns of calls that keep their padding, or may hide some.
+    """
+    seen: dict[str, set[int]] = {}
+    kept: dict[str, str] = {}
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        op = swappable(func, args, kwargs)
+        if op is not None:
+            seen.setdefault(call.module, set()).add(channels_of(op))
+        else:
+            reason = stays(func, args, kwargs)
+            if reason is not None:
+                kept[str(call)] = reason
+        return func(*args, **kwargs)
+
+    try:
+        with as_measured(model), Interceptor(handle):
+            model(example)
+    except PadprintError:
+        raise
+    except Exception as error:
+        raise ModelError(f"the model fails on the example of {tuple(example.shape)}: {first_line(error)}") from error
+    if kept:
+        words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
+        warnings.warn(f"not converted: {words}", stacklevel=3)
+    return seen
+
+
+def _pads(module: nn.Module) -> bool:
+    """Whether one of torch's own modules has padding to swap, as far as can be told without an input."""
+    if isinstance(module, _PADS) or all(type(module).forward is not kind.forward for kind in _STOCK):
+        return True  # a forward of its own may pad as it likes
+    if isinstance(module, _TRANSPOSED):
+        m = cast("Any", module)
+        windows = zip(m.kernel_size, m.stride, m.dilation, m.padding, m.output_padding, strict=True)
+        return any(d * (k - 1) + e - p >= s for k, s, d, p, e in windows)
+    padding = getattr(module, "padding", 0)
+    if padding == "same":
+        return any(k > 1 for k in cast("Any", module).kernel_size)
+    padded = padding != "valid" and any(padding if isinstance(padding, Sequence) else [padding])
+    return padded or bool(getattr(module, "ceil_mode", False))
+
+
+def _own_scheme(
+    scheme: Scheme, name: str, module: nn.Module, channels: set[int], seed: int | None, index: int
+) -> Scheme:
+    """A copy of `scheme` for one layer: sized and seeded, on the device of the layer's weights."""
+    own = copy.deepcopy(scheme)
+    if own.learned:
+        channels = channels or {n for n in [getattr(module, "in_channels", None)] if n is not None}
+        if len(channels) != 1:
+            many = " and ".join(map(str, sorted(channels)))
+            why = (
+                f"its calls pad maps of {many} channels"
+                if many
+                else "its channels are not known: give an example input"
+            )
+            raise PaddingError(f"{title(own)} padding cannot be sized for {name or 'the model'}: {why}")
+        own = own.sized(channels.pop())
+    if own.stochastic and hasattr(own, "reseed"):  # copies would draw the same numbers
+        seed = getattr(own, "seed", None) if seed is None else seed
+        own.reseed(None if seed is None else _layer_seed(seed, index))  # type: ignore[operator]
+    parameter = next(module.parameters(), None)
+    own.train(module.training)
+    return own if parameter is None else own.to(parameter.device)
+
+
+def _layer_seed(seed: int, index: int) -> int:
+    """A seed for one layer: different for every pair, and far from its neighbours."""
+    generator = torch.Generator().manual_seed(seed)
+    return int(torch.randint(2**62, (index + 1,), generator=generator)[index])

@@ -1,0 +1,192 @@
+"""Swap the padding of whatever runs, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from padprint.errors import PaddingError
+from padprint.padding.hidden import may_invent
+from padprint.padding.intercept import Call, Interceptor, operator_name
+from padprint.padding.operators import read_call
+from padprint.padding.scheme import Scheme, make
+from padprint.padding.windowed import Windowed, supply_cells
+
+
+@dataclass
+class Replaced:
+    """What a `use` block has replaced so far.
+
+    Attributes:
+        scheme: what supplies the cells.
+        layers: for each module by its path ("" is the outermost one), how many calls made in it got other padding.
+        operators: the same, for each operator.
+    """
+
+    scheme: Scheme
+    layers: Counter[str] = field(default_factory=Counter)
+    operators: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """All calls that got other padding."""
+        return self.layers.total()
+
+
+@contextmanager
+def use(scheme: str | Scheme) -> Iterator[Replaced]:
+    """Swap the padding of all that runs inside the block, in this thread.
+
+    Modules and functional calls alike, with gradients or without, eager modules and unflattened exported programs:
+    convolutions, pooling (whose overhang by ``ceil_mode`` is padding too), transposed convolutions (cells beyond the
+    edge, which torch leaves out), `F.unfold`, and `F.pad` of a map's spatial dimensions. Left as they are: upsampling,
+    which clamps inside, `torch.roll`, and `F.pad` of anything else (`fixed` says what). Padding that cannot be seen is
+    not swapped: `padprint.inspect` lists what may hide some.
+
+    Blocks nest, and the inner one wins; so does a converted module's own padding. A learned scheme gets one set of
+    parameters for each number of channels, as new; `convert` is for training them.
+
+    Args:
+        scheme: a name, with parameters as ``"constant:value=0.5"``, or a scheme.
+
+    Yields:
+        What was replaced so far.
+
+    Raises:
+        PaddingError: no such scheme; it cannot supply what a layer needs; it changes sizes and the network then fails;
+            a module is compiled or TorchScript; or, at the end of the block, nothing was replaced. What the block
+            itself raises passes through.
+    """
+    replaced = Replaced(make(scheme))
+    sized: dict[int, Scheme] = {}
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        op = swappable(func, args, kwargs)
+        if op is None:
+            if replaced.scheme.changes_size and replaced.layers:
+                return _run_resized(replaced.scheme, call, func, args, kwargs)
+            return func(*args, **kwargs)
+        own = replaced.scheme
+        if own.learned:
+            channels = channels_of(op)
+            if channels not in sized:
+                sized[channels] = own.sized(channels).to(op.input.device)
+            own = sized[channels]
+        out = run_replaced(op, own, call.module)
+        replaced.layers[call.module] += 1
+        replaced.operators[op.operator] += 1
+        return out
+
+    with Interceptor(handle):
+        yield replaced
+    if not replaced.layers:
+        raise PaddingError(
+            f"{title(replaced.scheme)} padding replaced nothing: no operator with padding ran inside the block; "
+            "padprint.inspect(model, example) lists what there is"
+        )
+
+
+_LEFT = {"roll", "interpolate", "upsample"}  # by name too, since reading them fixes the sizes of a graph being exported
+
+
+def swappable(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
+    """The call in `Windowed` form where it has padding that can be swapped, else None."""
+    name = operator_name(func)
+    if func is supply_cells or name in _LEFT or name.startswith(("upsample_", "_upsample")):
+        return None
+    op = read_call(func, args, kwargs)
+    return op if op is not None and op.supplies and fixed(op) is None else None
+
+
+def stays(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
+    """Why a call that is not `swappable` keeps its padding, or may hide some; None where there is nothing to tell.
+
+    Upsampling and `torch.roll` never are, so they are not told.
+    """
+    op = None if func is supply_cells else read_call(func, args, kwargs)
+    if op is None:
+        return may_invent(func)
+    return fixed(op) if op.supplies and op.operator == "pad" else None
+
+
+def fixed(op: Windowed) -> str | None:
+    """Why the padding of a call stays as it is, in words; None where it can be swapped."""
+    if op.operator == "roll":
+        return "moves the cells of the map around and invents none"
+    if op.operator == "interpolate":
+        return "clamps inside the resampling"
+    if not op.input.is_floating_point():
+        return f"pads a {str(op.input.dtype).removeprefix('torch.')} tensor, which is no map of features"
+    return _not_spatial(op) if op.operator == "pad" else None
+
+
+def _not_spatial(op: Windowed) -> str | None:
+    """Which dimensions `F.pad` pads: a map is (batch, channels, space), or (channels, rows, columns) without a batch."""
+    dims = op.input.dim()
+    padded = {axis for axis, pair in zip(op.axes, op.pads, strict=True) if any(pair)}
+    first = min(padded)
+    if dims == 3 and padded in ({-1}, {-1, -2}):
+        return None
+    if dims < 3 or dims == 3:
+        return f"pads a tensor of {dims} dimensions in dimension {dims + first}, which is no map in (channels, space)"
+    if dims + first < 2:
+        return f"pads dimension {dims + first}: channels or batch, or a map with its channels last"
+    if min(op.axes) + dims < 2 and -1 not in padded:
+        return "leaves the last dimension alone: a map with its channels last"
+    return None
+
+
+def channels_of(op: Windowed) -> int:
+    """Channels of the padded map."""
+    if op.operator != "pad":
+        return op.input.shape[-len(op.axes) - 1]
+    unbatched = op.input.dim() == 3 and all(map(any, op.pads[-2:])) and len(op.pads) > 1
+    return op.input.shape[0 if unbatched else 1]
+
+
+def run_replaced(op: Windowed, scheme: Scheme, module: str) -> Any:
+    """Run a call with the cells that `scheme` supplies.
+
+    Args:
+        op: the call.
+        scheme: supplies the cells.
+        module: path of the module that makes the call, for the message.
+
+    Raises:
+        PaddingError: the scheme cannot.
+    """
+    try:
+        return supply_cells(op.input, op, scheme)
+    except (PaddingError, RuntimeError) as error:
+        if type(error) not in (PaddingError, RuntimeError):  # out of memory, and the like
+            raise
+        sides = " and ".join(f"{before} + {after}" for before, after in op.pads)
+        size = " x ".join(str(op.input.shape[axis]) for axis in op.axes)
+        where = Call(module, op.operator, 0)
+        changes = ", which changes the sizes of maps," if scheme.changes_size else ""
+        raise PaddingError(
+            f"{title(scheme)} padding{changes} cannot be applied to {where} ({sides} cells before + after, "
+            f"map of {size}): {error}"
+        ) from error
+
+
+def _run_resized(
+    scheme: Scheme, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise PaddingError(
+            f"{title(scheme)} padding changes the sizes of maps, and {call} cannot take them: {reason}"
+        ) from error
+
+
+def title(scheme: Scheme) -> str:
+    """What to call a scheme in a message."""
+    return scheme.name or type(scheme).__name__
