@@ -19,7 +19,8 @@ class Drawing(Scheme):
 
     The generator survives copying and pickling where it stood. When maps come from another device, a generator there is
     seeded by a draw from the one before, so a seed fixes the numbers on every device (not the same ones on each).
-    Compiled and exported graphs cannot hold a generator: there the numbers come from torch's global one.
+    Compiled and exported graphs cannot hold a generator: there the numbers come from torch's global one. Activation
+    checkpointing, which runs a layer twice, gets other numbers the second time.
 
     Args:
         seed: fixes the numbers; None for others each time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +24,20 @@ def _kind(op: Windowed) -> str:
 
 def own_way(op: Windowed) -> Any:
     """The operator with the cells that it supplies itself, where these are cells."""
-    if op.mode == "clamp":
-        return op.apply(op, op.extended(lambda x, pads: copied(x, pads, "replicate")))
-    if op.mode in ("reflect", "replicate", "circular"):
-        return op.apply(op, op.extended(lambda x, pads: copied(x, pads, op.mode)))
-    return op.apply(op, op.padded({}))
+    mode = "replicate" if op.mode == "clamp" else op.mode
+    if mode not in ("reflect", "replicate", "circular"):
+        return op.apply(op, op.padded({}))
+
+    def pad(x: Tensor, pads: Pads) -> Tensor:
+        return copied(x, pads, mode)
+
+    grown = replace(op, pads=_each(max, op.pads)).extended(pad)  # what roll cuts off on one side it adds on the other
+    return op.apply(op, replace(op, input=grown, pads=_each(min, op.pads)).extended(pad))
+
+
+def _each(pick: Callable[[int, int], int], pads: Pads) -> Pads:
+    """The larger or the smaller of 0 and each of `pads`."""
+    return tuple((pick(before, 0), pick(after, 0)) for before, after in pads)
 
 
 @register("partial")
@@ -62,9 +72,10 @@ def reweighted(op: Windowed, y: Tensor) -> Tensor:
     """The output of a zero-padded window operator, scaled for the cells that were missing."""
     if not any(before > 0 or after > 0 for before, after in op.pads):
         return y
-    ratio, seen = torch.ones((), device=y.device), torch.ones((), device=y.device)
+    exact = torch.promote_types(y.dtype, torch.float32)
+    ratio = seen = torch.ones((), dtype=exact, device=y.device)
     for i, axis in enumerate(op.axes):
-        inside = cells_inside(op, i, y.device).reshape(-1, *[1] * (-axis - 1))
+        inside = cells_inside(op, i, ratio).reshape(-1, *[1] * (-axis - 1))
         ratio = ratio * op.kernel[i] / inside.clamp_min(1)
         seen = seen * (inside > 0)
     ratio = (ratio * seen).to(y.dtype)
@@ -74,9 +85,9 @@ def reweighted(op: Windowed, y: Tensor) -> Tensor:
     return y * ratio + bias * (seen.to(y.dtype) - ratio)  # where the ratio is 1, y as it is
 
 
-def cells_inside(op: Windowed, i: int, device: torch.device) -> Tensor:
+def cells_inside(op: Windowed, i: int, one: Tensor) -> Tensor:
     """How many of the window's cells along its `i`-th dimension lie in the map, for each place of the window."""
-    row = F.pad(torch.ones(op.input.shape[op.axes[i]], device=device), list(op.pads[i]))
+    row = F.pad(one.new_ones(op.input.shape[op.axes[i]]), list(op.pads[i]))
     span = op.dilation[i] * (op.kernel[i] - 1) + 1
     return row.unfold(0, span, op.stride[i])[:, :: op.dilation[i]].sum(1)
 
@@ -130,4 +141,4 @@ class NoPadding(Resizing):
 
     def amounts(self, op: Windowed) -> Pads:
         """See `Resizing`."""
-        return tuple((min(before, 0), min(after, 0)) for before, after in op.pads)
+        return _each(min, op.pads)
