@@ -1,8 +1,8 @@
 """padprint measures what padding tells a convolutional network about position.
 
 `padprint.measure(model, images)` returns the padding pattern of every layer with error bars;
-`padprint.trace(model)` returns the geometry alone. Names are loaded on first use, so that importing padprint costs
-nothing.
+`padprint.trace(model)` returns the geometry alone; `padprint.inspect(model)` lists what pads, and `padprint.padding`
+swaps it. Names are loaded on first use, so that importing padprint costs nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from padprint.engine import measure
-    from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, ResultError
+    from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, PadprintError, ResultError
     from padprint.geometry import Geometry, LayerGeometry, trace
+    from padprint.inspection import Inspection, PaddingOperator, inspect
     from padprint.models import calibrate_batchnorm, load_model
     from padprint.result import Estimate, LayerMeasurement, Measurement, load
 
@@ -24,6 +25,9 @@ _HOMES = {
     "trace": "geometry",
     "Geometry": "geometry",
     "LayerGeometry": "geometry",
+    "inspect": "inspection",
+    "Inspection": "inspection",
+    "PaddingOperator": "inspection",
     "load": "result",
     "Estimate": "result",
     "LayerMeasurement": "result",
@@ -34,6 +38,7 @@ _HOMES = {
     "ImagesError": "errors",
     "LayerError": "errors",
     "ModelError": "errors",
+    "PaddingError": "errors",
     "ResultError": "errors",
 }
 
@@ -41,14 +46,18 @@ __all__ = [
     "Estimate",
     "Geometry",
     "ImagesError",
+    "Inspection",
     "LayerError",
     "LayerGeometry",
     "LayerMeasurement",
     "Measurement",
     "ModelError",
+    "PaddingError",
+    "PaddingOperator",
     "PadprintError",
     "ResultError",
     "calibrate_batchnorm",
+    "inspect",
     "load",
     "load_model",
     "measure",
@@ -57,6 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "padding":
+        return import_module("padprint.padding")
     if name not in _HOMES:
         raise AttributeError(f"module 'padprint' has no attribute {name!r}")
     value = getattr(import_module(f"padprint.{_HOMES[name]}"), name)

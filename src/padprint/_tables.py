@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from padprint._document import ESTIMATES, QUANTITIES
@@ -82,11 +83,17 @@ def remarks(measurement: Measurement) -> list[str]:
 
 def text(measurement: Measurement) -> str:
     """The whole measurement as fixed-width plain text."""
-    rows = [HEADERS, *(cells(layer) for layer in measurement.layers.values())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    rows = [cells(layer) for layer in measurement.layers.values()]
+    return "\n".join([*aligned(HEADERS, rows), "", summary(measurement), *remarks(measurement)])
+
+
+def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in columns of fixed width, as lines."""
+    table = [headers, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(headers))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in [*lines, "", summary(measurement), *remarks(measurement)])
+    return [line.rstrip() for line in lines]
 
 
 def frame(measurement: Measurement) -> pd.DataFrame:

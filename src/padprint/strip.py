@@ -71,27 +71,40 @@ def double_copy(model: nn.Module, unused: Collection[str] = ()) -> nn.Module:
     Raises:
         ModelError: the model cannot be copied, or holds TorchScript, inside which padding cannot be seen.
     """
+    return _copy_with(lambda tensor: _moved(tensor, "cpu", double=True), model, unused)
+
+
+def shape_copy(model: nn.Module) -> nn.Module:
+    """A copy without numbers, on the meta device, which runs on shapes alone.
+
+    Raises:
+        ModelError: the model cannot be copied, or holds TorchScript.
+    """
+    return _copy_with(lambda tensor: _moved(tensor, "meta"), model)
+
+
+def _copy_with(change: Callable[[Tensor], Tensor], model: nn.Module, unused: Collection[str] = ()) -> nn.Module:
     made: dict[int, Any] = {}
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(f"{name} is TorchScript, inside which padding cannot be seen; pass the eager module")
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if id(tensor) not in made or name not in unused:
-                made[id(tensor)] = tensor if name in unused else _as_double(tensor)
+                made[id(tensor)] = tensor if name in unused else change(tensor)
     try:
         copied = copy.deepcopy(model, made)
     except Exception as error:
-        raise ModelError(f"the model cannot be copied to trace it in double precision: {error}") from error
+        raise ModelError(f"the model cannot be copied to trace it: {error}") from error
     for module in copied.modules():
         for key, value in vars(module).items():
             if isinstance(value, Tensor):  # a plain attribute
-                setattr(module, key, _as_double(value))
+                setattr(module, key, change(value))
     return copied
 
 
-def _as_double(tensor: Tensor) -> Tensor:
-    dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
-    made = tensor.detach().to("cpu", dtype, copy=True)
+def _moved(tensor: Tensor, device: str, *, double: bool = False) -> Tensor:
+    dtype = torch.float64 if double and tensor.is_floating_point() else tensor.dtype
+    made = tensor.detach().to(device, dtype, copy=True)
     return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
 
 

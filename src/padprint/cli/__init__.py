@@ -163,6 +163,19 @@ def layers(
     _commands.layers(model, weights, _parse.layers(layers), _parse.crop(crop), as_json=json)
 
 
+@app.command(epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320")
+def inspect(
+    model: Model,
+    *,
+    size: Annotated[str, typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.")] = "224",
+    json: Json = False,
+) -> None:
+    """List every operator of a model that pads, how, and whether its stride divides evenly."""
+    from padprint.cli import _commands, _parse
+
+    _commands.inspect(model, _parse.crop(size, "--size"), as_json=json)
+
+
 @app.command(epilog="Example: padprint demo --output padprint-demo")
 def demo(
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for results and pictures.")] = Path(

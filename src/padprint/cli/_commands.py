@@ -79,6 +79,19 @@ def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple
         _show.as_json(_show.geometry_document(geometry, crop))
 
 
+def inspect(model: str, size: tuple[int, int], *, as_json: bool) -> None:
+    """Show every operator of a model that pads."""
+    with _show.reporting() as console:
+        from padprint.inspection import inspect
+        from padprint.models import load_model
+
+        found = inspect(load_model(model).model, size)
+        if not as_json:
+            _show.inspection(console, found)
+    if as_json:
+        _show.as_json(found.to_dict())
+
+
 def demo(output: Path, *, as_json: bool, quiet: bool) -> None:
     """Run the demonstration, write its files and show them."""
     with _show.reporting() as console:

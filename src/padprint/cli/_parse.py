@@ -13,7 +13,7 @@ def layers(texts: Sequence[str] | None) -> str | list[str]:
     return "auto" if names in ([], ["auto"]) else names
 
 
-def crop(text: str) -> tuple[int, int]:
+def crop(text: str, option: str = "--crop") -> tuple[int, int]:
     """``"224"`` or ``"224x320"`` as (rows, columns).
 
     Raises:
@@ -22,7 +22,7 @@ def crop(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     sizes = [int(part) if part.strip().isdecimal() else 0 for part in parts]
     if len(sizes) not in (1, 2) or min(sizes) < 1:
-        raise typer.BadParameter(f"{text!r} is not a size such as 224 or 224x320", param_hint="--crop")
+        raise typer.BadParameter(f"{text!r} is not a size such as 224 or 224x320", param_hint=option)
     return sizes[0], sizes[-1]
 
 

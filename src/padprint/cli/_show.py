@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padprint import _tables
+from padprint import _inspection_text, _tables
 from padprint.cli import _processes
 from padprint.errors import PadprintError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from padprint.geometry import Geometry, LayerGeometry
+    from padprint.inspection import Inspection
     from padprint.result import Measurement
 
 _WIDTH = 160  # of tables that go to a file or a pipe
@@ -93,6 +94,13 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
     lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
     reasons = [f"cannot be measured: {name}: {layer.reason}" for name, layer in found.items() if layer.reason]
     lines(console, reasons)
+
+
+def inspection(console: Console, found: Inspection) -> None:
+    """The table of padding operators, then counts and what is uneven."""
+    headers, rows = _inspection_text.table(found)
+    _print_table(console, headers, rows)
+    lines(console, _inspection_text.remarks(found))
 
 
 def geometry_document(found: Geometry, crop: tuple[int, int]) -> dict[str, Any]:

@@ -240,9 +240,9 @@ def _own_scheme(
             )
             raise PaddingError(f"{title(own)} padding cannot be sized for {name or 'the model'}: {why}")
         own = own.sized(channels.pop())
-    if own.stochastic and hasattr(own, "reseed"):  # copies would draw the same numbers
+    if own.stochastic:  # copies would draw the same numbers
         seed = getattr(own, "seed", None) if seed is None else seed
-        own.reseed(None if seed is None else _layer_seed(seed, index))  # type: ignore[operator]
+        own.reseed(None if seed is None else _layer_seed(seed, index))
     parameter = next(module.parameters(), None)
     own.train(module.training)
     return own if parameter is None else own.to(parameter.device)

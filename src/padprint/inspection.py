@@ -1,0 +1,188 @@
+"""Which operators of a network pad: where, how much, how, and whether that can be swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from padprint import _inspection_text, _tables
+from padprint.errors import ModelError, PadprintError
+from padprint.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
+from padprint.geometry import crop_size
+from padprint.layers import as_measured, leaves_of, unwrapped
+from padprint.padding.hidden import may_invent
+from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.operators import Windowed, read_call
+from padprint.padding.swap import fixed, title
+from padprint.padding.windowed import supply_cells
+from padprint.weights import first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class PaddingOperator:
+    """One call that pads, or may.
+
+    Attributes:
+        module: path of the module that made the call; "" is the model itself.
+        operator: its name.
+        mode: how it pads, in words: ``zeros``, ``constant``, ``-inf``, ``left out``, ``reflect``, ``replicate``,
+            ``circular``, ``clamp``, ``nothing there`` (transposed convolutions); the scheme that replaces its padding;
+            or ``unclassified``.
+        shape: of the tensor that is padded, without its padding.
+        axes: its padded dimensions, counted from the end; those below, one entry each. Empty where unclassified.
+        amounts: cells (before, after). For transposed convolutions and clamps: how many can have a part in the output.
+        kernel: cells; empty for what states no window.
+        stride: cells; likewise.
+        swappable: whether `padprint.padding.use` and `convert` can give it other padding.
+        reason: why not, in words; None where they can.
+    """
+
+    module: str
+    operator: str
+    mode: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    amounts: tuple[tuple[int, int], ...] = ()
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    swappable: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection(Sequence[PaddingOperator]):
+    """The padding operators of a network in the order in which they ran.
+
+    Attributes:
+        operators: one for every call that pads, or may.
+        shape: of the input.
+        plain: how many calls of window operators ran without padding.
+        strided: every window with a stride above 1, padded or not, and whether its stride divides evenly.
+        even: the nearest input sizes at which all of them are even.
+    """
+
+    operators: tuple[PaddingOperator, ...]
+    shape: tuple[int, ...]
+    plain: int
+    strided: tuple[StridedWindow, ...]
+    even: EvenSizes
+
+    @overload
+    def __getitem__(self, index: int) -> PaddingOperator: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PaddingOperator]: ...
+    def __getitem__(self, index: int | slice) -> PaddingOperator | Sequence[PaddingOperator]:
+        return self.operators[index]
+
+    def __len__(self) -> int:
+        return len(self.operators)
+
+    def __repr__(self) -> str:
+        return f"Inspection({len(self)} padding operators, input {' x '.join(map(str, self.shape))})"
+
+    def __str__(self) -> str:
+        headers, rows = _inspection_text.table(self)
+        return "\n".join([*_tables.aligned(headers, rows), "", *_inspection_text.remarks(self)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        document: dict[str, Any] = _plain(asdict(self))
+        for window, entry in zip(self.strided, document["strided"], strict=True):
+            entry["even"] = window.even
+        return document
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per operator."""
+        import pandas as pd  # only frames need pandas
+
+        columns = list(PaddingOperator.__dataclass_fields__)
+        table: pd.DataFrame = pd.DataFrame([asdict(one) for one in self.operators], columns=columns)
+        return table
+
+
+_NO_WINDOW = ("pad", "interpolate", "roll")
+
+
+def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, channels: int = 3) -> Inspection:
+    """List every call of a forward pass that pads, and every call that may hide padding. The model is left as found.
+
+    Calls in modules and in functions alike, of eager modules and of unflattened exported programs. Padding made of
+    slices and `torch.cat`, of assignments and of indexing cannot be told from other uses of these functions.
+
+    Args:
+        model: any network; it is run once in evaluation mode, then on shapes alone.
+        example: an input `(B, C, *spatial)`; or a size in pixels, one number or (height, width).
+        channels: of the input, where `example` is a size.
+
+    Raises:
+        ModelError: the model is TorchScript, or fails on the input.
+        PaddingError: a module in it is compiled or TorchScript.
+    """
+    model = unwrapped(model)
+    x = example if isinstance(example, Tensor) else _blank(model, channels, crop_size(example))
+    operators: list[PaddingOperator] = []
+    windows: list[StridedWindow] = []
+    plain = 0
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        nonlocal plain
+        op = read_call(func, args, kwargs)
+        if op is None:
+            reason = may_invent(func)
+            if reason is not None:
+                shape = next((tuple(tensor.shape) for _, tensor in leaves_of((args, kwargs))), ())
+                operators.append(PaddingOperator(call.module, call.operator, "unclassified", shape, reason=reason))
+            return func(*args, **kwargs)
+        window = strided_window(call.module, op)
+        if window is not None:
+            windows.append(window)
+        if op.supplies:
+            operators.append(_entry(call.module, op, title(args[2]) if func is supply_cells else None))
+        elif op.operator not in _NO_WINDOW:
+            plain += 1
+        return func(*args, **kwargs)
+
+    try:
+        with as_measured(model), Interceptor(handle):
+            model(x)
+    except PadprintError:
+        raise
+    except Exception as error:
+        shape = " x ".join(map(str, x.shape))
+        raise ModelError(
+            f"the model fails on an input of {shape}: {first_line(error)}; give another example"
+        ) from error
+    return Inspection(tuple(operators), tuple(x.shape), plain, tuple(windows), even_sizes(model, x, windows))
+
+
+def _blank(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+    parameter = next(model.parameters(), None)
+    return torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
+
+
+def _entry(module: str, op: Windowed, replaced: str | None) -> PaddingOperator:
+    reason = fixed(op) if replaced is None else "replaced already"
+    return PaddingOperator(
+        module,
+        op.operator,
+        replaced or op.mode,
+        tuple(op.input.shape),
+        op.axes,
+        op.pads,
+        *(((), ()) if op.operator in _NO_WINDOW else (op.kernel, op.stride)),
+        reason is None,
+        reason,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
