@@ -105,6 +105,12 @@ def test_the_noise_differs_between_cells_images_and_channels() -> None:
     assert len(added.unique()) == len(added)
 
 
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_one_image_is_padded_as_in_a_batch(name: str) -> None:
+    one = make(f"{name}:seed=0").pad(X[0], PADS)
+    assert torch.equal(one, make(f"{name}:seed=0").pad(X, PADS)[0])
+
+
 def test_zeros_go_to_one_side_of_each_dimension() -> None:
     module, seen = make("random-side:seed=0"), Counter()
     choices = {(h, w): F.pad(X, [*(w * 4, 4 - w * 4), *(h * 3, 3 - h * 3)]) for h, w in product((0, 1), (0, 1))}
