@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import padprint
 from padprint.layers import as_measured
 from padprint.run import Run, Settings
+from padprint.subject import Subject
 
 CROP, CANVAS, CROPS, BATCH = 224, 1024, 64, 16
 MODELS = ("mobilenet_v2", "resnet50", "vgg19")
@@ -48,12 +49,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def prepared(name: str) -> Run:
+def prepared(name: str) -> tuple[nn.Module, Run]:
     """A measurement that has traced and checked the network, so that what is timed is the work per image."""
-    run = Run(network(name), "auto", (CROP, CROP), None, torch.device("cpu"), torch.float32)
-    run.settings = Settings(CROPS, 10, BATCH, 0, 1.0)
+    model = network(name)
+    subject = Subject(model, "auto", (CROP, CROP), torch.device("cpu"), torch.float32, {"own": None})
+    run = Run([subject], Settings(CROPS, 10, BATCH, 0, 1.0))
     run.start(scene(0), None)
-    return run
+    return model, run
 
 
 def batches(run: Run, x: Tensor) -> list[Tensor]:
@@ -68,13 +70,13 @@ def overhead(names: list[str], repeats: int) -> None:
         "| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios |\n|---|---|---|---|---|---|"
     )
     for name in names:
-        run = prepared(name)
+        model, run = prepared(name)
         x = scene(0).unsqueeze(0)
         cut = batches(run, x)
         rows = []
         for i in range(repeats + 1):
-            canvas = seconds(lambda: run.model(x))
-            crops = seconds(lambda: [run.model(batch) for batch in cut])
+            canvas = seconds(lambda: model(x))
+            crops = seconds(lambda: [model(batch) for batch in cut])
             ours = seconds(lambda: run.add(0, x[0]))
             if i:  # the first round warms up
                 rows.append((canvas, crops, ours, ours / (canvas + crops)))
@@ -91,14 +93,14 @@ def slow(names: list[str], repeats: int) -> None:
         "| network | context px | context s per crop | padprint s per crop | speed-up (median) |\n|---|---|---|---|---|"
     )
     for name in names:
-        run = prepared(name)
+        model, run = prepared(name)
         x = scene(0).unsqueeze(0)
         height, width = run.plan.smallest
         context = x[:, :, :height, :width].contiguous()
         crop = x[:, :, :CROP, :CROP].contiguous()
         rows = []
         for i in range(repeats + 1):
-            each = seconds(lambda: [run.model(context) for _ in range(4)]) / 4 + seconds(lambda: run.model(crop))
+            each = seconds(lambda: [model(context) for _ in range(4)]) / 4 + seconds(lambda: model(crop))
             ours = seconds(lambda: run.add(0, x[0])) / CROPS
             if i:
                 rows.append((each, ours, each / ours))

@@ -234,7 +234,8 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
 def calibrated(model: nn.Module, images: Sequence[Tensor]) -> nn.Module:
     from padprint.models import calibrate_batchnorm
 
-    calibrate_batchnorm(model, [x[:, :224, :224] for x in images], batch_size=len(images))
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        calibrate_batchnorm(model, [x[:, :224, :224] for x in images], batch_size=len(images))
     return model.eval()
 
 
@@ -255,10 +256,15 @@ def test_mobilenet_with_imagenet_weights() -> None:
     model, images = mobilenet(), photographs(PHOTOGRAPHS, 620)
     result = measure(model, images, crop=96, crops_per_image=2, layers=["features.6", "features.18"])
     for layer in result:
-        compare(model, images, result, layer, 2e-5)
+        compare(model, images, result, layer, 1e-5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    # in single precision the networks' own rounding differs between canvases: 1.2e-5 at ResNet-50's layer4
+    [pytest.param(torch.float64, 1e-9, id="double"), pytest.param(torch.float32, 2e-5, id="single")],
+)
 @pytest.mark.parametrize(
     ("name", "layers", "short_side"),
     [
@@ -268,14 +274,17 @@ def test_mobilenet_with_imagenet_weights() -> None:
         ("densenet121", ["features.denseblock1", "features.transition1"], 300),
     ],
 )
-def test_random_networks(name: str, layers: list[str], short_side: int) -> None:
+def test_random_networks(
+    name: str, layers: list[str], short_side: int, dtype: torch.dtype, tolerance: float
+) -> None:
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     images = photographs(PHOTOGRAPHS, short_side)
-    model = calibrated(getattr(torchvision.models, name)(), images)
+    model = calibrated(getattr(torchvision.models, name)(), images).to(dtype)
+    images = [image.to(dtype) for image in images]
     result = measure(model, images, crop=96, crops_per_image=2, layers=layers)
     for layer in layers:
-        compare(model, images, result, layer, 2e-5)
+        compare(model, images, result, layer, tolerance)
 
 
 @pytest.mark.slow

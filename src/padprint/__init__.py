@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from padprint.engine import measure
+    from padprint.comparison import Comparison, load_comparison
+    from padprint.engine import compare, measure
     from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, PadprintError, ResultError
     from padprint.geometry import Geometry, LayerGeometry, trace
     from padprint.inspection import Inspection, PaddingOperator, inspect
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "measure": "engine",
+    "compare": "engine",
+    "Comparison": "comparison",
+    "load_comparison": "comparison",
     "trace": "geometry",
     "Geometry": "geometry",
     "LayerGeometry": "geometry",
@@ -43,6 +47,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "Estimate",
     "Geometry",
     "ImagesError",
@@ -57,8 +62,10 @@ __all__ = [
     "PadprintError",
     "ResultError",
     "calibrate_batchnorm",
+    "compare",
     "inspect",
     "load",
+    "load_comparison",
     "load_model",
     "measure",
     "trace",

@@ -79,6 +79,7 @@ def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
         "height": height,
         "width": width,
         **{name: _describe_estimate(getattr(layer, name)) for name in ESTIMATES},
+        "replicates": {name: list(getattr(layer, name).replicates) for name in ESTIMATES},
         "stride": list(layer.stride),
         "offset": None if layer.offset is None else list(layer.offset),
         "receptive_field": None if layer.receptive_field is None else list(layer.receptive_field),
@@ -108,7 +109,15 @@ def _describe_profile(profile: Profile) -> dict[str, Any]:
 def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerMeasurement:
     from padprint.result import Estimate, LayerMeasurement  # see above
 
-    estimates = {key: Estimate(**{k: _number(v) for k, v in entry[key].items()}) for key in ESTIMATES}
+    estimates = {
+        key: Estimate(
+            _number(entry[key]["value"]),
+            _number(entry[key]["low"]),
+            _number(entry[key]["high"]),
+            tuple(_number(one) for one in entry["replicates"][key]),
+        )
+        for key in ESTIMATES
+    }
     return LayerMeasurement(
         name=name,
         pattern=tensors[f"{name}/pattern"],

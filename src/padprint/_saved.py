@@ -21,6 +21,7 @@ from padprint.errors import ResultError
 
 RESULT_FILE = "result.json"
 PATTERNS_FILE = "patterns.safetensors"
+COMPARISON_FILE = "comparison.json"
 
 
 def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
@@ -43,11 +44,22 @@ def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tenso
         content = pack_tensors(whole, metadata={"schema": str(SCHEMA), "padprint": __version__})
         patterns.write_bytes(content)
         entry = {"file": PATTERNS_FILE, "sha256": hashlib.sha256(content).hexdigest()}
-        text = json.dumps(encode({**document, "patterns": entry}), indent=1, allow_nan=False)
-        result.write_text(text + "\n", encoding="utf-8")
+        _dump(result, {**document, "patterns": entry})
         patterns.replace(folder / PATTERNS_FILE)
         result.replace(folder / RESULT_FILE)
     return folder
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document into a folder that exists; the file takes its place when it is complete."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as unfinished:
+        whole = Path(unfinished) / path.name
+        _dump(whole, document)
+        whole.replace(path)
+
+
+def _dump(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(encode(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -58,7 +70,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not folder.is_dir():
         raise ResultError(f"no saved result at {folder}: no such folder")
-    document = _read_document(folder / RESULT_FILE)
+    document = read_document(folder / RESULT_FILE)
     patterns = folder / PATTERNS_FILE
     if not patterns.is_file():
         raise ResultError(f"{folder} has no {PATTERNS_FILE}; copy it from where the result was saved")
@@ -74,7 +86,12 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ResultError(f"{patterns} is not a readable safetensors file: {error}") from error
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """A document that was written here, still encoded.
+
+    Raises:
+        ResultError: it is missing, no JSON, or of another schema.
+    """
     if not path.is_file():
         raise ResultError(f"{path.parent} has no {path.name}: no result was saved there, or its save was stopped")
     try:

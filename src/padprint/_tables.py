@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from padprint._document import ESTIMATES, QUANTITIES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from padprint.comparison import Comparison
     from padprint.result import Estimate, LayerMeasurement, Measurement
 
 HEADERS = (
@@ -37,11 +39,13 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
 
 
-def interval(estimate: Estimate) -> str:
-    """``0.123 [0.110, 0.136]``, or the value alone where there is no interval."""
-    if math.isnan(estimate.low) and math.isnan(estimate.high):
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+def interval(estimate: Estimate, sign: int = 1) -> str:
+    """``0.123 [0.110, 0.136]``, or the value alone where there is no interval; with sign -1, of the negative."""
+    value, low, high = (sign * end + 0.0 for end in (estimate.value, estimate.low, estimate.high))
+    if math.isnan(low) and math.isnan(high):
+        return number(value)
+    low, high = min(low, high), max(low, high)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def cells(layer: LayerMeasurement) -> tuple[str, ...]:
@@ -94,6 +98,45 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return [line.rstrip() for line in lines]
+
+
+COMPARISON_HEADERS = ("layer", "measured", "SNR [95 %]", "MAE (floor)", "relative %", "SNR minus the first [95 %]")
+
+
+def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The rows of a comparison's table for people, layer by layer."""
+    names = list(comparison)
+    against = {(d.second, d.layer): d.estimate for d in comparison.differences() if d.first == names[0]}
+    layers = dict.fromkeys(layer for one in comparison.values() for layer in one)
+    rows: list[tuple[str, ...]] = []
+    for layer in layers:
+        for name in (name for name in names if layer in comparison[name]):
+            _, _, snr, mae, relative, *_ = cells(comparison[name][layer])
+            minus = against.get((name, layer))
+            rows.append((layer or "(model)", name, snr, mae, relative, "" if minus is None else interval(minus, -1)))
+    return rows
+
+
+def comparison_remarks(comparison: Comparison) -> list[str]:
+    """The lines under a comparison's table, each once, with the names of those it is about where not of all."""
+    said: dict[str, list[str]] = {}
+    for name, one in comparison.items():
+        for line in remarks(one):
+            said.setdefault(line, []).append(name)
+    whole = len(comparison)
+    lines = [line if len(names) == whole else f"{', '.join(names)}: {line}" for line, names in said.items()]
+    return [summary(next(iter(comparison.values()))), "differences are paired over crops and groups of images", *lines]
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """A whole comparison as fixed-width plain text."""
+    lines = aligned(COMPARISON_HEADERS, comparison_cells(comparison))
+    return "\n".join([*lines, "", *comparison_remarks(comparison)])
+
+
+def file_stem(name: str) -> str:
+    """A name for a file: characters that file names should not have become "_"."""
+    return re.sub(r"[^\w.+-]+", "_", name) or "model"
 
 
 def frame(measurement: Measurement) -> pd.DataFrame:

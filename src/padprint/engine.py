@@ -1,24 +1,57 @@
-"""`measure`: checks what it is given, puts the model in order, and runs."""
+"""`measure` and `compare`: check what they are given, put the models in order, and run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import inf
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import nn
 
-from padprint.errors import ModelError
+from padprint.comparison import Comparison
+from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.geometry import crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
 from padprint.models import declared_normalisation
+from padprint.padding import Scheme, make
 from padprint.processes import share, together
 from padprint.progress import progress_bar
 from padprint.result import Measurement
 from padprint.run import Run, Settings
+from padprint.subject import Paddings, Subject
 from padprint.weights import weights_sha256
+
+
+class Options(TypedDict, total=False):
+    """Keywords that `measure` and `compare` share; `measure` says what they mean."""
+
+    layers: str | Sequence[str]
+    crop: int | tuple[int, int]
+    crops_per_image: int
+    groups: int
+    margin: int | None
+    batch_size: int
+    seed: int
+    device: str | torch.device | None
+    progress: bool
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    limit: int | None
+    strict: bool
+    resize_short_side: int | None
+    spend: float
+    distributed: bool
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+OWN = "own"
+"""Name, among paddings, of the network's own."""
 
 
 def measure(
@@ -42,6 +75,7 @@ def measure(
     spend: float = 1.0,
     distributed: bool = False,
     name: str | None = None,
+    padding: str | Scheme | None = None,
 ) -> Measurement:
     """Measure the padding pattern of a network's layers.
 
@@ -70,6 +104,8 @@ def measure(
         distributed: share the images among the processes of the default `torch.distributed` group; every process gets
             the whole result. All must call.
         name: of the model, for the record; None: its class.
+        padding: a scheme to swap in for the network's own padding while its crops run (`padprint.padding`). This measures
+            the swap, not a network trained with that scheme.
 
     Returns:
         Estimates, patterns and profiles by layer; layers that cannot be measured are listed with their reason.
@@ -78,34 +114,145 @@ def measure(
         ImagesError: no image, one that is too small, not finite or not of the model's channels.
         LayerError: a layer that does not exist, or none that can be measured.
         ModelError: the model fails, is in half precision, or its features depend on absolute position.
+        PaddingError: `padding` names no scheme, changes sizes, cannot be applied to a layer, or replaces nothing.
 
     Source: Lin et al., ICML 2023, for the idea; the formulas are padprint's own reading.
     """
+    options: Options = {
+        "layers": layers,
+        "crop": crop,
+        "crops_per_image": crops_per_image,
+        "groups": groups,
+        "margin": margin,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "progress": progress,
+        "mean": mean,
+        "std": std,
+        "limit": limit,
+        "strict": strict,
+        "resize_short_side": resize_short_side,
+        "spend": spend,
+        "distributed": distributed,
+    }
+    label = name or type(model).__name__
+    return _measured({label: model}, [OWN if padding is None else padding], images, options)[0][0]
+
+
+def compare(
+    models: nn.Module | Mapping[str, nn.Module],
+    images: Images,
+    padding: Sequence[str | Scheme] = (OWN,),
+    **options: Unpack[Options],
+) -> Comparison:
+    """Measure several networks, or one under several paddings, over the same crops.
+
+    One pass over the images: every crop is seen by all, and the optimal features are computed once for all paddings of
+    a network. Differences between any two are paired over crops and groups (`Comparison.differences`).
+
+    Args:
+        models: one network, or several by name. Crops lie on the grid of all, with room for the layers of all.
+        images: see `measure`; normalised alike for all networks.
+        padding: schemes to swap in, by name or as schemes (`padprint.padding`); ``"own"`` is the network's own padding.
+        **options: see `measure`.
+
+    Returns:
+        One measurement for each network and padding, named by whichever of the two differ.
+
+    Raises:
+        ImagesError, LayerError, ModelError, PaddingError: see `measure`. Less than two things to compare is an error too.
+    """
+    named = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+    if len(named) * len(padding) < 2:
+        raise ModelError("there is nothing to compare: give two paddings or more, or two models or more")
+    results = _measured(named, padding, images, options)
+    found = {}
+    for model, measurements in zip(named, results, strict=True):
+        for scheme, measurement in zip(_schemes(padding), measurements, strict=True):
+            parts = [model] * (len(named) > 1) + [scheme] * (len(padding) > 1)
+            found[" / ".join(parts)] = measurement
+    return Comparison(found)
+
+
+def _measured(
+    models: Mapping[str, nn.Module], padding: Sequence[str | Scheme], images: Images, options: Options
+) -> list[list[Measurement]]:
+    """For each model, one measurement for each padding."""
+    o = {**_DEFAULTS, **options}
+    unknown = set(o) - set(_DEFAULTS)
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    distributed = o["distributed"]
     rank, world = share() if distributed else (0, 1)
     with ExitStack() as stack:
         with together(distributed):
-            _check_counts(1, crops_per_image=crops_per_image, groups=groups, batch_size=batch_size)
-            _check_counts(0, seed=seed, margin=0 if margin is None else margin)
-            if not 0 < spend < inf:
-                raise ModelError(f"spend must be a number above 0, but got {spend!r}")
-            model = unwrapped(model)
+            settings = _settings(o)
+            paddings = _schemes(padding)
+            given = {name: unwrapped(model) for name, model in models.items()}
+            mean, std = o["mean"], o["std"]
             if mean is None and std is None and are_files(images):
-                mean, std = declared_normalisation(model) or (None, None)
+                mean, std = _common_normalisation(given.values())
             source = as_source(
-                images, mean=mean, std=std, limit=limit, strict=strict, resize_short_side=resize_short_side
+                images,
+                mean=mean,
+                std=std,
+                limit=o["limit"],
+                strict=o["strict"],
+                resize_short_side=o["resize_short_side"],
             )
-            where, dtype = stack.enter_context(_placed(model, device))
-            stack.enter_context(as_measured(model))
-            run = Run(model, layers, crop_size(crop), margin, where, dtype)
-            run.settings = Settings(crops_per_image, groups, batch_size, seed, spend)
-            with progress_bar(source.length, progress and rank == 0) as advance:
+            subjects = []
+            for model in given.values():
+                where, dtype = stack.enter_context(_placed(model, o["device"]))
+                stack.enter_context(as_measured(model))
+                subjects.append(Subject(model, o["layers"], crop_size(o["crop"]), where, dtype, paddings))
+            run = Run(subjects, settings)
+            with progress_bar(source.length, o["progress"] and rank == 0) as advance:
                 run.over(source, rank, world, advance)
-        record = {
-            "model": name or type(model).__name__,
-            "weights_sha256": weights_sha256(model),
-            "processes": world,
-        }
-        return run.result(source, record, distributed)
+        records = [
+            {"model": name, "weights_sha256": weights_sha256(model), "processes": world}
+            for name, model in given.items()
+        ]
+        return run.results(source, records, distributed)
+
+
+def _settings(o: Mapping[str, Any]) -> Settings:
+    _check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
+    _check_counts(0, seed=o["seed"], margin=0 if o["margin"] is None else o["margin"])
+    if not 0 < o["spend"] < inf:
+        raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
+    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])
+
+
+def _schemes(padding: Sequence[str | Scheme]) -> Paddings:
+    """Schemes by the name they were asked for by; None for the network's own padding.
+
+    Raises:
+        PaddingError: there is no such scheme, or two have one name.
+    """
+    if isinstance(padding, str | Scheme):
+        raise PaddingError(f"padding must be a list of schemes, but got {padding!r}; write [{padding!r}]")
+    found: dict[str, Scheme | None] = {}
+    for one in padding:
+        name = one if isinstance(one, str) else one.name or type(one).__name__
+        if name in found:
+            raise PaddingError(f"padding {name!r} is there twice; compare different ones")
+        found[name] = None if name == OWN else make(one)
+    return found
+
+
+def _common_normalisation(models: Iterable[nn.Module]) -> tuple[Any, Any]:
+    """The mean and deviation that all models declare; (None, None) where none is declared.
+
+    Raises:
+        ImagesError: they declare different ones.
+    """
+    declared = {declared_normalisation(model) or (None, None) for model in models}
+    if len(declared) > 1:
+        raise ImagesError(
+            "the models declare different normalisations, and are compared on the same images: give mean= and std="
+        )
+    return declared.pop()
 
 
 def _check_counts(least: int, **counts: object) -> None:
@@ -154,3 +301,10 @@ def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[tup
     finally:
         if target != home:
             model.to(home)
+
+
+_DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(measure).parameters.items()
+    if name in Options.__annotations__
+}

@@ -3,11 +3,10 @@
 # matplotlib is imported when a picture is drawn, so that measuring does not pay for it
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from padprint._tables import interval
+from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
 
 if TYPE_CHECKING:
@@ -109,8 +108,7 @@ def save_patterns(measurement: Measurement, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for name, layer in measurement.layers.items():
-        stem = "pattern-" + (re.sub(r"[^\w.+-]+", "_", name) or "model")
-        path = folder / f"{stem}.png"
+        path = folder / f"pattern-{file_stem(name)}.png"
         while path in paths:  # two names that differ only in such characters
             path = path.with_name(f"{path.stem}_.png")
         pattern_map(layer, measurement.crop).savefig(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,14 @@ class Estimate(_ByValue):
         value: the estimate, in the unit of the quantity.
         low: lower end of the interval, NaN where there is no interval.
         high: upper end of the interval, NaN where there is no interval.
+        replicates: the estimate with each group of images left out in turn; empty where there is no interval. Two
+            estimates over the same crops and groups have paired replicates.
     """
 
     value: float
     low: float
     high: float
+    replicates: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def db(self) -> Estimate:

@@ -21,11 +21,15 @@ Sums = Callable[[Tensor], Tensor]
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval, tensors of one shape; NaN where no interval exists."""
+    """A value and its 95 % interval, tensors of one shape; NaN where no interval exists.
+
+    `replicates` holds the value with each group left out, `(G, ...)`; `(0, ...)` where no interval exists.
+    """
 
     value: Tensor
     low: Tensor
     high: Tensor
+    replicates: Tensor
 
 
 def jackknife(statistic: Sums, groups: int, least: int = 2) -> Interval:
@@ -39,11 +43,18 @@ def jackknife(statistic: Sums, groups: int, least: int = 2) -> Interval:
     every = torch.arange(groups)
     value = statistic(every)
     if groups <= least:
-        return Interval(value, torch.full_like(value, nan), torch.full_like(value, nan))
-    replicates = torch.stack([statistic(every[every != g]) for g in range(groups)])
+        return interval_of(value, value.new_empty(0, *value.shape))
+    return interval_of(value, torch.stack([statistic(every[every != g]) for g in range(groups)]))
+
+
+def interval_of(value: Tensor, replicates: Tensor) -> Interval:
+    """The interval of a value from its `(G, ...)` leave-one-group-out replicates."""
+    groups = len(replicates)
+    if groups == 0:
+        return Interval(value, torch.full_like(value, nan), torch.full_like(value, nan), replicates)
     spread = (replicates - replicates.mean(0)).square().sum(0)
     half = student_quantile(groups - 1) * ((groups - 1) / groups * spread).sqrt()
-    return Interval(value, value - half, value + half)
+    return Interval(value, value - half, value + half, replicates)
 
 
 def group_gram(means: Tensor) -> Tensor:

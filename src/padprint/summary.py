@@ -53,7 +53,8 @@ def summarise(
         )
     estimates = sums.estimates()
     if silent:
-        estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(0.0, 0.0, 0.0))
+        none = Estimate(0.0, 0.0, 0.0, (0.0,) * (sums.groups if sums.groups > 2 else 0))
+        estimates |= dict.fromkeys(("snr", "snr_plain"), none)
         estimates |= {"positional": Estimate(nan, nan, nan)}
     elif constant:
         estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(nan, nan, nan))
@@ -167,7 +168,8 @@ class _Sums:
         return int(self.groups * (self.groups - 1) // 2 - keep.sum())
 
     def _estimate(self, statistic: Callable[[Tensor], Tensor], least: int = 2) -> Estimate:
-        return Estimate(*(float(part) for part in jackknife(statistic, self.groups, least)))
+        found = jackknife(statistic, self.groups, least)
+        return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
 
     def profile(self, geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, Profile]:
         """Profiles by distance to the border: over all sides, and for each side over the cells nearest to it."""
@@ -212,7 +214,7 @@ class _Sums:
 
 
 def _curve(interval: Interval) -> Curve:
-    return Curve(*interval)
+    return Curve(interval.value, interval.low, interval.high)
 
 
 def border_distances(geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:

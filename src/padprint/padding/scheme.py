@@ -57,6 +57,9 @@ class Scheme(nn.Module):
         """
         return self
 
+    def reseed(self, seed: int | None) -> None:
+        """Start the random numbers anew; a scheme without any has nothing to do."""
+
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """`x` with cells added at its edges.
 

@@ -1,0 +1,186 @@
+"""Several measurements over the same crops, and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from padprint import _document, _saved, _tables
+from padprint.errors import ResultError
+from padprint.result import Estimate, Measurement, load
+from padprint.statistics import interval_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SAME = ("images", "seed", "crops_per_image", "groups", "period", "spend")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two measurements differ in one number of one layer.
+
+    Attributes:
+        layer: the layer's name.
+        quantity: which number, such as "snr".
+        first, second: names of the two measurements.
+        estimate: first minus second, with an interval paired over groups: what both owe to the same images cancels.
+    """
+
+    layer: str
+    quantity: str
+    first: str
+    second: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Mapping[str, Measurement]):
+    """Measurements by name, over the same crops and groups of images.
+
+    Attributes:
+        measurements: by name, in the order asked for.
+
+    Raises:
+        ResultError: they are not over the same crops.
+    """
+
+    measurements: dict[str, Measurement]
+
+    def __post_init__(self) -> None:
+        described = {name: _crops_of(one) for name, one in self.measurements.items()}
+        first = next(iter(described.values()), None)
+        for name, other in described.items():
+            if other != first:
+                key = next(key for key in other if first is None or other[key] != first[key])
+                raise ResultError(
+                    f"{name} was not measured over the crops of {next(iter(described))}: {key} differs; compare in one run"
+                )
+
+    def __getitem__(self, name: str) -> Measurement:
+        return self.measurements[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measurements)
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.measurements)})"
+
+    def __str__(self) -> str:
+        return _tables.comparison_text(self)
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers that all measurements have."""
+        every = list(self.measurements.values())
+        return [name for name in (every[0] if every else ()) if all(name in one for one in every)]
+
+    def differences(self, quantity: str = "snr") -> list[Difference]:
+        """Every pair of measurements, in every layer that both have.
+
+        Args:
+            quantity: snr, snr_plain, mae, mae_floor, response, relative or positional.
+
+        Raises:
+            ResultError: there is no such quantity.
+        """
+        if quantity not in _document.ESTIMATES:
+            raise ResultError(f"no quantity {quantity!r}; there are {', '.join(_document.ESTIMATES)}")
+        return [
+            Difference(layer, quantity, a, b, difference(getattr(one[layer], quantity), getattr(two[layer], quantity)))
+            for (a, one), (b, two) in combinations(self.measurements.items(), 2)
+            for layer in one
+            if layer in two
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each measurement and layer: the measurement's name, then as `Measurement.to_frame`."""
+        import pandas as pd  # only frames need pandas
+
+        frames = [one.to_frame().assign(name=name) for name, one in self.measurements.items()]
+        table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+        table.insert(0, "name", table.pop("name"))
+        return table
+
+    def difference_frame(self, quantity: str = "snr") -> pd.DataFrame:
+        """One row for each of `differences`: layer, quantity, first, second, value, low, high."""
+        import pandas as pd  # only frames need pandas
+
+        table: pd.DataFrame = pd.DataFrame(_difference_row(one) for one in self.differences(quantity))
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Measurements and SNR differences as plain JSON values; numbers that are not finite become None."""
+        rows = [_difference_row(one) for quantity in ("snr", "relative", "mae") for one in self.differences(quantity)]
+        plain: dict[str, Any] = _document.finite(
+            {"measurements": {name: one.to_dict() for name, one in self.measurements.items()}, "differences": rows}
+        )
+        return plain
+
+    def save(self, folder: str | Path) -> Path:
+        """Write each measurement into a folder of its own below `folder`, and ``comparison.json``, which names them.
+
+        Raises:
+            ResultError: a path is a file.
+        """
+        folder = Path(folder)
+        names = {name: f"{i:02d}-{_tables.file_stem(name)}" for i, name in enumerate(self.measurements)}
+        for name, one in self.measurements.items():
+            one.save(folder / names[name])
+        _saved.write_document(folder / _saved.COMPARISON_FILE, {"schema": _document.SCHEMA, "measurements": names})
+        return folder
+
+
+def load_comparison(folder: str | Path) -> Comparison:
+    """Read a comparison that `Comparison.save` wrote.
+
+    Raises:
+        ResultError: nothing is there, or something is missing, damaged or of another schema.
+    """
+    folder = Path(folder)
+    names = _saved.read_document(folder / _saved.COMPARISON_FILE).get("measurements")
+    if not isinstance(names, dict):
+        raise ResultError(f"{folder / _saved.COMPARISON_FILE} is damaged: it names no measurements; compare again")
+    return Comparison({name: load(folder / part) for name, part in names.items()})
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """First minus second, from estimates over the same crops and groups; its interval is paired over groups."""
+    value = torch.tensor(first.value - second.value, dtype=torch.float64)
+    paired = len(first.replicates) == len(second.replicates)
+    pairs = zip(first.replicates, second.replicates, strict=True) if paired else ()
+    replicates = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
+    found = interval_of(value, replicates)
+    return Estimate(float(found.value), float(found.low), float(found.high), tuple(replicates.tolist()))
+
+
+def _crops_of(one: Measurement) -> dict[str, Any]:
+    """What decides which crops were measured."""
+    return {
+        "crop": one.crop,
+        "margin": one.margin,
+        "number of images": one.n_images,
+        "number of crops": one.n_crops,
+        **{key: one.provenance.get(key) for key in _SAME},
+    }
+
+
+def _difference_row(one: Difference) -> dict[str, Any]:
+    e = one.estimate
+    return {
+        "layer": one.layer,
+        "quantity": one.quantity,
+        "first": one.first,
+        "second": one.second,
+        "value": e.value,
+        "low": e.low,
+        "high": e.high,
+    }

@@ -1,0 +1,185 @@
+"""One network under measurement: its geometry, its two forwards, and the moments of its layers under each padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint.checks import change_when_grown, numeric_floor, relative
+from padprint.errors import LayerError, PaddingError
+from padprint.forwards import Forwards, first_cell
+from padprint.geometry import Geometry, trace
+from padprint.moments import LayerMoments
+from padprint.padding import Scheme, use
+from padprint.plan import Canvas, CropPlan
+from padprint.result import LayerMeasurement
+from padprint.summary import summarise
+
+RESIDUAL_IMAGES = 4
+"""How many of the first images tell how far an approximate F(x; *) still moves."""
+
+Paddings = Mapping[str, Scheme | None]
+"""Schemes that stand in for the network's padding while its crops run, by name; None is the network's own."""
+
+
+class Subject:
+    """A network being measured under one padding or several, over the same crops.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        layers: as asked for.
+        crop: (height, width), pixels.
+        device, dtype: of the model.
+        paddings: what its crops are padded with. The optimal features are computed once for all of them.
+
+    Raises:
+        PaddingError: a scheme that changes the size of maps, whose cells cannot be compared with those of the scene.
+    """
+
+    geometry: Geometry
+    plan: CropPlan
+    forwards: Forwards
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str],
+        crop: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+        paddings: Paddings,
+    ) -> None:
+        for name, scheme in paddings.items():
+            if scheme is not None and scheme.changes_size:
+                raise PaddingError(
+                    f"{name} padding changes the sizes of maps, so their cells cannot be compared with those of the "
+                    "scene around the crop; measure a scheme that keeps sizes"
+                )
+        self.model, self.layers, self.crop, self.paddings = model, layers, crop, paddings
+        self.device, self.dtype = device, dtype
+        self.moments: dict[str, dict[str, LayerMoments]] = {}  # by padding, by layer
+        self.floor: dict[str, float] = {}
+        self.moved: dict[str, Tensor] = {}  # for an approximate margin: sums of (change of F*)^2 and F*^2
+
+    def look(self, channels: int) -> None:
+        """Trace the model.
+
+        Raises:
+            LayerError: none of the layers can be measured.
+        """
+        self.geometry = trace(self.model, self.layers, self.crop, channels=channels)
+        if not self.geometry.maps:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.geometry.unmeasured.items())
+            raise LayerError(f"none of the layers can be measured: {reasons}")
+
+    def start(self, plan: CropPlan, groups: int, image: Tensor) -> None:
+        """Get ready for crops drawn by `plan`, and check the network on the first image."""
+        self.prepare(plan, groups)
+        self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype)
+        self.forwards.choose_layout(image)
+        short = set(filter(self.short_of, self.geometry.maps))
+        self.floor = numeric_floor(self.forwards, plan, image, short)
+
+    def prepare(self, plan: CropPlan, groups: int) -> None:
+        """Empty moments, for a process that may have no image of its own too."""
+        self.plan = plan
+        self.moments = {
+            padding: {
+                name: LayerMoments(spec.channels, spec.size, groups).to(self.device)
+                for name, spec in self.geometry.maps.items()
+            }
+            for padding in self.paddings
+        }
+        self.moved = {name: torch.zeros(2, dtype=torch.float64) for name in self.geometry.maps}
+
+    def add(self, index: int, group: int, image: Tensor, canvases: Sequence[Canvas], batch_size: int) -> None:
+        """Measure the crops of one `(C, H, W)` image."""
+        for scheme in self.paddings.values():
+            if scheme is not None:
+                scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)  # whichever process measures the image
+        for canvas in canvases:
+            self._canvas(group, image, canvas, batch_size)
+        if self.approximate and index < RESIDUAL_IMAGES:
+            for name, squares in change_when_grown(self.forwards, self.plan, image).items():
+                self.moved[name] += squares
+
+    def _canvas(self, group: int, image: Tensor, canvas: Canvas, batch_size: int) -> None:
+        window = image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
+        x = self.forwards.placed(window)
+        maps = self.forwards.maps(x)
+        for name, spec in self.geometry.maps.items():
+            coverage = torch.zeros(maps[name].shape[-2:], device=self.device)
+            for corner in canvas.crops:
+                row, column = first_cell(spec, corner)
+                coverage[row : row + spec.size[0], column : column + spec.size[1]] += 1
+            for moments in self.moments.values():
+                moments[name].update_features(group, maps[name], coverage)
+        for padding, scheme in self.paddings.items():
+            own = self.moments[padding]
+
+            def add(name: str, features: Tensor, optimal: list[Tensor], own: dict[str, LayerMoments] = own) -> None:
+                own[name].update(group, features, optimal)
+
+            for start in range(0, len(canvas.crops), batch_size):
+                with _swapped(scheme):
+                    self.forwards.crops(x, maps, canvas.crops[start : start + batch_size], add)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the margin is below what some layer needs."""
+        return any(map(self.short_of, self.geometry.maps))
+
+    def short_of(self, name: str) -> bool:
+        """Whether the margin is below what a layer needs."""
+        need = self.geometry[name].margin or (0, 0, 0, 0)
+        return any(have < want for have, want in zip(self.plan.margin, need, strict=True))
+
+    def measured(self, padding: str) -> dict[str, LayerMeasurement]:
+        """All estimates of every layer under one padding."""
+        return {
+            name: summarise(
+                moments,
+                self.geometry[name],
+                self.crop,
+                numeric_floor=self.floor[name],
+                residual=relative(self.moved[name]) if self._residual_known(name) else None,
+                precision=torch.finfo(self.dtype).eps,
+            )
+            for name, moments in self.moments[padding].items()
+        }
+
+    def _residual_known(self, name: str) -> bool:
+        return self.short_of(name) and float(self.moved[name][1]) > 0
+
+    # -------------------------------------------------------------------------------------------- several processes
+
+    def report(self) -> dict[str, Any]:
+        """What other processes need of this one's: geometry and checks; nothing where it had no image."""
+        if not self.moments:
+            return {}
+        return {"geometry": self.geometry, "plan": self.plan, "floor": self.floor, "moved": self.moved}
+
+    def join(self, leader: dict[str, Any], reports: Sequence[dict[str, Any]], groups: int) -> None:
+        """Take geometry and floor from the process that had the first image, and add up moments and residuals."""
+        if not self.moments:
+            self.geometry = leader["geometry"]
+            self.prepare(leader["plan"], groups)
+        self.floor = leader["floor"]
+        moved = [report["moved"] for report in reports if report]
+        self.moved = {name: torch.stack([one[name] for one in moved]).sum(0) for name in self.moved}
+        for moments in self.moments.values():
+            for one in moments.values():
+                one.sync()
+
+
+@contextmanager
+def _swapped(scheme: Scheme | None) -> Iterator[None]:
+    if scheme is None:
+        yield
+        return
+    with use(scheme):
+        yield
