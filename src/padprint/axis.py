@@ -102,9 +102,9 @@ class Axis:
                 self._short, self._long = short, long
             if reached == len(taps):
                 break
-        error = self._short.error or self._long.error
         if best == 0:
-            raise ModelError(f"the model runs at the crop's size and not at others: {error}")
+            raise ModelError(f"the model runs at the crop's size and not at others: {long.error or short.error}")
+        error = self._short.error or self._long.error
         self._along = _grown_dims(self._short.inputs, self._long.inputs)
         self._length = self.crop
         self._suspects: dict[Leaf, str] = {}

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
+from padprint.cli._parse import Lists
 
 app = typer.Typer(
     name="padprint",
@@ -82,6 +83,14 @@ Calibrate = Annotated[
     int,
     typer.Option("--calibrate", min=0, metavar="N", help="Calibrate BatchNorm on N images first (untrained nets)."),
 ]
+Padding = Annotated[
+    str | None,
+    typer.Option(
+        "--padding",
+        metavar="SCHEME",
+        help="Swap this scheme in, such as reflect or constant:value=0.5. Default: the model's own padding.",
+    ),
+]
 Plots = Annotated[bool, typer.Option("--plots", help="Write a picture of each layer into the output folder.")]
 
 
@@ -121,6 +130,7 @@ def measure(
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
+    padding: Padding = None,
     output: Output = None,
     plots: Plots = False,
     json: Json = False,
@@ -129,23 +139,75 @@ def measure(
     """Measure the padding pattern of a model's layers on images; runs under torchrun too."""
     from padprint.cli import _commands, _parse
 
-    if plots and output is None:
-        raise typer.BadParameter("--plots needs --output, the folder to write to", param_hint="--plots")
-    options = {
-        "layers": _parse.layers(layers),
-        "crop": _parse.crop(crop),
-        "crops_per_image": crops_per_image,
-        "groups": groups,
-        "margin": margin,
-        "batch_size": batch_size,
-        "seed": seed,
-        "limit": images_limit,
-        "resize_short_side": resize_short_side,
-        "strict": strict,
-    }
+    options = _parse.options(
+        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+    )
+    schemes = () if padding is None else (padding,)
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _commands.Job(model, weights, images, *rgb, device, calibrate, output, plots, options)
+    job = _commands.Job(
+        [(model, weights)], schemes, images, *rgb, device, calibrate, _parse.output(output, plots), plots, options
+    )
     _commands.measure(job, as_json=json, quiet=quiet)
+
+
+@app.command(
+    cls=Lists,
+    epilog="Examples: padprint compare torchvision:resnet18@DEFAULT photos/ --padding own reflect replicate randn | "
+    "padprint compare photos/ --model torchvision:resnet18@DEFAULT --model torchvision:resnet34@DEFAULT | "
+    "padprint compare torchvision:resnet18 photos/ --weights epoch1.pth --weights epoch90.pth",
+)
+def compare(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] IMAGES...",
+            help=f"The model, unless --model names models; then a folder of images, or image files. {_MODEL_HELP}",
+            show_default=False,
+        ),
+    ],
+    *,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="MODEL", help="A model to compare; give it twice or more.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option("--weights", metavar="FILE", help="State dict; repeated, each is compared (checkpoints)."),
+    ] = None,
+    padding: Annotated[
+        list[str] | None,
+        typer.Option("--padding", metavar="SCHEMES", help='Schemes to swap in, one or several; "own": as it is.'),
+    ] = None,
+    layers: Layers = None,
+    crop: Crop = "224",
+    crops_per_image: CropsPerImage = 16,
+    groups: Groups = 10,
+    margin: Margin = None,
+    batch_size: BatchSize = 16,
+    seed: Seed = 0,
+    mean: Mean = None,
+    std: Std = None,
+    images_limit: Limit = None,
+    resize_short_side: Resize = None,
+    strict: Strict = False,
+    device: Device = None,
+    calibrate: Calibrate = 0,
+    output: Output = None,
+    plots: Plots = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare paddings, models or checkpoints over the same crops, with paired differences."""
+    from padprint.cli import _commands, _parse
+
+    options = _parse.options(
+        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+    )
+    models, images = _parse.compared(arguments, model or [], weights or [])
+    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
+    job = _commands.Job(
+        models, padding or (), images, *rgb, device, calibrate, _parse.output(output, plots), plots, options
+    )
+    _commands.compare(job, as_json=json, quiet=quiet)
 
 
 @app.command(epilog="Example: padprint layers torchvision:resnet18 --crop 224")

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes, _show
-from padprint.errors import ImagesError, ResultError
+from padprint.errors import ImagesError, ModelError, ResultError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from padprint.comparison import Comparison
     from padprint.models import LoadedModel
     from padprint.result import Measurement
 
@@ -24,11 +25,11 @@ RANDOM = "random initialisation"  # what load_model calls it
 
 @dataclass(frozen=True)
 class Job:
-    """One ``padprint measure``.
+    """One ``padprint measure`` or ``padprint compare``.
 
     Attributes:
-        model: the model's specification.
-        weights: a file with a state dict, or None.
+        models: for each model, its specification and a file with a state dict, or None.
+        padding: schemes to swap in; none for the models' own padding.
         images: image files and folders.
         mean: channel means, or None for the model's own.
         std: channel deviations, or None for the model's own.
@@ -39,8 +40,8 @@ class Job:
         options: further arguments of `padprint.measure`.
     """
 
-    model: str
-    weights: Path | None
+    models: Sequence[tuple[str, Path | None]]
+    padding: Sequence[str]
     images: Sequence[Path]
     mean: Channels | None
     std: Channels | None
@@ -56,11 +57,26 @@ def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
     with _show.reporting() as console:
         check_output(job.output)
         with _processes.joined(job.device) as device:
-            result = _measure(job, device, progress=_show.wants_progress(quiet))
+            result = _measured(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
             written = write(result, job.output, plots=job.plots)
             if not quiet:
                 _show.measurement(console, result)
+                _show.lines(console, written)
+    if as_json and _processes.first():
+        _show.as_json(result.to_dict())
+
+
+def compare(job: Job, *, as_json: bool, quiet: bool) -> None:
+    """Compare, then write and show the result; only the first process of several shows and writes."""
+    with _show.reporting() as console:
+        check_output(job.output)
+        with _processes.joined(job.device) as device:
+            result = _compared(job, device, progress=_show.wants_progress(quiet))
+        if _processes.first():
+            written = write_comparison(result, job.output, plots=job.plots)
+            if not quiet:
+                _show.comparison(console, result)
                 _show.lines(console, written)
     if as_json and _processes.first():
         _show.as_json(result.to_dict())
@@ -131,43 +147,97 @@ def write(result: Measurement, folder: Path | None, *, plots: bool) -> list[str]
     return [f"wrote {folder}/result.json, patterns.safetensors and {len(pictures)} pictures (pattern-*.png)"]
 
 
-def _measure(job: Job, device: str | None, *, progress: bool) -> Measurement:
-    import torch
+def write_comparison(result: Comparison, folder: Path | None, *, plots: bool) -> list[str]:
+    """Save a comparison, with its picture where wanted; returns a line about what was written."""
+    if folder is None:
+        return []
+    result.save(folder)
+    if not plots:
+        return [f"wrote {folder}/comparison.json and a folder for each of {len(result)} measurements"]
+    from padprint.plot import comparison
 
+    comparison(result).savefig(folder / "comparison.png")
+    return [f"wrote {folder}/comparison.json, comparison.png and a folder for each of {len(result)} measurements"]
+
+
+def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
     from padprint.engine import measure
-    from padprint.models import load_model
-    from padprint.processes import together
 
-    torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
-    with together(_processes.several()):
-        loaded = load_model(job.model, weights=job.weights)
-        mean, std = _normalisation(job, loaded)
-        if job.calibrate:
-            _calibrate(loaded, job, mean, std)
-    if not job.calibrate and loaded.weights_source == RANDOM:
-        warnings.warn(
-            f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
-            "--weights FILE, or set BatchNorm's statistics with --calibrate N",
-            stacklevel=2,
-        )
+    (name, loaded), *_ = _loaded(job).items()
+    mean, std = _normalisation(job, [loaded])
     result: Measurement = measure(
         loaded.model,
         _images(job),
         device=device,
         progress=progress,
+        distributed=_processes.several(),
+        name=name,
+        padding=job.padding[0] if job.padding else None,
         mean=mean,
         std=std,
-        distributed=_processes.several(),
-        name=loaded.name,
         **job.options,
     )
+    _note(result, job, loaded)
+    return result
+
+
+def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
+    from padprint.engine import OWN, compare
+
+    models = _loaded(job)
+    mean, std = _normalisation(job, list(models.values()))
+    paddings = list(job.padding) or [OWN]
+    result = compare(
+        {name: loaded.model for name, loaded in models.items()},
+        _images(job),
+        paddings,
+        device=device,
+        progress=progress,
+        distributed=_processes.several(),
+        mean=mean,
+        std=std,
+        **job.options,
+    )
+    for i, one in enumerate(result.values()):  # the paddings of the first model, then those of the second
+        _note(one, job, list(models.values())[i // len(paddings)])
+    return result
+
+
+def _note(result: Measurement, job: Job, loaded: LoadedModel) -> None:
+    """Put into a result's provenance what only the command knows."""
     given = job.mean is not None or job.std is not None
     result.provenance.update(
         weights_source=loaded.weights_source,
         normalisation_source="command line" if given else loaded.normalisation_source,
         calibrated_on=job.calibrate,
     )
-    return result
+
+
+def _loaded(job: Job) -> dict[str, LoadedModel]:
+    """The models by name; of one model with several weights files, by the files'."""
+    import torch
+
+    from padprint.models import load_model
+    from padprint.processes import together
+
+    found: dict[str, LoadedModel] = {}
+    with together(_processes.several()):
+        for spec, weights in job.models:
+            torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
+            loaded = load_model(spec, weights=weights)
+            name = loaded.name if weights is None or len(job.models) == 1 else f"{loaded.name} {weights.stem}"
+            if name in found:
+                raise ModelError(f"{name} is there twice; compare different models or weights files")
+            found[name] = loaded
+            if job.calibrate:
+                _calibrate(loaded, job, *_normalisation(job, [loaded]))
+            elif loaded.weights_source == RANDOM:
+                warnings.warn(
+                    f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
+                    "--weights FILE, or set BatchNorm's statistics with --calibrate N",
+                    stacklevel=2,
+                )
+    return found
 
 
 def _images(job: Job) -> Path | list[Path]:
@@ -175,18 +245,19 @@ def _images(job: Job) -> Path | list[Path]:
     return job.images[0] if len(job.images) == 1 else list(job.images)
 
 
-def _normalisation(job: Job, loaded: LoadedModel) -> tuple[Channels, Channels]:
-    """What was asked for, else what the model declares.
+def _normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
+    """What was asked for, else what the models declare.
 
     Raises:
-        ImagesError: neither says it.
+        ImagesError: neither says it, or the models differ.
     """
-    mean, std = job.mean or loaded.mean, job.std or loaded.std
+    declared = {(job.mean or one.mean, job.std or one.std) for one in models}
+    hint = "give --mean and --std as in training, for ImageNet mostly --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+    if len(declared) > 1:
+        raise ImagesError(f"the models are not normalised alike, and are compared on the same images: {hint}")
+    mean, std = declared.pop()
     if mean is None or std is None:
-        raise ImagesError(
-            f"it is not known how {loaded.name} wants its images normalised: give --mean and --std as in "
-            "training, for ImageNet mostly --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
-        )
+        raise ImagesError(f"it is not known how {models[0].name} wants its images normalised: {hint}")
     return mean, std
 
 

@@ -20,6 +20,7 @@ from padprint.errors import PadprintError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from padprint.comparison import Comparison
     from padprint.geometry import Geometry, LayerGeometry
     from padprint.inspection import Inspection
     from padprint.result import Measurement
@@ -75,6 +76,12 @@ def measurement(console: Console, result: Measurement) -> None:
     rows = [_tables.cells(layer) for layer in result.layers.values()]
     _print_table(console, _tables.HEADERS, rows)
     lines(console, [_tables.summary(result), *_tables.remarks(result)])
+
+
+def comparison(console: Console, result: Comparison) -> None:
+    """The table of a comparison, then what a reader must know."""
+    _print_table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result))
+    lines(console, _tables.comparison_remarks(result))
 
 
 def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
