@@ -4,7 +4,8 @@
     python benchmarks/measure.py overhead slow memory --models mobilenet_v2
     python benchmarks/measure.py windows --images FOLDER --weights mobilenet_v2-b0353104.pth
 
-overhead  total time over the sum of the two plain forwards (canvas, crops): same inputs, same batches, whole network
+overhead  total time over the sum of the two plain forwards (canvas, crops): same inputs, same batches, whole network;
+          padprint feeds images channels-last on a CPU, so the ratio to plain forwards that do likewise stands beside it
 slow      speed against one context forward per crop
 windows   time to a 10 % interval of the SNR at every layer, for three sizes of canvas
 memory    peak memory with 200 images over peak memory with 10
@@ -67,22 +68,29 @@ def batches(run: Run, x: Tensor) -> list[Tensor]:
 def overhead(names: list[str], repeats: int) -> None:
     print(f"\noverhead: {CROPS} crops of {CROP} px on one {CANVAS}-px canvas, batches of {BATCH}")
     print(
-        "| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios |\n|---|---|---|---|---|---|"
+        "| network | plain canvas s | plain crops s | padprint s | ratio (median) | ratios | to channels-last plain |"
     )
+    print("|---|---|---|---|---|---|---|")
     for name in names:
         model, run = prepared(name)
         x = scene(0).unsqueeze(0)
         cut = batches(run, x)
+        last = x.contiguous(memory_format=torch.channels_last)
+        cut_last = [batch.contiguous(memory_format=torch.channels_last) for batch in cut]
         rows = []
         for i in range(repeats + 1):
             canvas = seconds(lambda: model(x))
             crops = seconds(lambda: [model(batch) for batch in cut])
             ours = seconds(lambda: run.add(0, x[0]))
+            plain_last = seconds(lambda: (model(last), [model(batch) for batch in cut_last]))
             if i:  # the first round warms up
-                rows.append((canvas, crops, ours, ours / (canvas + crops)))
-        canvas, crops, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+                rows.append((canvas, crops, ours, ours / (canvas + crops), ours / plain_last))
+        canvas, crops, ours, ratio, to_last = (statistics.median(column) for column in zip(*rows, strict=True))
         each = " ".join(f"{row[3]:.2f}" for row in rows)
-        print(f"| {name} | {canvas:.2f} | {crops:.2f} | {ours:.2f} | **{ratio:.2f}** | {each} |", flush=True)
+        print(
+            f"| {name} | {canvas:.2f} | {crops:.2f} | {ours:.2f} | **{ratio:.2f}** | {each} | {to_last:.2f} |",
+            flush=True,
+        )
 
 
 def slow(names: list[str], repeats: int) -> None:
