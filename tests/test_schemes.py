@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from padprint.errors import PaddingError
-from padprint.padding.scheme import Scheme, make, register, schemes
+from padprint.padding.scheme import Scheme, available, make, register
 from padprint.padding.schemes import pad_constant
 from padprint.padding.windowed import Pads
 
@@ -216,7 +216,7 @@ def test_only_learned_schemes_have_state() -> None:
 
 
 def test_what_schemes_say_of_themselves() -> None:
-    kinds = {kind: {name for name, known in schemes().items() if getattr(known, kind)} for kind in FLAGS}
+    kinds = {kind: {name for name, known in available().items() if getattr(known, kind)} for kind in FLAGS}
     assert kinds["changes_size"] == {"full", "none"}
     assert kinds["stochastic"] == {"randn", "random-side"}
     assert kinds["learned"] == {"padding-module", "pp-pad"}
@@ -267,7 +267,7 @@ def test_a_scheme_of_ones_own_in_five_lines() -> None:
             return pad_constant(x, pads, x.mean((-2, -1), keepdim=True))
 
     assert make("mean").name == "mean"
-    assert "mean" in schemes()
+    assert "mean" in available()
     x = torch.tensor([[[[1.0, 3.0]], [[5.0, 6.0]]]])
     y = make("mean").pad(x, ((0, 1), (1, 0)))
     assert y.tolist() == [[[[2, 1, 3], [2, 2, 2]], [[5.5, 5, 6], [5.5, 5.5, 5.5]]]]

@@ -108,9 +108,9 @@ class Lists(TyperCommand):
         """See click: repeats ``--padding`` before each further scheme."""
         if "--padding" not in args:
             return super().parse_args(ctx, args)
-        from padprint.padding import schemes  # imports torch
+        from padprint.padding import available  # imports torch
 
-        known = {*schemes(), "own"}
+        known = {*available(), "own"}
         spelled: list[str] = []
         for one in args:
             # a further scheme follows a scheme: the option's name is put before it again

@@ -5,7 +5,7 @@ that keeps and trains with it; a scheme of your own is a `Scheme` with a `regist
 """
 
 from padprint.padding.convert import convert, revert
-from padprint.padding.scheme import Scheme, make, register, schemes
+from padprint.padding.scheme import Scheme, available, make, register
 from padprint.padding.swap import Replaced, use
 
-__all__ = ["Replaced", "Scheme", "convert", "make", "register", "revert", "schemes", "use"]
+__all__ = ["Replaced", "Scheme", "available", "convert", "make", "register", "revert", "use"]

@@ -118,7 +118,7 @@ def register(name: str) -> Callable[[Made], Made]:
     return add
 
 
-def schemes() -> dict[str, type[Scheme]]:
+def available() -> dict[str, type[Scheme]]:
     """Every registered scheme by name."""
     import padprint.padding.schemes  # noqa: F401  # registers padprint's own
 
@@ -137,7 +137,7 @@ def make(spec: str | Scheme) -> Scheme:
     if isinstance(spec, Scheme):
         return spec
     name, _, rest = spec.partition(":")
-    known = schemes()
+    known = available()
     if name not in known:
         near = get_close_matches(name, known, n=3) or list(known)
         raise PaddingError(f"there is no padding scheme {name!r}; did you mean {' or '.join(near)}?")
