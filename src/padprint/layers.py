@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -184,6 +185,27 @@ def unwrapped(model: nn.Module) -> nn.Module:
         )
     inner = getattr(model, "_orig_mod", model)
     return inner if isinstance(inner, nn.Module) else model
+
+
+def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy, of an unflattened exported program too, whose input nodes hold what cannot be copied.
+
+    Args:
+        model: left alone.
+        memo: what to put in the place of some objects, by ``id``, as for `copy.deepcopy`.
+
+    Raises:
+        ModelError: something in the model cannot be copied.
+    """
+    memo = {} if memo is None else memo
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, list) and value and isinstance(value[0], torch.fx.Node):
+                memo[id(value)] = value  # only read: the sizes that the program takes
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise ModelError(f"the model cannot be copied: {error}") from error
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.layers import Leaf, Tap, leaves_of, run_to
+from padprint.layers import Leaf, Tap, copied, leaves_of, run_to
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 
@@ -91,15 +90,12 @@ def _copy_with(change: Callable[[Tensor], Tensor], model: nn.Module, unused: Col
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if id(tensor) not in made or name not in unused:
                 made[id(tensor)] = tensor if name in unused else change(tensor)
-    try:
-        copied = copy.deepcopy(model, made)
-    except Exception as error:
-        raise ModelError(f"the model cannot be copied to trace it: {error}") from error
-    for module in copied.modules():
+    made_model = copied(model, made)
+    for module in made_model.modules():
         for key, value in vars(module).items():
             if isinstance(value, Tensor):  # a plain attribute
                 setattr(module, key, change(value))
-    return copied
+    return made_model
 
 
 def _moved(tensor: Tensor, device: str, *, double: bool = False) -> Tensor:

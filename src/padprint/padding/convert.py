@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import TorchFunctionMode
 
 from padprint.errors import ModelError, PaddingError, PadprintError
-from padprint.layers import as_measured, unwrapped
+from padprint.layers import as_measured, copied, unwrapped
 from padprint.padding.intercept import Call, Interceptor, refuse_opaque
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.swap import channels_of, run_replaced, stays, swappable, title
@@ -61,18 +62,18 @@ def convert(
             converted. In a forward pass later on: the scheme cannot supply what the layer needs.
         ModelError: the model cannot be copied, fails on the example, or is TorchScript.
     """
-    made = make(scheme)
-    copied = _copy(model)
-    _revert_all(copied)
-    seen = {} if example is None else _seen(copied, example)
-    stock = {name for name, module in copied.named_modules() if isinstance(module, _STOCK) and _pads(module)}
-    layers = {name: module for name, module in copied.named_modules() if name in seen or name in stock}
+    wanted = make(scheme)
+    made = _copy(model)
+    _revert_all(made)
+    seen = {} if example is None else _seen(made, example)
+    stock = {name for name, module in made.named_modules() if isinstance(module, _STOCK) and _pads(module)}
+    layers = {name: module for name, module in made.named_modules() if name in seen or name in stock}
     if not layers:
         hint = "give an example, so that functional calls are found" if example is None else "no call pads"
-        raise PaddingError(f"{type(copied).__name__} has nothing to convert to {title(made)} padding: {hint}")
+        raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
     for index, (name, module) in enumerate(layers.items()):
-        _convert(name, module, _own_scheme(made, name, module, seen.get(name, set()), seed, index))
-    return copied
+        _convert(name, module, _own_scheme(wanted, name, module, seen.get(name, set()), seed, index))
+    return made
 
 
 def revert(model: nn.Module) -> nn.Module:
@@ -82,21 +83,17 @@ def revert(model: nn.Module) -> nn.Module:
         PaddingError: nothing in the model was converted.
         ModelError: the model cannot be copied, or is TorchScript.
     """
-    copied = _copy(model)
-    if not _revert_all(copied):
-        raise PaddingError(f"nothing in {type(copied).__name__} was converted, so there is nothing to revert")
-    return copied
+    made = _copy(model)
+    if not _revert_all(made):
+        raise PaddingError(f"nothing in {type(made).__name__} was converted, so there is nothing to revert")
+    return made
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    model = unwrapped(model)
-    try:
-        copied = copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(f"the model cannot be copied to change its padding: {first_line(error)}") from error
-    for name, module in copied.named_modules():
+    made = copied(unwrapped(model))
+    for name, module in made.named_modules():
         refuse_opaque(module, name)
-    return copied
+    return made
 
 
 # ---------------------------------------------------------------------------------------------- one converted module
@@ -135,6 +132,10 @@ class Converted(nn.Module):
         with _Swapping(self.padding_scheme, self.padding_layer):
             return super().forward(*args, **kwargs)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, or loaded in a process that converted nothing
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        _show_pad_to_compilers(self)
+
     def __reduce_ex__(self, protocol: Any) -> Any:  # the class is made at run time: pickle the one it was made from
         return _blank, (self.original_class,), self.__getstate__()  # type: ignore[no-untyped-call]
 
@@ -163,6 +164,17 @@ def _convert(name: str, module: nn.Module, scheme: Scheme) -> None:
     converted.__class__ = made  # keeps hooks, parametrisations and keys
     converted.padding_scheme = scheme
     converted.padding_layer = name
+    _show_pad_to_compilers(converted)
+
+
+def _show_pad_to_compilers(module: Converted) -> None:
+    """Where the module may call `F.pad`, have it reach modes under `torch.compile`, which otherwise traces through it.
+
+    This holds for the process: compiled graphs then have `F.pad` as one call. It changes no result.
+    """
+    copies = getattr(module, "padding_mode", "zeros") != "zeros"
+    if copies or isinstance(module, _PADS) or _own_way(module.original_class):
+        torch.compiler.allow_in_graph(F.pad)  # type: ignore[no-untyped-call]
 
 
 def _revert_all(model: nn.Module) -> bool:
@@ -211,8 +223,8 @@ def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
 
 def _pads(module: nn.Module) -> bool:
     """Whether one of torch's own modules has padding to swap, as far as can be told without an input."""
-    if isinstance(module, _PADS) or all(type(module).forward is not kind.forward for kind in _STOCK):
-        return True  # a forward of its own may pad as it likes
+    if isinstance(module, _PADS) or _own_way(type(module)):
+        return True  # as it likes
     if isinstance(module, _TRANSPOSED):
         m = cast("Any", module)
         windows = zip(m.kernel_size, m.stride, m.dilation, m.padding, m.output_padding, strict=True)
@@ -222,6 +234,14 @@ def _pads(module: nn.Module) -> bool:
         return any(k > 1 for k in cast("Any", module).kernel_size)
     padded = padding != "valid" and any(padding if isinstance(padding, Sequence) else [padding])
     return padded or bool(getattr(module, "ceil_mode", False))
+
+
+def _own_way(kind: type[nn.Module]) -> bool:
+    """Whether a class computes otherwise than the module of torch's that it derives from, if any."""
+    base = next((one for one in kind.__mro__ if one in _STOCK), None)
+    return base is None or any(
+        getattr(kind, method, None) is not getattr(base, method, None) for method in ("forward", "_conv_forward")
+    )
 
 
 def _own_scheme(

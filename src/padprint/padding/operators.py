@@ -19,7 +19,7 @@ from padprint.padding.pooling import read_avg_pool, read_max_pool, read_unfold
 from padprint.padding.resampling import read_aten_pad, read_interpolate, read_pad, read_roll, read_upsample
 from padprint.padding.windowed import Pads, Reader, Windowed, supply_cells
 
-__all__ = ["Pads", "Windowed", "read_call"]
+__all__ = ["Pads", "Windowed", "moves", "read_call"]
 
 
 def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -32,6 +32,11 @@ def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
     """
     reader = _READERS.get(_name(func))
     return None if reader is None else reader(args, kwargs)
+
+
+def moves(func: Callable[..., Any]) -> bool:
+    """Whether the call is `torch.roll` or upsampling, which move and mix cells and have no padding to choose."""
+    return _name(func) in _MOVERS
 
 
 def _name(func: Callable[..., Any]) -> str:
@@ -52,20 +57,9 @@ def _read_replaced(args: Sequence[Any], _: dict[str, Any]) -> Windowed:
     return op
 
 
-_READERS: dict[str, Reader] = {
-    supply_cells.__name__: _read_replaced,  # padding that a scheme has replaced
-    "convolution": read_convolution,
-    "aten::convolution": read_convolution,
-    "_convolution": read_convolution,
-    "aten::_convolution": read_convolution,
-    "pad": read_pad,
-    "aten::pad": read_pad,
-    "aten::constant_pad_nd": read_aten_pad("constant"),
-    "constant_pad_nd": read_aten_pad("constant"),
+_MOVERS: dict[str, Reader] = {
     "roll": read_roll,
     "aten::roll": read_roll,
-    "unfold": read_unfold,
-    "aten::im2col": read_unfold,
     "interpolate": read_interpolate,
     "upsample": read_interpolate,
     "aten::upsample_nearest1d": read_upsample("nearest"),
@@ -80,6 +74,20 @@ _READERS: dict[str, Reader] = {
     "aten::_upsample_bicubic2d_aa": read_upsample("bicubic", antialias=True),
     "aten::_upsample_nearest_exact1d": read_upsample("nearest-exact"),
     "aten::_upsample_nearest_exact3d": read_upsample("nearest-exact"),
+}
+_READERS: dict[str, Reader] = {
+    supply_cells.__name__: _read_replaced,  # padding that a scheme has replaced
+    "convolution": read_convolution,
+    "aten::convolution": read_convolution,
+    "_convolution": read_convolution,
+    "aten::_convolution": read_convolution,
+    "pad": read_pad,
+    "aten::pad": read_pad,
+    "aten::constant_pad_nd": read_aten_pad("constant"),
+    "constant_pad_nd": read_aten_pad("constant"),
+    "unfold": read_unfold,
+    "aten::im2col": read_unfold,
+    **_MOVERS,
 }
 for _n in (1, 2, 3):
     for _prefix in ("", "aten::"):

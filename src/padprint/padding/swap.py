@@ -10,8 +10,8 @@ from typing import Any
 
 from padprint.errors import PaddingError
 from padprint.padding.hidden import may_invent
-from padprint.padding.intercept import Call, Interceptor, operator_name
-from padprint.padding.operators import read_call
+from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.windowed import Windowed, supply_cells
 
@@ -69,7 +69,7 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
             if replaced.scheme.changes_size and replaced.layers:
                 return _run_resized(replaced.scheme, call, func, args, kwargs)
             return func(*args, **kwargs)
-        own = replaced.scheme
+        own = replaced.scheme.for_layer(f"{call} {call.ordinal}")
         if own.learned:
             channels = channels_of(op)
             if channels not in sized:
@@ -89,13 +89,9 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
         )
 
 
-_LEFT = {"roll", "interpolate", "upsample"}  # by name too, since reading them fixes the sizes of a graph being exported
-
-
 def swappable(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
     """The call in `Windowed` form where it has padding that can be swapped, else None."""
-    name = operator_name(func)
-    if func is supply_cells or name in _LEFT or name.startswith(("upsample_", "_upsample")):
+    if func is supply_cells or moves(func):  # reading upsampling would fix the sizes of a graph being exported
         return None
     op = read_call(func, args, kwargs)
     return op if op is not None and op.supplies and fixed(op) is None else None
@@ -120,6 +116,8 @@ def fixed(op: Windowed) -> str | None:
         return "clamps inside the resampling"
     if not op.input.is_floating_point():
         return f"pads a {str(op.input.dtype).removeprefix('torch.')} tensor, which is no map of features"
+    if op.fill != op.fill:
+        return "marks its cells with NaN, which a trace looks for"
     return _not_spatial(op) if op.operator == "pad" else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
@@ -108,6 +109,9 @@ def supply_cells(x: Tensor, op: Windowed, scheme: Scheme) -> Any:
         op: the call whose padding is replaced.
         scheme: supplies the cells.
     """
+    if torch.compiler.is_dynamo_compiling():  # which asks tensors alone whether they override, and forgets modes
+        with torch._C.DisableTorchFunction():
+            return scheme.run(op)
     if not scheme.changes_size and has_torch_function_unary(x):
         return handle_torch_function(supply_cells, (x,), x, op, scheme)
     return scheme.run(op)
