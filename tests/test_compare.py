@@ -148,6 +148,23 @@ def test_stochastic_padding_is_repeatable_and_differs_between_images() -> None:
     assert all(distance(first[n].pattern, other[n].pattern) > 1e-3 for n in first)
 
 
+def test_stochastic_padding_does_not_depend_on_the_batch_size() -> None:
+    one, many = (measure(nets.stack(), scenes(), **OPTIONS, padding="randn", batch_size=size) for size in (1, 32))
+    for name in one:  # the energy of so small a pattern is a difference of large numbers
+        assert distance(one[name].pattern, many[name].pattern) < 1e-5
+        assert distance(one[name].noise, many[name].noise) < 1e-5
+
+
+def test_noise_of_random_padding_is_no_pattern() -> None:
+    """Converted to randn: its own noise is part of Var[D], and the pattern of white scenes stays zero within error."""
+    from padprint.padding import convert
+
+    found = measure(convert(nets.stack(), "randn", seed=0), noise(40, 64), crop=16, crops_per_image=8)["4"]
+    assert found.snr.low <= 0 <= found.snr.high
+    assert found.noise.mean() > 0
+    assert found.mae.value == pytest.approx(found.mae_floor.value, rel=0.15)
+
+
 def test_the_output_says_that_a_swap_is_a_swap(paddings: Comparison) -> None:
     assert any("not of a network trained with that padding" in w for w in paddings["reflect"].warnings)
     assert not any("trained with that padding" in w for w in paddings["own"].warnings)

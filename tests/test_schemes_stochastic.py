@@ -84,13 +84,25 @@ def test_copies_are_independent() -> None:
     assert same(first, draws(twin))
 
 
-def test_a_scheme_saved_on_a_device_that_is_not_here_starts_again() -> None:
-    module = make("randn:seed=2")
-    state = module.__getstate__()
-    state["_drawn"] = ("cuda:63", state["_drawn"][1])
-    elsewhere = make("randn")
-    elsewhere.__setstate__(state)
-    assert same(draws(elsewhere), draws(make("randn:seed=2")))
+@pytest.mark.parametrize("shape", [(6, 3, 7), (6, 2, 5, 6), (6, 1, 3, 4, 5)])
+def test_the_split_into_batches_does_not_matter(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    pads = ((1, 2), (0, 1), (2, 0))[: len(shape) - 2]
+    whole = make("randn:seed=1").pad(x, pads)
+    module = make("randn:seed=1")
+    for size in (1, 2, 3):
+        module.reseed(1)
+        assert torch.equal(torch.cat([module.pad(part, pads) for part in x.split(size)]), whole)
+
+
+def test_layers_draw_numbers_of_their_own() -> None:
+    module = make("randn:seed=1")
+    one, two = (draws(module.for_layer(name), 1) for name in ("one", "two"))
+    assert not same(one, two)
+    again = make("randn:seed=1")
+    assert same(draws(again.for_layer("two"), 1), two)
+    module.reseed(1)
+    assert same(draws(module.for_layer("one"), 1), one)
 
 
 def test_maps_without_data_pad_to_their_size() -> None:

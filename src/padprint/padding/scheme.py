@@ -57,6 +57,10 @@ class Scheme(nn.Module):
         """
         return self
 
+    def for_layer(self, name: str) -> Scheme:  # noqa: ARG002  # most schemes are the same for any layer
+        """What supplies the cells of one layer while one scheme stands in for the padding of a whole network."""
+        return self
+
     def reseed(self, seed: int | None) -> None:
         """Start the random numbers anew; a scheme without any has nothing to do."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+from math import prod
 from typing import Any
 
 import torch
@@ -17,10 +20,9 @@ from padprint.padding.windowed import Pads
 class Drawing(Scheme):
     """A scheme with its own random numbers: torch's global generator is neither read nor advanced.
 
-    The generator survives copying and pickling where it stood. When maps come from another device, a generator there is
-    seeded by a draw from the one before, so a seed fixes the numbers on every device (not the same ones on each).
-    Compiled and exported graphs cannot hold a generator: there the numbers come from torch's global one. Activation
-    checkpointing, which runs a layer twice, gets other numbers the second time.
+    The numbers are drawn on the CPU and moved, so a seed gives the same ones on every device. The generator survives
+    copying and pickling where it stood. Compiled and exported graphs cannot hold a generator: there the numbers come from
+    torch's global one. Activation checkpointing, which runs a layer twice, gets other numbers the second time.
 
     Args:
         seed: fixes the numbers; None for others each time.
@@ -40,33 +42,32 @@ class Drawing(Scheme):
         """
         self.seed = None if seed is None else whole(seed, "seed", 0)
         self._generator = torch.Generator()
+        self._by_layer: dict[str, Drawing] = {}
         if self.seed is None:
             self._generator.seed()
         else:
             self._generator.manual_seed(self.seed)
 
-    def generator(self, device: torch.device) -> torch.Generator | None:
-        """Where the next numbers for `device` come from; None, torch's global generator, in traced graphs."""
-        if torch.compiler.is_compiling() or device.type == "meta":
-            return None
-        before = self._generator
-        if before.device != device:
-            draw = int(torch.randint(2**62, (), generator=before, device=before.device))
-            self._generator = torch.Generator(device).manual_seed(draw)
-        return self._generator
+    def for_layer(self, name: str) -> Drawing:
+        """See `Scheme.for_layer`: a stream of numbers for each layer, which the seed and the layer's name fix."""
+        if name not in self._by_layer:
+            digest = hashlib.blake2s(f"{self.seed} {name}".encode(), digest_size=7).digest()
+            own = copy.deepcopy(self)
+            own.reseed(None if self.seed is None else int.from_bytes(digest, "big"))
+            self._by_layer[name] = own
+        return self._by_layer[name]
+
+    def generator(self, x: Tensor) -> torch.Generator | None:
+        """Where the next numbers for `x` come from; None, torch's global generator, in traced graphs."""
+        return None if torch.compiler.is_compiling() or x.device.type == "meta" else self._generator
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        generator = state.pop("_generator")
-        return {**state, "_drawn": (str(generator.device), generator.get_state())}
+        return {**state, "_generator": state["_generator"].get_state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        device, drawn = state.pop("_drawn")
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        try:
-            self._generator = torch.Generator(device).set_state(drawn)
-        except RuntimeError:  # saved on a device that is not here: start again
-            self.reseed(self.seed)
+        super().__setstate__({**state, "_generator": torch.Generator()})  # type: ignore[no-untyped-call]
+        self._generator.set_state(state["_generator"])
 
 
 @register("randn")
@@ -75,7 +76,8 @@ class Randn(Drawing):
 
     x[c] = m + s N(0, 1), independent for every added cell c. m and s are the mean and the standard deviation (divided by
     the count) of the window around the cell of the map that is nearest to c: all cells of the map no more than r away
-    from it along every dimension, r = the largest of `pads`, at least 1. The windows end at the edge of the map.
+    from it along every dimension, r = the largest of `pads`, at least 1. The windows end at the edge of the map. The noise
+    is drawn image by image, so that how images are split into batches does not matter.
 
     Source: the stochastic padding of the PPP paper, in our reading; its formula was not available to us.
 
@@ -89,25 +91,38 @@ class Randn(Drawing):
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
         require(x, pads, self.name, lambda *_: 1)
-        radius = max(1, *map(max, pads))
-        padded = x
-        for axis in range(-1, -len(pads) - 1, -1):
-            # the sides of the dimensions still to come are not there yet
-            done = tuple(pair if at > axis else (0, 0) for at, pair in zip(range(-len(pads), 0), pads, strict=True))
-            before, after = (
-                [self._side(x, axis, end, n, radius, done)] if n else [] for end, n in enumerate(pads[axis])
-            )
-            padded = torch.cat([*before, padded, *after], axis)
+        n, radius = len(pads), max(1, *map(max, pads))
+        lead = x.shape[: x.dim() - n]
+        images, maps = (lead[0], lead[1:]) if len(lead) > 1 else (1, lead)
+        sizes = [list(x.shape[-n:]) for _ in range(2 * n)]  # of the cells added before and after, the last axis first
+        for at, pair in enumerate(reversed(pads)):
+            for later in range(at + 1, n):
+                for end in (0, 1):
+                    sizes[2 * later + end][-at - 1] += sum(pair)
+            for end in (0, 1):
+                sizes[2 * at + end][-at - 1] = pair[end]
+        counts = [prod(maps) * prod(size) for size in sizes]
+        noise = torch.split(self._noise(x, images, sum(counts)), counts, 1)
+        padded, done = x, [(0, 0)] * n
+        for at in range(n):
+            axis, sides = -at - 1, []
+            for end in (0, 1):
+                if pads[axis][end]:
+                    mean, std = border_statistics(x, axis, end, radius, n)
+                    if any(map(any, done)):
+                        mean, std = (copied(one, tuple(done), "replicate") for one in (mean, std))
+                    own = noise[2 * at + end].reshape(*lead, *sizes[2 * at + end])
+                    sides.append((end, (mean + std * own).to(x.dtype)))
+            padded = torch.cat([*(s for e, s in sides if e == 0), padded, *(s for e, s in sides if e == 1)], axis)
+            done[axis] = pads[axis]
         return padded
 
-    def _side(self, x: Tensor, axis: int, end: int, count: int, radius: int, done: Pads) -> Tensor:
-        """`count` rows of noise along one side of `x`, as long as the dimensions in `done` have been made."""
-        mean, std = border_statistics(x, axis, end, radius, len(done))
-        if any(map(any, done)):
-            mean, std = copied(mean, done, "replicate"), copied(std, done, "replicate")
-        shape = [count if at == axis % x.dim() else n for at, n in enumerate(mean.shape)]
-        noise = torch.randn(shape, generator=self.generator(x.device), device=x.device, dtype=mean.dtype)
-        return (mean + std * noise).to(x.dtype)
+    def _noise(self, x: Tensor, images: int, count: int) -> Tensor:
+        """`(images, count)` normal numbers, in the precision that statistics are taken in."""
+        dtype, generator = at_least_float32(x.new_empty(0)).dtype, self.generator(x)
+        if generator is None or images == 0:
+            return torch.randn((images, count), device=x.device, dtype=dtype)
+        return torch.stack([torch.randn((count,), generator=generator, dtype=dtype) for _ in range(images)]).to(x.device)
 
 
 def border_statistics(x: Tensor, axis: int, end: int, radius: int, n: int) -> tuple[Tensor, Tensor]:
@@ -146,7 +161,7 @@ class RandomSide(Drawing):
         """See `Scheme.pad`."""
         if torch.compiler.is_compiling():
             return self._traced(x, pads)
-        coins = torch.rand(len(pads), generator=self.generator(torch.device("cpu"))).lt(0.5).tolist()
+        coins = torch.rand(len(pads), generator=self._generator).lt(0.5).tolist()
         sides = tuple((sum(pair), 0) if coin else (0, sum(pair)) for coin, pair in zip(coins, pads, strict=True))
         return F.pad(x, flat(sides))
 
