@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from padprint.result import Curve, Estimate, LayerMeasurement, Measurement, Profile
+from padprint.channels import SIDES, ChannelTest
+from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Measurement, Profile
 
 NAN = math.nan
 
@@ -16,6 +17,13 @@ def made_profile(n: int) -> Profile:
     curve = Curve(ramp, ramp - 0.2, torch.full((n,), NAN, dtype=torch.float64))
     cells = torch.arange(n)
     return Profile(cells, cells.double() * 16 + 8, 4 * (n - cells), curve, curve, curve)
+
+
+def made_channels(count: int) -> ChannelTest:
+    """The first half is called padding-aware, of sides in turn, snr falling from 4."""
+    p = torch.linspace(0.001, 0.099, count, dtype=torch.float64)
+    sides = tuple(SIDES[c % len(SIDES)] for c in range(count))
+    return ChannelTest(p, p.clone(), 4 / torch.arange(1, count + 1, dtype=torch.float64), sides, 0.05)
 
 
 def made_layer(name: str = "layer4", shape: tuple[int, int, int] = (3, 7, 9), **changes) -> LayerMeasurement:
@@ -39,11 +47,17 @@ def made_layer(name: str = "layer4", shape: tuple[int, int, int] = (3, 7, 9), **
         "rim": (2, 1, 1, 2),
         "reach": (213, 213, 213, 213),
         "profile": {side: made_profile(4) for side in ("all", "top", "bottom", "left", "right")},
+        "channels": made_channels(shape[0]),
+        "emergence": Emergence((1, 10, 192), torch.randn(3, *shape[1:], generator=generator, dtype=torch.float64)),
         "numeric_floor": 3e-7,
         "residual": None,
         "notes": ("2 dead features",),
     }
-    return LayerMeasurement(**{**values, **changes})
+    given = {**values, **changes}
+    size = given["pattern"].shape
+    if size[0] != len(given["channels"].p):
+        given["channels"] = made_channels(size[0])
+    return LayerMeasurement(**given)
 
 
 def made_measurement(*layers: LayerMeasurement) -> Measurement:

@@ -67,7 +67,9 @@ def test_the_files_are_plain_json_and_named_tensors(saved: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(saved / "patterns.safetensors", "pt") as tensors:
-        assert set(tensors.keys()) == {f"{n}/{k}" for n in ("layer4", "features.1") for k in ("pattern", "noise")}
+        assert set(tensors.keys()) == {
+            f"{n}/{k}" for n in ("layer4", "features.1") for k in ("pattern", "noise", "emergence")
+        }
         assert tensors.metadata()["schema"] == "1"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from padprint.channels import ChannelTest
 from padprint.errors import ResultError
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
         "rim": list(layer.rim),
         "reach": list(layer.reach),
         "profile": {side: _describe_profile(profile) for side, profile in layer.profile.items()},
+        "channel_test": {
+            "aware": layer.channels.count,
+            "level": layer.channels.level,
+            **{key: getattr(layer.channels, key).tolist() for key in ("p", "q", "snr")},
+            "side": list(layer.channels.side),
+        },
+        "emergence": list(layer.emergence.counts),
         "numeric_floor": layer.numeric_floor,
         "residual": layer.residual,
         "notes": list(layer.notes),
@@ -107,7 +115,7 @@ def _describe_profile(profile: Profile) -> dict[str, Any]:
 
 
 def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerMeasurement:
-    from padprint.result import Estimate, LayerMeasurement  # see above
+    from padprint.result import Emergence, Estimate, LayerMeasurement  # see above
 
     estimates = {
         key: Estimate(
@@ -129,10 +137,17 @@ def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
         rim=_integers(entry["rim"]),
         reach=_integers(entry["reach"]),
         profile={side: _profile(profile) for side, profile in entry["profile"].items()},
+        channels=_channels(entry["channel_test"]),
+        emergence=Emergence(_integers(entry["emergence"]), tensors[f"{name}/emergence"]),
         numeric_floor=_number(entry["numeric_floor"]),
         residual=None if entry["residual"] is None else _number(entry["residual"]),
         notes=tuple(entry["notes"]),
     )
+
+
+def _channels(entry: Mapping[str, Any]) -> ChannelTest:
+    numbers = {key: _numbers(entry[key]) for key in ("p", "q", "snr")}
+    return ChannelTest(**numbers, side=tuple(map(str, entry["side"])), level=_number(entry["level"]))
 
 
 def _profile(entry: Mapping[str, Any]) -> Profile:

@@ -21,6 +21,7 @@ HEADERS = (
     "SNR [95 %]",
     "MAE (floor)",
     "relative %",
+    "aware channels",
     "rim cells t b l r",
     "rim px t b l r",
 )
@@ -56,9 +57,16 @@ def cells(layer: LayerMeasurement) -> tuple[str, ...]:
         interval(layer.snr),
         f"{number(layer.mae.value)} ({number(layer.mae_floor.value)})",
         number(100 * layer.relative.value),
+        aware(layer),
         " ".join(str(side) for side in layer.rim),
         " ".join(f"{side:g}" for side in layer.rim_pixels),
     )
+
+
+def aware(layer: LayerMeasurement) -> str:
+    """``12 of 96``, the channels called padding-aware; "n/a" where they could not be tested."""
+    channels = layer.channels
+    return "n/a" if bool(channels.q.isnan().all()) else f"{channels.count} of {len(channels.q)}"
 
 
 def stride(pair: tuple[float, float]) -> str:
@@ -168,6 +176,19 @@ def profile_frame(measurement: Measurement) -> pd.DataFrame:
     return table
 
 
+def channel_frame(measurement: Measurement) -> pd.DataFrame:
+    """One row per layer and channel."""
+    import pandas as pd  # only frames need pandas
+
+    rows = []
+    for name, layer in measurement.layers.items():
+        c = layer.channels
+        lists = (c.snr.tolist(), c.p.tolist(), c.q.tolist(), c.aware.tolist(), c.side)
+        rows += [(name, channel, *values) for channel, values in enumerate(zip(*lists, strict=True))]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["layer", "channel", "snr", "p", "q", "aware", "side"])
+    return table
+
+
 def _row(layer: LayerMeasurement) -> dict[str, Any]:
     channels, height, width = layer.pattern.shape
     row: dict[str, Any] = {"layer": layer.name, "channels": channels, "height": height, "width": width}
@@ -178,6 +199,7 @@ def _row(layer: LayerMeasurement) -> dict[str, Any]:
         row |= _estimate_columns(key, getattr(layer, key))
         if key == "snr":
             row |= _estimate_columns("snr_db", layer.snr.db)
+    row["aware_channels"] = layer.channels.count
     residual = math.nan if layer.residual is None else layer.residual
     return row | {
         "numeric_floor": layer.numeric_floor,

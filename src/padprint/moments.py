@@ -19,6 +19,9 @@ else:
 _BLOCK = 1 << 20
 """Numbers worked on at once: few enough to stay in a processor's cache, where a whole batch's map would not."""
 
+FIRST = (1, 10, 100)
+"""How many of the first crops the means kept beside that of all crops are over."""
+
 
 class LayerMoments(Metric):
     """Sums of a layer's differences D = F(x; p) - F(x; *) and optimal features F(x; *), by group of images.
@@ -33,6 +36,8 @@ class LayerMoments(Metric):
     absolute    `(G,)`        sum of |D|, averaged over channels and cells
     feature     `(G, C)`      sum of F(x; *), averaged over cells
     power       `(G, C)`      sum of F(x; *)^2, averaged over cells
+    early       `(4, h, w)`   sum of F(x; p), averaged over channels: of the first 1, 10, 100 crops and of all
+    counted     `(4,)`        number of crops in each of these
     ==========  ============  =============================================================
 
     Args:
@@ -50,6 +55,8 @@ class LayerMoments(Metric):
     absolute: Tensor
     feature: Tensor
     power: Tensor
+    early: Tensor
+    counted: Tensor
 
     def __init__(self, channels: int, size: tuple[int, int], groups: int) -> None:
         super().__init__(sync_on_compute=False)
@@ -61,21 +68,24 @@ class LayerMoments(Metric):
             "absolute": (groups,),
             "feature": (groups, channels),
             "power": (groups, channels),
+            "early": (len(FIRST) + 1, *size),
+            "counted": (len(FIRST) + 1,),
         }
         for name, shape in shapes.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, group: int, features: Tensor, optimal: Sequence[Tensor]) -> None:
+    def update(self, group: int, features: Tensor, optimal: Sequence[Tensor], order: Sequence[int] = ()) -> None:
         """Add a batch of crops.
 
         Args:
             group: of the image the crops come from.
             features: `(B, C, h, w)`, F(x; p) of each crop, in the model's precision; sums over a batch are taken in it.
             optimal: B maps `(C, h, w)`, F(x; *) of each crop.
+            order: B numbers that say which crops are the first, whichever process sees them; without them none is.
         """
-        order = _order_in_memory(features)
-        own = features.permute(order)
-        others = [one.permute([d - 1 for d in order[1:]]) for one in optimal]
+        layout = _order_in_memory(features)
+        own = features.permute(layout)
+        others = [one.permute([d - 1 for d in layout[1:]]) for one in optimal]
         sums = own.new_empty(2, *own.shape[1:])
         absolute = torch.zeros((), dtype=torch.float64, device=own.device)
         step = max(1, _BLOCK * own.shape[1] // max(1, own.numel()))
@@ -88,12 +98,22 @@ class LayerMoments(Metric):
             torch.sum(diff, 0, out=sums[0, part])
             absolute += diff.abs_().sum()
             torch.sum(diff.square_(), 0, out=sums[1, part])
-        total, square = sums.permute(0, *(order.index(d) for d in (1, 2, 3))).unbind()
+        total, square = sums.permute(0, *(layout.index(d) for d in (1, 2, 3))).unbind()
         self.crops[group] += len(own)
         self.diff[group] += total
         self.square += square
         self.energy[group] += square.mean(0)
         self.absolute[group] += absolute / own[0].numel()
+        self._add_early(features.mean(1), order)
+
+    def _add_early(self, means: Tensor, order: Sequence[int]) -> None:
+        """Add the `(B, h, w)` channel means of F(x; p)."""
+        for row, least in enumerate(FIRST):
+            early = [i for i, number in enumerate(order) if number < least]
+            self.early[row] += means[early].sum(0)
+            self.counted[row] += len(early)
+        self.early[-1] += means.sum(0)
+        self.counted[-1] += len(means)
 
     def update_features(self, group: int, features: Tensor, coverage: Tensor) -> None:
         """Add a canvas of optimal features.
@@ -110,10 +130,17 @@ class LayerMoments(Metric):
         second = torch.zeros_like(first)
         step = max(1, _BLOCK * features.shape[1] // max(1, features.numel()))
         for start in range(0, features.shape[1], step):
-            rows, weight = features[:, start : start + step], weights[start : start + step].flatten()
-            rest = (rows - middle).flatten(1)
-            first += rest @ weight
-            second += rest.square_() @ weight
+            weight = weights[start : start + step].flatten()
+            rest = features[:, start : start + step] - middle
+            by_cell = rest.permute(1, 2, 0)  # as channels-last memory lies; a plain map is taken by channel
+            if by_cell.is_contiguous():
+                flat = by_cell.flatten(0, 1)
+                first += weight @ flat
+                second += weight @ flat.square_()
+            else:
+                flat = rest.flatten(1)
+                first += flat @ weight
+                second += flat.square_() @ weight
         total, shift = weights.double().sum(), middle.flatten().double()
         self.feature[group] += total * shift + first
         self.power[group] += total * shift.square() + 2 * shift * first + second

@@ -5,32 +5,22 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from padprint import _document, _saved, _tables
+from padprint._equality import ByValue
+from padprint.channels import ChannelTest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class _ByValue:
-    """Equality by value for dataclasses that hold tensors and NaN (two NaN count as equal)."""
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return _same(self, other)
-
-    __hash__ = None  # type: ignore[assignment]  # tensors have no hash by value
-
-
 @dataclass(frozen=True, eq=False)
-class Estimate(_ByValue):
+class Estimate(ByValue):
     """A number with its 95 % interval.
 
     Attributes:
@@ -56,7 +46,7 @@ class Estimate(_ByValue):
 
 
 @dataclass(frozen=True, eq=False)
-class Curve(_ByValue):
+class Curve(ByValue):
     """An estimate at each step of a profile.
 
     Attributes:
@@ -71,7 +61,7 @@ class Curve(_ByValue):
 
 
 @dataclass(frozen=True, eq=False)
-class Profile(_ByValue):
+class Profile(ByValue):
     """Means over the cells at equal distance to the border.
 
     Attributes:
@@ -93,7 +83,20 @@ class Profile(_ByValue):
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMeasurement(_ByValue):
+class Emergence(ByValue):
+    """How the pattern comes out of the features: means over ever more crops, in the order they were taken.
+
+    Attributes:
+        counts: how many crops each mean is over: the first 1, 10, 100 and all, where there are so many.
+        features: (k, h, w) float64, the padded features averaged over channels and over these crops, feature units.
+    """
+
+    counts: tuple[int, ...]
+    features: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMeasurement(ByValue):
     """What padding does to one layer.
 
     Attributes:
@@ -113,6 +116,8 @@ class LayerMeasurement(_ByValue):
         rim: cells touched by padding at the crop's size: top, bottom, left, right.
         reach: input px beyond the crop that the layer can see: top, bottom, left, right.
         profile: profiles by side, under "all", "top", "bottom", "left", "right".
+        channels: which channels have a position-dependent pattern, and where.
+        emergence: channel-averaged features over ever more crops.
         numeric_floor: relative rms difference of the same features seen from two places of a canvas.
         residual: where the margin is below the reach, the relative rms change of the unpadded features when
             the margin grows by half; None where the margin covers the reach.
@@ -135,6 +140,8 @@ class LayerMeasurement(_ByValue):
     rim: tuple[int, int, int, int]
     reach: tuple[int, int, int, int]
     profile: Mapping[str, Profile]
+    channels: ChannelTest
+    emergence: Emergence
     numeric_floor: float
     residual: float | None
     notes: tuple[str, ...]
@@ -152,7 +159,7 @@ class LayerMeasurement(_ByValue):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement(_ByValue, Mapping[str, LayerMeasurement]):
+class Measurement(ByValue, Mapping[str, LayerMeasurement]):
     """The measured layers by name, in order of execution: ``measurement["layer4"]``.
 
     Attributes:
@@ -212,6 +219,10 @@ class Measurement(_ByValue, Mapping[str, LayerMeasurement]):
         """Long table of the profiles: layer, side, cells, pixels, count, quantity, value, low, high."""
         return _tables.profile_frame(self)
 
+    def channel_frame(self) -> pd.DataFrame:
+        """One row per layer and channel: layer, channel, snr, p, q, aware, side."""
+        return _tables.channel_frame(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the patterns as plain JSON values; numbers that are not finite become None."""
         plain: dict[str, Any] = _document.finite(_document.describe(self))
@@ -233,6 +244,7 @@ class Measurement(_ByValue, Mapping[str, LayerMeasurement]):
         """
         tensors = {f"{name}/pattern": layer.pattern for name, layer in self.layers.items()}
         tensors |= {f"{name}/noise": layer.noise for name, layer in self.layers.items()}
+        tensors |= {f"{name}/emergence": layer.emergence.features for name, layer in self.layers.items()}
         return _saved.write(Path(folder), _document.describe(self), tensors)
 
 
@@ -252,23 +264,3 @@ def load(folder: str | Path) -> Measurement:
 
 def _decibel(value: float) -> float:
     return 10.0 * math.log10(value) if value > 0 else math.nan
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality by value through dataclasses, mappings and sequences; None and NaN both mean "no number"."""
-    if isinstance(one, Tensor):
-        alike = isinstance(other, Tensor) and one.shape == other.shape and one.dtype == other.dtype
-        return alike and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
-    if is_dataclass(one):
-        names = [field.name for field in fields(one)]
-        return type(one) is type(other) and all(_same(getattr(one, n), getattr(other, n)) for n in names)
-    if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and list(one) == list(other) and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, (list, tuple)):
-        alike = isinstance(other, (list, tuple)) and len(one) == len(other)
-        return alike and all(_same(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other) or (_blank(one) and _blank(other))
-
-
-def _blank(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

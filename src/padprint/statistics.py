@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import atan, cos, gamma, nan, pi, sin, sqrt
+from math import gamma, nan, pi, sqrt
 from typing import NamedTuple
 
 import torch
@@ -142,17 +142,37 @@ def student_quantile(freedom: int, level: float = 0.95) -> float:
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, freedom) < level else (low, middle)
+        within = _student_within(torch.tensor(middle, dtype=torch.float64), freedom)
+        low, high = (middle, high) if within < level else (low, middle)
     return (low + high) / 2
 
 
-def _student_within(x: float, freedom: int) -> float:
-    angle = atan(x / sqrt(freedom))
-    sine, cosine = sin(angle), cos(angle)
+def student_tail(t: Tensor, freedom: int) -> Tensor:
+    """Two-sided Student t tail probability P(|T| > |t|) for a whole number of degrees of freedom; NaN stays NaN."""
+    return (1 - _student_within(t.abs().double(), freedom)).clamp_min(0)
+
+
+def _student_within(x: Tensor, freedom: int) -> Tensor:
+    angle = (x / sqrt(freedom)).atan()
+    sine, cosine = angle.sin(), angle.cos()
     odd = freedom % 2 == 1
-    term = cosine if odd else 1.0
-    total = term if freedom > 1 else 0.0
+    term = cosine if odd else torch.ones_like(cosine)
+    total = term.clone() if freedom > 1 else torch.zeros_like(term)
     for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= cosine**2 * (k - 1) / k
+        term = term * cosine**2 * (k - 1) / k
         total += term
     return 2 / pi * (angle + sine * total) if odd else sine * total
+
+
+def discovery_rates(p: Tensor) -> Tensor:
+    """Benjamini-Hochberg q values `(n,)`: the least false-discovery rate at which each of `p` is called; NaN stays NaN.
+
+    Source: Benjamini and Hochberg, J. R. Statist. Soc. B 57 (1995).
+    """
+    known = ~p.isnan()
+    values, order = p[known].double().sort(descending=True)
+    ranks = torch.arange(len(values), 0, -1, dtype=torch.float64)
+    stepped = (values * len(values) / ranks).cummin(0).values.clamp_max(1) if len(values) else values
+    q = torch.full(p.shape, nan, dtype=torch.float64)
+    q[known] = torch.empty_like(stepped).scatter_(0, order, stepped)
+    return q

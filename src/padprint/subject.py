@@ -101,13 +101,16 @@ class Subject:
         for scheme in self.paddings.values():
             if scheme is not None:
                 scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)  # whichever process measures the image
+        first = index * self.plan.crops
         for canvas in canvases:
-            self._canvas(group, image, canvas, batch_size)
+            self._canvas(group, image, canvas, batch_size, first)
+            first += len(canvas.crops)
         if self.approximate and index < RESIDUAL_IMAGES:
             for name, squares in change_when_grown(self.forwards, self.plan, image).items():
                 self.moved[name] += squares
 
-    def _canvas(self, group: int, image: Tensor, canvas: Canvas, batch_size: int) -> None:
+    def _canvas(self, group: int, image: Tensor, canvas: Canvas, batch_size: int, first: int) -> None:
+        """Measure the crops of one canvas; `first` is the order number of its first crop."""
         window = image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         x = self.forwards.placed(window)
         maps = self.forwards.maps(x)
@@ -120,13 +123,21 @@ class Subject:
                 moments[name].update_features(group, maps[name], coverage)
         for padding, scheme in self.paddings.items():
             own = self.moments[padding]
-
-            def add(name: str, features: Tensor, optimal: list[Tensor], own: dict[str, LayerMoments] = own) -> None:
-                own[name].update(group, features, optimal)
-
             for start in range(0, len(canvas.crops), batch_size):
+                corners = canvas.crops[start : start + batch_size]
+                order = range(first + start, first + start + len(corners))
+
+                def add(
+                    name: str,
+                    features: Tensor,
+                    optimal: list[Tensor],
+                    own: dict[str, LayerMoments] = own,
+                    order: range = order,
+                ) -> None:
+                    own[name].update(group, features, optimal, order)
+
                 with _swapped(scheme):
-                    self.forwards.crops(x, maps, canvas.crops[start : start + batch_size], add)
+                    self.forwards.crops(x, maps, corners, add)
 
     @property
     def approximate(self) -> bool:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from padprint import statistics
-from padprint.geometry import LayerGeometry
+from padprint.channels import ChannelTest, position_test
+from padprint.geometry import LayerGeometry, Sides
 from padprint.moments import LayerMoments
-from padprint.result import Curve, Estimate, LayerMeasurement, Profile
+from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Profile
 from padprint.statistics import Interval, jackknife
 
 DEAD = 1e-4
@@ -42,7 +43,8 @@ def summarise(
     change = sqrt(float(sums.energy.sum() / sums.n) / sums.cells)
     notes = []
     constant = sums.deviation() <= DEAD * size
-    silent = change <= 4 * max(numeric_floor, 4 * precision) * size
+    rounding = 4 * max(numeric_floor, 4 * precision) * size
+    silent = change <= rounding
     if constant:
         notes.append("the features do not vary (not calibrated, or a dead layer): ratios to noise are meaningless")
     if silent:
@@ -60,10 +62,13 @@ def summarise(
         estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(nan, nan, nan))
     if geometry.stride is None or geometry.rim is None or geometry.reach is None:
         raise AssertionError(f"{geometry.name} has no geometry")
+    square = moments.square.cpu()
+    noise = statistics.cell_noise(sums.diff, square, sums.crops)
+    idle = (square.mean((-2, -1)) / sums.n).sqrt() <= rounding
     return LayerMeasurement(
         name=geometry.name,
         pattern=sums.diff.sum(0) / sums.n,
-        noise=statistics.cell_noise(sums.diff, moments.square.cpu(), sums.crops),
+        noise=noise,
         **estimates,
         stride=geometry.stride,
         offset=geometry.offset,
@@ -71,10 +76,21 @@ def summarise(
         rim=geometry.rim,
         reach=geometry.reach,
         profile=sums.profile(geometry, crop),
+        channels=sums.channels(noise, geometry.rim, idle, constant),
+        emergence=_emergence(moments),
         numeric_floor=numeric_floor,
         residual=residual,
         notes=tuple(notes),
     )
+
+
+def _emergence(moments: LayerMoments) -> Emergence:
+    """Running means over 1, 10, 100 crops where there are more than so many, and over all."""
+    counted, sums = moments.counted.cpu(), moments.early.cpu()
+    whole = float(counted[-1])
+    kept = [row for row, n in enumerate(counted.tolist()) if 0 < n < whole] + [len(counted) - 1]
+    kept = [row for i, row in enumerate(kept) if i == 0 or counted[row] > counted[kept[i - 1]]]
+    return Emergence(tuple(int(counted[row]) for row in kept), sums[kept] / counted[kept].view(-1, 1, 1))
 
 
 class _Sums:
@@ -92,9 +108,18 @@ class _Sums:
         self.n = float(self.crops.sum())
         self.cells = self.energy.shape[-1] * self.energy.shape[-2]
         means = self.diff / self.crops.view(-1, 1, 1, 1)
+        self.means = means
         self.gram_map = statistics.group_gram(means)
         self.gram = self.gram_map.mean((-2, -1))
         self.shift = statistics.spatial_mean_gram(means)
+
+    def channels(self, noise: Tensor, rim: Sides, idle: Tensor, constant: bool) -> ChannelTest:
+        """The test of every channel; where features are constant, nothing is called."""
+        found = position_test(self.means, noise.mean((-2, -1)), rim, idle)
+        if not constant:
+            return found
+        unknown = torch.full_like(found.p, nan)
+        return ChannelTest(unknown, unknown, unknown, found.side, found.level)
 
     def deviation(self) -> float:
         """Standard deviation of the optimal features around each channel's mean."""
