@@ -160,7 +160,6 @@ def test_false_discovery_rate_and_power_where_a_tenth_of_the_channels_has_a_patt
         aware = found_in(means).aware
         rates.append(float(aware[true:].sum()) / max(1, int(aware.sum())))
         power.append(float(aware[:true].double().mean()))
-    print(f"{kind}: power {np.mean(power):.2f}, false discoveries {np.mean(rates):.3f}")
     assert np.mean(rates) <= LEVEL + 2.33 * np.std(rates) / runs**0.5
     assert np.mean(power) > (0.3 if kind == "heavy" else 0.9)
 

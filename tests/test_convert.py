@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import nets
 from padprint import measure, trace
 from padprint.errors import PaddingError
+from padprint.models import load_model
 from padprint.padding import available, convert, revert, use
 
 close = torch.testing.assert_close
@@ -172,6 +173,7 @@ def test_seeds() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("scheme", ["reflect", "partial", "distribution", "randn", "pp-pad"])
 def test_compiled(scheme: str) -> None:
+    torch.compiler.reset()
     made = convert(small(), scheme, seed=0, example=x)
     compiled = torch.compile(made, backend="eager", fullgraph=True)
     out = compiled(x)
@@ -256,6 +258,91 @@ def test_functional_calls_need_an_example() -> None:
     close(made(x), expected)
     assert list(made.state_dict()) == list(net.state_dict())
     close(revert(made)(x), net(x))
+
+
+class Nested(nn.Module):
+    """Pads by hand around modules that pad."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad, self.conv, self.wrap = nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.wrap.padding_mode = "replicate"
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(F.pad(self.conv(self.pad(x)), (1, 1, 1, 1)), 3)
+        return F.interpolate(self.wrap(x), scale_factor=2.0, mode="bilinear")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_functional_calls_compile_and_export() -> None:
+    """Compilers trace through `F.pad`, and would keep torch's own padding without a word."""
+    made = convert(Nested(), "circular", example=x)
+    with torch.no_grad():
+        expected = made(x)
+        for backend in ("eager", "aot_eager"):
+            torch.compiler.reset()
+            close(torch.compile(made, backend=backend, fullgraph=True)(x), expected)
+        size, y = torch.export.Dim.AUTO, image(2, 3, 24, 26)
+        for strict in (False, True):
+            program = torch.export.export(made, (x,), dynamic_shapes=({2: size, 3: size},), strict=strict).module()
+            close(program(x), expected)
+            close(program(y), made(y))
+        # loaded where nothing was converted
+        torch.compiler.reset()
+        other = pickle.loads(pickle.dumps(made))
+        close(torch.compile(other, backend="eager", fullgraph=True)(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_exported_programs_convert(tmp_path: Path) -> None:
+    net, size, x = Nested(), torch.export.Dim.AUTO, image(1, 3, 16, 18)
+    program = torch.export.export(net, (x,), dynamic_shapes=({2: size, 3: size},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    for loaded in (torch.export.unflatten(program), load_model(str(tmp_path / "net.pt2")).model):
+        made = convert(loaded, "reflect", example=x)
+        with use("reflect"):
+            close(made(x), net(x))
+        close(revert(made)(x), net(x))
+        assert trace(loaded, "conv", 32)["conv"].rim == (1, 1, 1, 1)
+
+
+def test_hooks_and_parametrisations_stay() -> None:
+    net, seen = small(), []
+    net[0].register_forward_hook(lambda *_: seen.append("hook"))
+    nn.utils.parametrizations.weight_norm(net[4])
+    made = convert(net, "reflect")
+    assert list(made.state_dict()) == list(net.state_dict())
+    with use("reflect"):
+        expected = net(x)
+    close(made(x), expected)
+    assert seen == ["hook", "hook"]
+    assert torch.equal(revert(made)(x), net(x))
+
+
+def test_layers_draw_numbers_of_their_own_without_a_seed() -> None:
+    for scheme in ("randn", "randn:seed=5"):
+        pads = convert(nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1)), scheme)
+        assert not torch.equal(pads[0](x), pads[1](x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_modules_that_cannot_be_converted() -> None:
+    with pytest.raises(PaddingError, match=r"0 is TorchScript"):
+        convert(nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3, padding=1))), "reflect")
+    with pytest.raises(PaddingError, match=r"0 is compiled"):
+        convert(nn.Sequential(torch.compile(nn.Conv2d(3, 4, 3, padding=1))), "reflect")
+    with pytest.raises(PaddingError, match=r"0 \(LazyConv2d\) cannot be converted: it is lazy"):
+        convert(nn.Sequential(nn.LazyConv2d(4, 3, padding=1)), "reflect")
+    net = small()
+    net[0].forward = lambda x: x
+    with pytest.raises(PaddingError, match=r"0 \(Conv2d\) cannot be converted: it has a forward of its own"):
+        convert(net, "reflect")
+
+
+def test_a_layer_that_the_scheme_does_not_fit_is_named() -> None:
+    made = convert(nn.Sequential(nn.MaxPool2d(8), nn.Conv2d(3, 4, 9, padding=4)), "reflect")
+    with pytest.raises(PaddingError, match=r"reflect padding cannot be applied to conv2d in 1 .*map of 2 x 2"):
+        made(x)
 
 
 def test_networks_of_timm() -> None:

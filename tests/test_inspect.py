@@ -80,6 +80,10 @@ def test_windows_without_padding_are_counted() -> None:
     ("function", "operator", "mode", "reason"),
     [
         (lambda x: F.pad(x, (0, 0, 0, 0, 1, 1)), "pad", "zeros", "channels or batch"),
+        (lambda x: F.pad(x.movedim(1, -1), (0, 0, 0, 2, 0, 3)), "pad", "zeros", "channels last"),
+        (lambda x: F.pad(x > 0, (1, 1, 1, 1)), "pad", "zeros", "bool"),
+        (lambda x: F.pad(x.flatten(1), (0, 4)), "pad", "zeros", "2 dimensions"),
+        (lambda x: F.local_response_norm(x, 3), "local_response_norm", "unclassified", "channels"),
         (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), "interpolate", "clamp", "clamps inside"),
         (lambda x: torch.roll(x, 1, -1), "roll", None, "moves the cells"),
         (
@@ -109,6 +113,31 @@ def test_operators_of_other_libraries_are_listed() -> None:
     found = padprint.inspect(nets.Lambda(lambda x: net(x, torch.zeros(1, 18, 32, 32))), 32)
     assert [(one.mode, one.swappable) for one in found] == [("unclassified", False)]
     assert "torchvision" in str(found[0].reason)
+
+
+def test_operators_of_ones_own_are_listed() -> None:
+    with torch.library._scoped_library("padprint_tests", "DEF") as library:
+        library.define("blur(Tensor x) -> Tensor")
+        library.impl("blur", lambda x: x.clone(), "CompositeExplicitAutograd")
+        found = padprint.inspect(nets.Lambda(torch.ops.padprint_tests.blur), 32)
+    assert [(one.operator, one.mode) for one in found] == [("padprint_tests::blur", "unclassified")]
+
+
+def test_what_invents_nothing_is_not_listed() -> None:
+    net = nn.Sequential(
+        nn.ConvTranspose2d(3, 4, 2, 2),
+        nn.Upsample(scale_factor=2),
+        nn.UpsamplingBilinear2d(scale_factor=2),
+        nets.Lambda(lambda x: F.pad(x, (-1, 0, 0, -1))),
+        nn.AdaptiveAvgPool2d(4),
+    )
+    assert rows(net) == []
+
+
+def test_inside_a_swap_the_networks_own_padding_is_listed() -> None:
+    with padprint.padding.use("reflect") as replaced:
+        assert rows(nets.stack())[0][2] == "zeros"
+    assert replaced.count >= 3
 
 
 def test_exported_programs(tmp_path: Path) -> None:

@@ -161,6 +161,23 @@ def test_max_pool_with_indices() -> None:
     assert torch.equal(values, plain[0]) and torch.equal(indices, plain[1])
 
 
+@given(size=sizes, kernel=st.integers(2, 4), stride=small, ceil=st.booleans(), data=st.data())
+def test_indices_of_max_pool_point_into_the_map(size, kernel, stride, ceil, data) -> None:
+    args = (kernel, stride, data.draw(st.integers(0, kernel // 2)), 1, ceil, True)
+    op, plain = read(F.max_pool2d, noise(1, 2, *size), *args), F.max_pool2d(noise(1, 2, *size), *args)
+    values, indices = supplied(op)
+    assert torch.equal(values, plain[0]) and torch.equal(indices, plain[1])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "extra", "pads"),
+    [(2, 2, 0, 0, (0, 0)), (4, 2, 1, 0, (1, 1)), (3, 2, 1, 1, (0, 1)), (3, 1, 0, 0, (2, 2)), (1, 1, 1, 0, (-1, -1))],
+)
+def test_cells_that_reach_a_transposed_convolutions_output(kernel, stride, padding, extra, pads) -> None:
+    op = assert_same(F.conv_transpose2d, noise(1, 2, 6, 7), noise(2, 3, kernel, kernel), None, stride, padding, extra)
+    assert op.pads == (pads, pads)
+
+
 @given(size=sizes, kernel=pairs, dilation=pairs, padding=pairs, stride=pairs)
 def test_unfold(size, kernel, dilation, padding, stride) -> None:
     assert_same(F.unfold, noise(1, 2, *size), kernel, dilation, padding, stride)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 
 import nets
 from helpers import left_as_found
+from padprint import trace
 from padprint.errors import PaddingError
 from padprint.models import load_model
-from padprint.padding import use
+from padprint.padding import Scheme, use
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
 close = torch.testing.assert_close
@@ -203,8 +205,6 @@ class Stops(nn.Module):
 def test_nothing_survives_a_forward_that_raises(net: nn.Module) -> None:
     with left_as_found(net), pytest.raises(ValueError, match="stopped"), use("reflect"):
         net(x2)
-    with torch.no_grad():
-        close(net[0](x2) if len(net) > 1 else x2, net[0](x2) if len(net) > 1 else x2)
     assert not nn.modules.module._global_forward_pre_hooks
     assert torch.overrides._get_current_function_mode_stack() == []
 
@@ -224,8 +224,87 @@ def test_inner_blocks_win() -> None:
 
 @pytest.mark.filterwarnings("ignore:Using `torch.compile.module.` when there are global hooks")
 def test_compiled_and_scripted_modules_are_refused() -> None:
-    with pytest.raises(PaddingError, match=r"compiled.*uncompiled"), use("reflect"):
-        torch.compile(nets.stack(), backend="eager")(x2)
+    compiled = torch.compile(nets.stack(), backend="eager")
+    for net in (compiled, nn.Sequential(compiled)):
+        with pytest.raises(PaddingError, match=r"compiled.*uncompiled"), use("reflect"):
+            net(x2)
+    in_place = nn.Sequential(nets.conv())
+    in_place[0].compile(backend="eager")
+    with pytest.raises(PaddingError, match=r"0 is compiled"), use("reflect"):
+        in_place(x2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_torchscript_is_refused() -> None:
+    with pytest.raises(PaddingError, match=r"0 is TorchScript.*eager"), use("reflect"):
+        nn.Sequential(torch.jit.script(nets.conv()))(x2)
+
+
+def test_several_models_in_one_block_keep_their_names() -> None:
+    class Stop(BaseException):
+        pass
+
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    first, second = nets.sequential(nets.conv(), nets.conv(4)), nets.Lambda(lambda x: F.max_pool2d(x, 3, 1, 1))
+    handle = first[1].register_forward_pre_hook(stop)  # ends the pass in the way an early exit does
+    with use("reflect") as replaced:
+        with pytest.raises(Stop):
+            first(x2)
+        handle.remove()
+        first(x2)
+        second(x2)
+    assert dict(replaced.layers) == {"0": 2, "1": 1, "": 1}
+
+
+def test_threads_do_not_meet() -> None:
+    net, other = nets.stack(), nets.stack()
+    with torch.no_grad():
+        plain, expected = other(x2), swapped(net, "reflect", x2)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            work = (
+                pool.submit(swapped, net, "reflect", x2),
+                pool.submit(other, x2),
+                pool.submit(swapped, net, "zeros", x2),
+            )
+            for job, wanted in zip(work, (expected, plain, plain), strict=True):
+                close(job.result().detach(), wanted)
+
+
+def test_a_trace_inside_a_block_sees_its_own_padding() -> None:
+    net = nets.stack()
+    with use("reflect") as replaced:
+        found = trace(net, "4", 32)["4"]
+        net(x2)
+    assert found.rim == (3, 3, 3, 3)
+    assert replaced.count >= 3
+
+
+class Tiny(Scheme):
+    """Fails in the way torch does."""
+
+    def pad(self, x: Tensor, pads: Any) -> Tensor:
+        raise RuntimeError("too small")
+
+
+def test_a_scheme_of_ones_own() -> None:
+    with pytest.raises(PaddingError, match=r"Tiny padding cannot be applied to conv2d in 0 .*too small"), use(Tiny()):
+        nets.stack()(x2)
+
+
+def test_indices_of_max_pooling_point_into_the_map() -> None:
+    net, up = nn.MaxPool2d(3, 2, 1, return_indices=True), nn.MaxUnpool2d(3, 2, 1)
+    x = x2.abs()
+    values, indices = net(x)
+    with use("zeros"):
+        found, where = net(x)
+    assert torch.equal(found, values) and torch.equal(where, indices)
+    with use("constant:value=99"):
+        found, where = net(x)
+    assert int(where.min()) >= 0 and int(where.max()) < 12 * 13
+    assert up(found, where, output_size=(12, 13)).max() == 99
 
 
 # ------------------------------------------------------------------------------------------------ what stays as it is

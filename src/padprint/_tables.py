@@ -143,8 +143,8 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def file_stem(name: str) -> str:
-    """A name for a file: characters that file names should not have become "_"."""
-    return re.sub(r"[^\w.+-]+", "_", name) or "model"
+    """A name for a file: characters that file names should not have become "_", and long names are cut."""
+    return re.sub(r"[^\w.+-]+", "_", name).encode()[:120].decode(errors="ignore") or "model"
 
 
 def frame(measurement: Measurement) -> pd.DataFrame:

@@ -111,7 +111,9 @@ class _Swapping(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         op = swappable(func, args, kwargs)
-        return func(*args, **kwargs) if op is None else run_replaced(op, self.scheme, self.layer)
+        if op is None:
+            return func(*args, **kwargs)
+        return run_replaced(op, self.scheme, self.layer, lambda: func(*args, **kwargs))
 
 
 class Converted(nn.Module):
@@ -127,11 +129,6 @@ class Converted(nn.Module):
     padding_layer: str
     original_class: type[nn.Module]
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's own forward pass, its padding replaced."""
-        with _Swapping(self.padding_scheme, self.padding_layer):
-            return super().forward(*args, **kwargs)
-
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, or loaded in a process that converted nothing
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         _show_pad_to_compilers(self)
@@ -142,7 +139,12 @@ class Converted(nn.Module):
 
 @functools.cache
 def _converted_class(original: Any) -> type[Converted]:
-    body = {"original_class": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    @functools.wraps(original.forward)  # exporters read the names of its arguments
+    def forward(self: Converted, *args: Any, **kwargs: Any) -> Any:
+        with _Swapping(self.padding_scheme, self.padding_layer):
+            return original.forward(self, *args, **kwargs)
+
+    body = {"original_class": original, "forward": forward, "__module__": original.__module__}
     return cast("type[Converted]", type(f"Padded{original.__name__}", (Converted, original), body))
 
 

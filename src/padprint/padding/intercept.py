@@ -82,7 +82,7 @@ class Interceptor(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def _entering(self, module: nn.Module, args: Any) -> None:
-        if get_ident() != self._thread:
+        if not self._mine():
             return
         # a pass that a BaseException ended leaves its modules behind: the next one starts with the same module
         if not self._running or module is self._running[0][0]:
@@ -94,9 +94,15 @@ class Interceptor(TorchFunctionMode):
         refuse_opaque(module, name)
 
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
-        if get_ident() == self._thread and any(one is module for one, _ in self._running):
+        if self._mine() and any(one is module for one, _ in self._running):
             while self._running.pop()[0] is not module:
                 pass
+
+    def _mine(self) -> bool:
+        """Whether the hook was called in the thread that entered the block."""
+        if torch.compiler.is_dynamo_compiling():  # refused, the compiler lets the hook run as it is
+            raise PaddingError("a compiler traces the model, inside which padding cannot be seen")
+        return get_ident() == self._thread
 
 
 def operator_name(func: Callable[..., Any]) -> str:

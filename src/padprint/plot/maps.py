@@ -1,13 +1,14 @@
-"""Pictures of patterns: what padding adds to a layer, where, in input pixels."""
+"""Maps of a pattern: what padding adds to a layer, where, in input pixels."""
 
 # matplotlib is imported when a picture is drawn, so that measuring does not pay for it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
+from padprint.plot._base import figure_of, new_figure, plain, signed_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 
-DPI = 150
 _PER_ROW = 5
-# Blue to orange is safe for colour-blind readers; blue ends darker than orange, so grey print keeps the sign.
-_SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b75a06")
 
 
 def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, Axes] | None = None) -> Figure:
@@ -44,22 +42,20 @@ def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, 
         ResultError: the layer's map is empty.
     """
     if ax is None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9.6, 4.6), dpi=DPI, layout="constrained")
+        figure = new_figure(9.6, 4.6)
         ax = (figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2))
-        figure.suptitle(f"{layer.name or 'model'}: SNR {interval(layer.snr)}", fontsize=12)
-        figure.supxlabel(_rim_line(layer), fontsize=9)
+        figure.suptitle(f"{plain(layer.name)}: SNR {interval(layer.snr)}", fontsize=12)
+        figure.supxlabel(rim_line(layer), fontsize=9)
     else:
-        figure = cast("Figure", ax[0].figure)
-    signed, size = _maps(layer)
+        figure = figure_of(ax[0])
+    signed, size = maps_of(layer)
     limit = float(abs(signed).max()) or 1.0
-    _draw(ax[0], signed, layer, crop, cmap=_signed_colours(), limits=(-limit, limit))
+    draw_map(ax[0], signed, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
     ax[0].set_title("Mean over channels", fontsize=10)
-    _draw(ax[1], size, layer, crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
+    draw_map(ax[1], size, layer, crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
     ax[1].set_title("Root mean square over channels", fontsize=10)
     for axes, label in zip(ax, ("mean pattern (feature units)", "rms pattern (feature units)"), strict=True):
-        _label(axes, label)
+        label_map(axes, label)
     return figure
 
 
@@ -69,20 +65,18 @@ def overview(measurement: Measurement) -> Figure:
     Raises:
         ResultError: the measurement has no layer.
     """
-    from matplotlib.figure import Figure
-
     if not measurement.layers:
         raise ResultError("no layer was measured, so there is nothing to draw")
     count = len(measurement.layers)
     columns = min(count, _PER_ROW)
     rows = -(-count // columns)
-    figure = Figure(figsize=(max(3.1 * columns, 4.0), 2.9 * rows + 0.4), dpi=DPI, layout="constrained")
+    figure = new_figure(max(3.1 * columns, 4.0), 2.9 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, layer in zip(grid.flat, measurement.layers.values(), strict=False):
-        size = _maps(layer)[1]
-        _draw(axes, size, layer, measurement.crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
-        axes.set_title(f"{layer.name or 'model'}\nSNR {interval(layer.snr)}", fontsize=9)
-        _label(axes)
+        size = maps_of(layer)[1]
+        draw_map(axes, size, layer, measurement.crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
+        axes.set_title(f"{plain(layer.name, 34)}\nSNR {interval(layer.snr)}", fontsize=9)
+        label_map(axes)
     for axes in grid.flat[count:]:
         axes.set_axis_off()
     figure.supylabel("input row (px)", fontsize=9)
@@ -141,14 +135,14 @@ def rim_box(layer: LayerMeasurement) -> Box | None:
     return x0 + left * sx, x1 - right * sx, y0 + top * sy, y1 - bottom * sy
 
 
-def _maps(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def maps_of(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean over channels and root mean square over channels, (h, w) each."""
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
     return layer.pattern.mean(0).cpu().numpy(), layer.pattern.square().mean(0).sqrt().cpu().numpy()
 
 
-def _draw(
+def draw_map(
     axes: Axes,
     values: NDArray[np.float64],
     layer: LayerMeasurement,
@@ -175,7 +169,7 @@ def _draw(
     axes.set_facecolor("#e6e6e6")
 
 
-def _label(axes: Axes, colour_label: str | None = None) -> None:
+def label_map(axes: Axes, colour_label: str | None = None) -> None:
     """Few ticks, a colour bar as high as the map, and labels where the panel stands alone."""
     from matplotlib.ticker import MaxNLocator
 
@@ -193,16 +187,10 @@ def _label(axes: Axes, colour_label: str | None = None) -> None:
         bar.set_ylabel(colour_label, fontsize=9)
 
 
-def _rim_line(layer: LayerMeasurement) -> str:
+def rim_line(layer: LayerMeasurement) -> str:
     """What the dashed line means, or why there is none."""
     if not any(layer.rim):
         return "no padding reaches this layer"
     if rim_box(layer) is None:
         return "padding reaches every cell"
     return "dashed: inner edge of the rim; inside it no padding reaches"
-
-
-def _signed_colours() -> Colormap:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("padprint", _SIGNED)

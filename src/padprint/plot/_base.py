@@ -1,0 +1,103 @@
+"""What all pictures share: figures without pyplot, colours that survive grey print, and text that is drawn as it is."""
+
+# matplotlib is imported when a picture is drawn, so that measuring does not pay for it
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from padprint.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+    from padprint.result import Estimate
+
+DPI = 150
+# Blue to orange is safe for colour-blind readers; blue ends darker than orange, so grey print keeps the sign.
+_SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b75a06")
+# Every series has a marker and a line of its own as well; neighbours differ in lightness.
+COLOURS = ("#08264f", "#e08a2c", "#2a7f9e", "#a33b20", "#6d6d6d", "#8fb8de", "#5b3a8c", "#3d7a3a")
+MARKERS = "osD^vPX*"
+LINES: tuple[str, ...] = ("-", "--", "-.", ":")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, safe without a display.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingPackageError("matplotlib is needed to draw: pip install matplotlib")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes belong to."""
+    return cast("Figure", axes.figure)
+
+
+def plain(name: str, limit: int = 48) -> str:
+    """A name for a picture: on one line, cut in the middle beyond `limit` characters, "$" drawn as "$"."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "(model)"
+    if len(flat) > limit:
+        half = (limit - 1) // 2
+        flat = f"{flat[:half]}…{flat[-half:]}"
+    return flat.replace("$", r"\$")
+
+
+def signed_colours() -> Colormap:
+    """Blue for less, orange for more, white for none."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("padprint", _SIGNED)
+
+
+def log_floor(estimates: Sequence[Estimate]) -> float:
+    """A bottom for a logarithmic axis: below every positive value and every positive end of an interval."""
+    ends = [end for e in estimates for end in (e.value, e.low) if end > 0 and math.isfinite(end)]
+    top = max(ends, default=1.0)
+    return max(min(ends, default=1.0), top * 1e-5) / 2
+
+
+def with_intervals(
+    axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], floor: float, series: int, label: str = ""
+) -> None:
+    """Points with their intervals on a logarithmic axis; what is not above zero stands hollow on its bottom."""
+    colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
+    known = [(x, e) for x, e in zip(places, estimates, strict=True) if math.isfinite(e.value)]
+    shown = [max(e.value, floor) for _, e in known]
+    lows = [0.0 if math.isnan(e.low) else y - max(min(e.low, y), floor) for (_, e), y in zip(known, shown, strict=True)]
+    highs = [0.0 if math.isnan(e.high) else max(e.high - y, 0.0) for (_, e), y in zip(known, shown, strict=True)]
+    axes.errorbar(
+        [x for x, _ in known],
+        shown,
+        yerr=(lows, highs),
+        fmt=marker,
+        color=colour,
+        markersize=6,
+        capsize=3,
+        linestyle="none",
+        label=label or None,
+    )
+    below = [(x, y) for (x, e), y in zip(known, shown, strict=True) if e.value <= floor]
+    if below:
+        axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6)
+
+
+def layer_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Names of layers under equal steps, turned where they would touch."""
+    turned = len(names) > 4 and max(map(len, names), default=0) > 9
+    labels = [plain(name, 28) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
+    axes.tick_params(axis="x", labelsize=9)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,130 @@
+"""Curves: by distance to the border, and by depth in the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from padprint.errors import ResultError
+from padprint.plot._base import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    figure_of,
+    layer_ticks,
+    log_floor,
+    new_figure,
+    plain,
+    with_intervals,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from padprint.result import Curve, LayerMeasurement, Measurement
+
+_QUANTITIES = {"response": "response, E[D²]", "noise": "noise, Var[D]", "pattern": "pattern, P²"}
+_SIDES = ("top", "bottom", "left", "right")
+
+
+def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
+    """Draw pattern, noise and response against the distance to the border, and the pattern of each side.
+
+    Bands are 95 % intervals. The pattern is estimated without bias and may fall to zero or below, where a logarithmic axis
+    ends: there the curve runs along the bottom.
+
+    Args:
+        layer: the layer.
+        ax: axes for the curves over all sides; without them a new figure, with the sides apart in a second panel.
+
+    Returns:
+        The figure drawn into.
+
+    Raises:
+        ResultError: the layer has no profile.
+        MissingPackageError: matplotlib is missing.
+    """
+    if "all" not in layer.profile or len(layer.profile["all"].cells) == 0:
+        raise ResultError(f"{layer.name!r} has no profile, so there is nothing to draw")
+    whole = layer.profile["all"]
+    panels = [ax] if ax is not None else list(new_figure(10.0, 4.2).subplots(1, 2, sharey=True))
+    floor = _floor([getattr(whole, quantity) for quantity in _QUANTITIES])
+    pixels = whole.pixels.numpy()
+    for i, (quantity, label) in enumerate(_QUANTITIES.items()):
+        _curve(panels[0], pixels, getattr(whole, quantity), floor, i, label)
+    _axes(panels[0], "all sides")
+    panels[0].set_ylabel("mean square change (feature units²)")
+    if ax is None:
+        for i, side in enumerate(_SIDES):
+            if side in layer.profile:
+                one = layer.profile[side]
+                _curve(panels[1], one.pixels.numpy(), one.pattern, floor, i, side)
+        _axes(panels[1], "pattern of each side, over the cells nearest to it")
+        figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
+    panels[0].set_ylim(bottom=floor)
+    return figure_of(panels[0])
+
+
+def depth(measurement: Measurement, ax: Sequence[Axes] | None = None) -> Figure:
+    """Draw SNR and relative size of the pattern by layer, in order of execution, with 95 % intervals.
+
+    Args:
+        measurement: the measurement.
+        ax: two axes, for SNR and for relative size; without them a new figure.
+
+    Returns:
+        The figure drawn into.
+
+    Raises:
+        ResultError: the measurement has no layer.
+        MissingPackageError: matplotlib is missing.
+    """
+    if not measurement.layers:
+        raise ResultError("no layer was measured, so there is nothing to draw")
+    layers = list(measurement.layers.values())
+    if ax is None:
+        figure = new_figure(max(6.0, 1.1 * len(layers) + 2), 5.6)
+        figure.suptitle("Pattern by depth", fontsize=12)
+        ax = list(figure.subplots(2, 1, sharex=True))
+    places = list(range(len(layers)))
+    for axes, key, label in zip(ax, ("snr", "relative"), ("SNR", "size over that of the features"), strict=True):
+        estimates = [getattr(layer, key) for layer in layers]
+        floor = log_floor(estimates)
+        with_intervals(axes, places, estimates, floor, 0)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=floor / 1.2)
+        axes.set_ylabel(f"{label} (1)")
+        layer_ticks(axes, [layer.name for layer in layers])
+    return figure_of(ax[0])
+
+
+def _floor(curves: Sequence[Curve]) -> float:
+    """The bottom of a logarithmic axis: five decades below the top at most."""
+    values = np.concatenate([curve.value.numpy() for curve in curves])
+    positive = values[np.isfinite(values) & (values > 0)]
+    if len(positive) == 0:
+        return 0.5
+    return max(float(positive.min()) / 2, float(positive.max()) * 1e-5)
+
+
+def _curve(axes: Axes, pixels: np.ndarray, curve: Curve, floor: float, series: int, label: str) -> None:
+    value, low, high = (np.maximum(part.numpy(), floor) for part in (curve.value, curve.low, curve.high))
+    colour = COLOURS[series]
+    style, marker = LINES[series % len(LINES)], MARKERS[series]
+    every = max(1, len(pixels) // 12)
+    axes.plot(pixels, value, style, marker=marker, markevery=every, markersize=5, color=colour, label=label)
+    if np.isfinite(low).any() and len(pixels) > 1:
+        axes.fill_between(pixels, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _axes(axes: Axes, title: str) -> None:
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("distance to the border (input px)")
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=9, loc="upper right")

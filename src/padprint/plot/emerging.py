@@ -1,0 +1,119 @@
+"""The pattern coming out of the mist: mean features over ever more crops, beside the pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padprint.errors import ResultError
+from padprint.plot._base import figure_of, new_figure, plain, signed_colours
+from padprint.plot.maps import draw_map, label_map, map_box
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from padprint.result import LayerMeasurement
+
+Scale = tuple[float, float]
+
+
+def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes] | None = None) -> Figure:
+    """Draw channel-averaged padded features over 1, 10, 100 and all crops, and the pattern over all, at its right.
+
+    Above as surfaces, below from the top. The features share one height and one colour scale, that of all crops; what lies
+    beyond it has the scale's last colour. The pattern has a signed scale of its own, symmetric about zero.
+
+    Args:
+        layer: the layer.
+        crop: (rows, columns) input px.
+        ax: one axes for each view from the top (one more than there are means); without them a new figure with surfaces too.
+
+    Returns:
+        The figure drawn into.
+
+    Raises:
+        ResultError: the layer's map is empty.
+        MissingPackageError: matplotlib is missing.
+
+    Source: after the teaser of Lin et al., ICML 2023.
+    """
+    if layer.pattern.numel() == 0:
+        raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
+    features = layer.emergence.features.numpy()
+    pattern = layer.pattern.mean(0).numpy()
+    panels = [(_crops(n), one) for n, one in zip(layer.emergence.counts, features, strict=True)]
+    panels.append((f"pattern (PPP), {_crops(layer.emergence.counts[-1])}", pattern))
+    low, high = float(features[-1].min()), float(features[-1].max())
+    room = 0.05 * (high - low) or 1.0
+    size = float(abs(pattern).max()) or 1.0
+    scales = [(low - room, high + room)] * len(features) + [(-size, size)]
+    surfaces: list[Any] = []
+    if ax is None:
+        figure = new_figure(2.9 * len(panels), 6.0)
+        figure.suptitle(f"{plain(layer.name)}: mean over channels", fontsize=12)
+        surfaces = [figure.add_subplot(2, len(panels), 1 + i, projection="3d") for i in range(len(panels))]
+        ax = [figure.add_subplot(2, len(panels), 1 + len(panels) + i) for i in range(len(panels))]
+    elif len(ax) != len(panels):
+        raise ResultError(f"{layer.name!r} needs {len(panels)} axes, one for each mean and one for the pattern")
+    for i, ((title, values), scale) in enumerate(zip(panels, scales, strict=True)):
+        cmap: str | Colormap = "cividis" if i < len(features) else signed_colours()
+        if surfaces:
+            surfaces[i].set_title(title, fontsize=10)
+            _surface(surfaces[i], values, map_box(layer), scale, cmap)
+        else:
+            ax[i].set_title(title, fontsize=10)
+        draw_map(ax[i], values, layer, crop, cmap=cmap, limits=scale)
+        label_map(ax[i])
+        ax[i].set_xlabel("input column (px)", fontsize=9)
+    ax[0].set_ylabel("input row (px)", fontsize=9)
+    figure = figure_of(ax[0])
+    if surfaces:
+        figure.supxlabel("colour and height: feature units; dashed: inner edge of the rim", fontsize=9)
+    return figure
+
+
+def _crops(count: int) -> str:
+    return f"{count} crop{'s' * (count != 1)}"
+
+
+def _surface(
+    axes: Any, values: NDArray[np.float64], box: tuple[float, float, float, float], scale: Scale, cmap: str | Colormap
+) -> None:
+    """The map as terrain over input pixels, seen from the lower left."""
+    left, right, top, bottom = box
+    rows, columns = values.shape
+    x, y = np.meshgrid(
+        left + (np.arange(columns) + 0.5) * (right - left) / columns,
+        top + (np.arange(rows) + 0.5) * (bottom - top) / rows,
+    )
+    if min(values.shape) > 1:  # a surface needs two rows and columns
+        axes.plot_surface(
+            x,
+            y,
+            np.clip(values, *scale),
+            cmap=cmap,
+            vmin=scale[0],
+            vmax=scale[1],
+            rcount=64,
+            ccount=64,
+            linewidth=0,
+            antialiased=False,
+        )
+    axes.set_zlim(*scale)
+    axes.invert_yaxis()  # the crop's top at the back
+    axes.view_init(elev=38, azim=-62)
+    axes.set_box_aspect((1, 1, 0.45), zoom=1.15)
+    axes.tick_params(labelsize=6, pad=-2)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_major_locator(_few())
+
+
+def _few() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(3)
