@@ -163,7 +163,8 @@ def _handle(
 ) -> Any:
     """Run one call with the strip's padding, and note shapes and operators that spoil what follows."""
     op = read_call(func, args, kwargs)
-    inputs = [tensor for _, tensor in leaves_of((args, kwargs))]
+    # an exported program compares its input's shape with that of a tensor without numbers
+    inputs = [tensor for _, tensor in leaves_of((args, kwargs)) if not hasattr(tensor, "fake_mode")]
     mark = _mark_of(inputs)
     watched = run.nan and (mark is None or not mark.reason)
     shares = [_nan_share(tensor) for tensor in inputs] if watched else []  # before: the call may change them in place

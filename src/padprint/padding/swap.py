@@ -75,7 +75,7 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
             if channels not in sized:
                 sized[channels] = own.sized(channels).to(op.input.device)
             own = sized[channels]
-        out = run_replaced(op, own, call.module)
+        out = run_replaced(op, own, call.module, lambda: func(*args, **kwargs))
         replaced.layers[call.module] += 1
         replaced.operators[op.operator] += 1
         return out
@@ -145,19 +145,23 @@ def channels_of(op: Windowed) -> int:
     return op.input.shape[0 if unbatched else 1]
 
 
-def run_replaced(op: Windowed, scheme: Scheme, module: str) -> Any:
+_OWN = {"zeros", "reflect", "replicate", "circular"}  # modes of torch's that are schemes of the same name
+
+
+def run_replaced(op: Windowed, scheme: Scheme, module: str, unchanged: Callable[[], Any]) -> Any:
     """Run a call with the cells that `scheme` supplies.
 
     Args:
         op: the call.
         scheme: supplies the cells.
         module: path of the module that makes the call, for the message.
+        unchanged: the call as it was made, which serves where it pads like the scheme already.
 
     Raises:
         PaddingError: the scheme cannot.
     """
     try:
-        return supply_cells(op.input, op, scheme)
+        return unchanged() if op.mode == scheme.name in _OWN else supply_cells(op.input, op, scheme)
     except (PaddingError, RuntimeError) as error:
         if type(error) not in (PaddingError, RuntimeError):  # out of memory, and the like
             raise
