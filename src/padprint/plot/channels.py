@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from padprint._tables import aware, number
 from padprint.channels import SIDES
 from padprint.errors import ResultError
@@ -31,6 +33,8 @@ _FILLS = {
 def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12) -> Figure:
     """Draw the patterns of the channels with the largest SNR, on one signed scale, with the side each prefers.
 
+    The scale ends where 98 % of the cells do; the others have its last colours.
+
     Args:
         layer: the layer.
         crop: (rows, columns) input px.
@@ -51,7 +55,7 @@ def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12
     figure = new_figure(max(2.0 * columns + 1.2, 5.0), 2.3 * rows + 1.0)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     patterns = layer.pattern[chosen].numpy()
-    limit = float(abs(patterns).max()) or 1.0
+    limit = float(np.quantile(abs(patterns), 0.98)) or float(abs(patterns).max()) or 1.0
     for axes, channel, pattern in zip(grid.flat, chosen, patterns, strict=False):
         draw_map(axes, pattern, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
         where = layer.channels.side[channel] if bool(layer.channels.aware[channel]) else "not called"
@@ -59,7 +63,7 @@ def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12
         axes.tick_params(labelsize=7)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
-    bar = figure.colorbar(grid[0, 0].images[-1], ax=grid, shrink=0.9, aspect=30)
+    bar = figure.colorbar(grid[0, 0].images[-1], ax=grid, shrink=0.9, aspect=30, extend="both")
     bar.set_label("pattern (feature units)", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(

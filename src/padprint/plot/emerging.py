@@ -99,10 +99,10 @@ def _surface(
             cmap=cmap,
             vmin=scale[0],
             vmax=scale[1],
-            rcount=64,
-            ccount=64,
-            linewidth=0,
-            antialiased=False,
+            rcount=32,
+            ccount=32,
+            linewidth=0.2,
+            edgecolor="#55555580",
         )
     axes.set_zlim(*scale)
     axes.invert_yaxis()  # the crop's top at the back
