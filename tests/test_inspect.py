@@ -237,5 +237,6 @@ def test_command() -> None:
     people = CliRunner().invoke(app, ["inspect", "nets:stride_two"])
     assert (people.exit_code, people.stdout) == (0, "")
     assert "uneven" in people.stderr
+    assert "Example: padprint inspect" in CliRunner().invoke(app, ["inspect", "--help"]).output
     assert CliRunner().invoke(app, ["inspect", "nets:stride_two", "--size", "big"]).exit_code == 2
     assert CliRunner().invoke(app, ["inspect", "nets:nothing"]).exit_code == 1
