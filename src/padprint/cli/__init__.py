@@ -92,6 +92,7 @@ Padding = Annotated[
     ),
 ]
 Plots = Annotated[bool, typer.Option("--plots", help="Write a picture of each layer into the output folder.")]
+Report = Annotated[bool, typer.Option("--report", help="Write report.html into the output folder.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -133,6 +134,7 @@ def measure(
     padding: Padding = None,
     output: Output = None,
     plots: Plots = False,
+    report: Report = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -145,7 +147,16 @@ def measure(
     schemes = () if padding is None else (padding,)
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     job = _commands.Job(
-        [(model, weights)], schemes, images, *rgb, device, calibrate, _parse.output(output, plots), plots, options
+        [(model, weights)],
+        schemes,
+        images,
+        *rgb,
+        device,
+        calibrate,
+        _parse.output(output, plots, report),
+        plots,
+        options,
+        report,
     )
     _commands.measure(job, as_json=json, quiet=quiet)
 
@@ -193,6 +204,7 @@ def compare(
     calibrate: Calibrate = 0,
     output: Output = None,
     plots: Plots = False,
+    report: Report = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -205,7 +217,16 @@ def compare(
     models, images = _parse.compared(arguments, model or [], weights or [])
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     job = _commands.Job(
-        models, padding or (), images, *rgb, device, calibrate, _parse.output(output, plots), plots, options
+        models,
+        padding or (),
+        images,
+        *rgb,
+        device,
+        calibrate,
+        _parse.output(output, plots, report),
+        plots,
+        options,
+        report,
     )
     _commands.compare(job, as_json=json, quiet=quiet)
 
@@ -236,6 +257,19 @@ def inspect(
     from padprint.cli import _commands, _parse
 
     _commands.inspect(model, _parse.crop(size, "--size"), as_json=json)
+
+
+@app.command(epilog="Example: padprint report result --output report.html")
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders that --output wrote.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The HTML file.")] = Path("report.html"),
+    quiet: Quiet = False,
+) -> None:
+    """Write saved results as one HTML page that needs no network."""
+    from padprint.cli import _commands
+
+    _commands.report(folders, output, quiet=quiet)
 
 
 @app.command(epilog="Example: padprint demo --output padprint-demo")

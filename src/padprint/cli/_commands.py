@@ -3,6 +3,7 @@
 # each command imports only what it uses
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Job:
         output: folder for the result, or None.
         plots: whether to write pictures too.
         options: further arguments of `padprint.measure`.
+        report: whether to write a report too.
     """
 
     models: Sequence[tuple[str, Path | None]]
@@ -50,6 +52,7 @@ class Job:
     output: Path | None
     plots: bool
     options: dict[str, Any]
+    report: bool = False
 
 
 def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
@@ -59,7 +62,7 @@ def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
         with _processes.joined(job.device) as device:
             result = _measured(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
-            written = write(result, job.output, plots=job.plots)
+            written = write(result, job.output, plots=job.plots) + write_report(result, job)
             if not quiet:
                 _show.measurement(console, result)
                 _show.lines(console, written)
@@ -74,12 +77,22 @@ def compare(job: Job, *, as_json: bool, quiet: bool) -> None:
         with _processes.joined(job.device) as device:
             result = _compared(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
-            written = write_comparison(result, job.output, plots=job.plots)
+            written = write_comparison(result, job.output, plots=job.plots) + write_report(result, job)
             if not quiet:
                 _show.comparison(console, result)
                 _show.lines(console, written)
     if as_json and _processes.first():
         _show.as_json(result.to_dict())
+
+
+def report(folders: Sequence[Path], output: Path, *, quiet: bool) -> None:
+    """Write the report of saved results."""
+    with _show.reporting() as console:
+        from padprint.report import collect, write
+
+        written = write(collect(folders), output)
+        if not quiet:
+            _show.lines(console, [f"wrote {written}"])
 
 
 def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], *, as_json: bool) -> None:
@@ -160,6 +173,15 @@ def write_comparison(result: Comparison, folder: Path | None, *, plots: bool) ->
     return [f"wrote {folder}/comparison.json, comparison.png and a folder for each of {len(result)} measurements"]
 
 
+def write_report(result: Measurement | Comparison, job: Job) -> list[str]:
+    """Write a report into the output folder, where wanted; returns a line about it."""
+    if not job.report or job.output is None:
+        return []
+    from padprint import report
+
+    return [f"wrote {report.write(result, job.output / 'report.html')}"]
+
+
 def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
     from padprint.engine import measure
 
@@ -205,8 +227,11 @@ def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
 
 def _note(result: Measurement, job: Job, loaded: LoadedModel) -> None:
     """Put into a result's provenance what only the command knows."""
+    from padprint.report.command import command_line
+
     given = job.mean is not None or job.std is not None
     result.provenance.update(
+        command=command_line(sys.argv[1:]),
         weights_source=loaded.weights_source,
         normalisation_source="command line" if given else loaded.normalisation_source,
         calibrated_on=job.calibrate,

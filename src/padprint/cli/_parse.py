@@ -43,14 +43,15 @@ def channels(text: str | None, option: str) -> tuple[float, ...] | None:
         raise typer.BadParameter(f"{text!r} is not a list such as 0.485,0.456,0.406", param_hint=option) from None
 
 
-def output(folder: Path | None, plots: bool) -> Path | None:
+def output(folder: Path | None, plots: bool, report: bool = False) -> Path | None:
     """The folder for results.
 
     Raises:
-        typer.BadParameter: pictures are wanted and there is no folder.
+        typer.BadParameter: pictures or a report are wanted and there is no folder.
     """
-    if plots and folder is None:
-        raise typer.BadParameter("--plots needs --output, the folder to write to", param_hint="--plots")
+    for option, wanted in (("--plots", plots), ("--report", report)):
+        if wanted and folder is None:
+            raise typer.BadParameter(f"{option} needs --output, the folder to write to", param_hint=option)
     return folder
 
 

@@ -1,0 +1,9 @@
+"""The report: one self-contained HTML file that a browser shows without a network."""
+
+from __future__ import annotations
+
+from padprint.report.command import command_line, names_only
+from padprint.report.page import collect, render, write
+from padprint.report.words import findings
+
+__all__ = ["collect", "command_line", "findings", "names_only", "render", "write"]

@@ -1,0 +1,108 @@
+"use strict";
+(function () {
+  const data = JSON.parse(document.getElementById("data").textContent);
+
+  // ---------------------------------------------------------------- sorting
+  function sortBy(table, column, heading) {
+    const down = heading.getAttribute("aria-sort") === "ascending";
+    const known = (row) => row.cells[column].dataset.key;
+    const compare = (a, b) => {
+      const [x, y] = [known(a), known(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const both = Number.isFinite(Number(x)) && Number.isFinite(Number(y));
+      const order = both ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
+      return down ? -order : order;
+    };
+    for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+  }
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((heading, column) => {
+      heading.querySelector("button").addEventListener("click", () => sortBy(table, column, heading));
+    });
+  }
+
+  // ---------------------------------------------------------------- theme
+  const theme = document.getElementById("theme");
+  theme.hidden = false;
+  theme.addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+
+  // ---------------------------------------------------------------- channels
+  const stops = [[8, 38, 79], [63, 124, 186], [201, 220, 238], [248, 248, 248], [251, 216, 171], [240, 152, 58], [183, 90, 6]];
+  function colour(level) {  // -127 to 127
+    const at = (level + 127) / 254 * (stops.length - 1);
+    const i = Math.min(Math.floor(at), stops.length - 2);
+    return stops[i].map((low, k) => low + (stops[i + 1][k] - low) * (at - i));
+  }
+  function three(number) {
+    return number === null ? "n/a" : Number(number.toPrecision(3)).toString();
+  }
+  function element(tag, properties, ...children) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children);
+    return made;
+  }
+  function drawn(layer, levels, k) {
+    const { height, width } = layer;
+    const canvas = element("canvas", { width, height });
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", "pattern of channel " + layer.index[k]);
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      image.data.set([...colour(levels[k * width * height + i]), 255], 4 * i);
+    }
+    context.putImageData(image, 0, 0);
+    return canvas;
+  }
+  function browse(place) {
+    const layer = data[place.dataset.layer];
+    const bytes = Uint8Array.from(atob(layer.maps), (c) => c.charCodeAt(0));
+    const levels = new Int8Array(bytes.buffer);
+    const tiles = layer.index.map((channel, k) => element("li", {}, drawn(layer, levels, k),
+      "channel " + channel + (layer.aware[k] ? ", " + layer.side[k] : ""), element("br"),
+      "SNR " + three(layer.snr[k]) + ", q " + three(layer.q[k]), element("br"), "colours to ±" + three(layer.largest[k])));
+    const list = element("ul", { className: "channels" }, ...tiles);
+    const id = place.dataset.layer;
+    const order = element("select", { id: id + "-order" }, new Option("SNR, largest first", "snr"), new Option("number", "index"));
+    const sides = [...new Set(layer.side.filter((_, k) => layer.aware[k]))].sort();
+    const side = element("select", { id: id + "-side" }, new Option("all", ""), ...sides.map((one) => new Option(one, one)));
+    const count = element("span", { className: "small" });
+    count.setAttribute("role", "status");
+    function show() {
+      const places = tiles.map((_, k) => k);
+      if (order.value === "index") places.sort((a, b) => layer.index[a] - layer.index[b]);
+      const kept = places.filter((k) => side.value === "" || (layer.aware[k] && layer.side[k] === side.value));
+      list.replaceChildren(...kept.map((k) => tiles[k]));
+      count.textContent = kept.length + " of " + layer.total + " channels shown";
+    }
+    order.addEventListener("change", show);
+    side.addEventListener("change", show);
+    show();
+    const some = layer.index.length < layer.total ? "The " + layer.index.length + " channels of largest SNR. " : "";
+    const blocks = layer.reduced ? " Of each block of cells the largest change is shown." : "";
+    place.append(element("h4", { textContent: "Channels" }),
+      element("p", { className: "small", textContent: some + "Blue is less than without padding, orange more; each on its own scale." + blocks }),
+      element("div", { className: "tools" }, element("label", { htmlFor: order.id, textContent: "Sort by" }), order,
+        element("label", { htmlFor: side.id, textContent: "Padding-aware at" }), side, count), list);
+  }
+
+  // ---------------------------------------------------------------- layers
+  const chooser = document.getElementById("layer");
+  chooser.parentElement.hidden = false;
+  const filled = new Set();
+  function choose(id) {
+    for (const article of document.querySelectorAll("article.layer")) article.hidden = article.id !== id;
+    if (!filled.has(id)) {
+      filled.add(id);
+      browse(document.querySelector('.browser[data-layer="' + id + '"]'));
+    }
+  }
+  chooser.addEventListener("change", () => choose(chooser.value));
+  choose(chooser.value);
+})();

@@ -1,0 +1,122 @@
+"""The findings of a measurement in plain words with numbers in them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from padprint._tables import aware, interval, number
+from padprint.result import LayerMeasurement, Measurement, Profile
+
+_SIDES = ("top", "bottom", "left", "right")
+
+
+def findings(measurement: Measurement) -> list[str]:
+    """One sentence or two for the measurement as a whole, then some for each layer, in order of execution."""
+    layers = list(measurement.layers.values())
+    rows, columns = measurement.crop
+    lines = [
+        f"{_count(measurement.n_crops, 'crop')} of {rows} x {columns} px from {_count(measurement.n_images, 'image')}, "
+        f"{_count(len(layers), 'layer')} measured."
+    ]
+    clear = [layer for layer in layers if stands_out(layer)]
+    if clear:
+        most = max(clear, key=lambda layer: layer.snr.value)
+        lines.append(
+            f"Padding tells most about position at {_name(most)}: its pattern's energy is {number(most.snr.value)} times "
+            f"that of the noise (95 % interval {_ends(most)}), its size {_percent(most.relative.value)} of the features'."
+            if not math.isnan(most.snr.low)
+            else f"The largest SNR is that of {_name(most)}, {number(most.snr.value)}; there is no interval."
+        )
+    elif layers:
+        lines.append("In no layer does a pattern stand out from the noise.")
+    return lines + [sentence for layer in layers for sentence in layer_findings(layer)]
+
+
+def layer_findings(layer: LayerMeasurement) -> list[str]:
+    """What one layer's numbers say: strength, place, side, channels."""
+    name = _name(layer)
+    if layer.snr.value == 0 and layer.snr.high == 0:
+        return [f"{name}: padding changes nothing above rounding error."]
+    if math.isnan(layer.snr.value):
+        return [f"{name}: the features do not vary, so there is no ratio to noise."]
+    if not stands_out(layer):
+        return [f"{name}: no pattern stands out from the noise, SNR {interval(layer.snr)}."]
+    lines = [f"{name}: SNR {interval(layer.snr)}, {_percent(layer.relative.value)} of the features' size."]
+    near = _near(layer)
+    if near is not None:
+        share, pixels = near
+        lines.append(
+            f"{_percent(share)} of the pattern's energy at {name} lies within {pixels:g} px of the border{_side(layer)}."
+        )
+    if layer.channels.count:
+        sides = layer.channels.by_side()
+        most = max(sides, key=lambda side: sides[side])
+        where = "alike on all sides" if most == "uniform" else f"at the {most}"
+        lines.append(f"{aware(layer)} channels of {name} are padding-aware, {sides[most]} of them {where}.")
+    elif not bool(layer.channels.q.isnan().all()):
+        lines.append(
+            f"No single channel of {name} can be called padding-aware at a false-discovery rate of "
+            f"{100 * layer.channels.level:g} %."
+        )
+    return lines
+
+
+def stands_out(layer: LayerMeasurement) -> bool:
+    """Whether the interval of the SNR lies above zero; without an interval, whether the SNR does."""
+    low = layer.snr.value if math.isnan(layer.snr.low) else layer.snr.low
+    return low > 0
+
+
+def shares(layer: LayerMeasurement) -> dict[str, float]:
+    """Share of the pattern's energy over the cells nearest to each side; they add up to one."""
+    energy = {side: _energy(layer.profile[side]) for side in _SIDES if side in layer.profile}
+    whole = sum(energy.values())
+    return {side: value / whole for side, value in energy.items()} if whole > 0 else {}
+
+
+def _side(layer: LayerMeasurement) -> str:
+    """The end of a sentence: which side holds more than the others together, or that they are alike."""
+    found = shares(layer)
+    if not found:
+        return ""
+    most = max(found, key=lambda side: found[side])
+    if found[most] > 0.5:
+        return f", and {_percent(found[most])} of it on the {most} side"
+    return f"; no side holds more than the others together (the most, {_percent(found[most])}, is at the {most})"
+
+
+def _near(layer: LayerMeasurement) -> tuple[float, float] | None:
+    """The least distance, px, that holds half of the pattern's energy or more, and the share within it."""
+    profile = layer.profile.get("all")
+    if profile is None or len(profile.cells) == 0:
+        return None
+    energy = profile.pattern.value.clamp_min(0) * profile.count
+    order = profile.pixels.argsort()
+    share = energy[order].cumsum(0) / energy.sum()
+    if not bool(share.isfinite().all()):
+        return None
+    step = int((share >= 0.5).to(torch.int64).argmax())
+    reach = float(profile.pixels[order][step]) + min(layer.stride) / 2  # to the far edge of the cells
+    return float(share[step]), round(reach, 1)
+
+
+def _energy(profile: Profile) -> float:
+    return float((profile.pattern.value.clamp_min(0) * profile.count).sum())
+
+
+def _ends(layer: LayerMeasurement) -> str:
+    return f"{number(layer.snr.low)} to {number(layer.snr.high)}"
+
+
+def _percent(share: float) -> str:
+    return "n/a" if math.isnan(share) else f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _name(layer: LayerMeasurement) -> str:
+    return layer.name or "the model's output"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
