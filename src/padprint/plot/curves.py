@@ -65,6 +65,8 @@ def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
         _axes(panels[1], "pattern of each side, over the cells nearest to it")
         figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
     panels[0].set_ylim(bottom=floor)
+    for axes in panels:
+        axes.set_xlim(0, _end(layer))
     return figure_of(panels[0])
 
 
@@ -110,19 +112,23 @@ def _floor(curves: Sequence[Curve]) -> float:
     return max(float(positive.min()) / 2, float(positive.max()) * 1e-5)
 
 
+def _end(layer: LayerMeasurement) -> float:
+    """Where the axis of distances ends, px: a little beyond the rim, where everything is zero."""
+    far = max(float(one.pixels.max()) for one in layer.profile.values() if len(one.pixels))
+    return min(1.04 * far, max(1.25 * max(layer.rim_pixels), 4 * max(layer.stride)))
+
+
 def _curve(axes: Axes, pixels: np.ndarray, curve: Curve, floor: float, series: int, label: str) -> None:
     value, low, high = (np.maximum(part.numpy(), floor) for part in (curve.value, curve.low, curve.high))
     colour = COLOURS[series]
     style, marker = LINES[series % len(LINES)], MARKERS[series]
-    every = max(1, len(pixels) // 12)
-    axes.plot(pixels, value, style, marker=marker, markevery=every, markersize=5, color=colour, label=label)
+    axes.plot(pixels, value, style, marker=marker, markersize=4, color=colour, label=label)
     if np.isfinite(low).any() and len(pixels) > 1:
         axes.fill_between(pixels, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
 def _axes(axes: Axes, title: str) -> None:
     axes.set_yscale("log")
-    axes.set_xlim(left=0)
     axes.set_xlabel("distance to the border (input px)")
     axes.set_title(title, fontsize=10)
     axes.grid(color="#dddddd", linewidth=0.6)

@@ -13,7 +13,7 @@ _SIDES = ("top", "bottom", "left", "right")
 
 
 def findings(measurement: Measurement) -> list[str]:
-    """One sentence or two for the measurement as a whole, then some for each layer, in order of execution."""
+    """A line on what was measured, one on the strongest layer, then one for each layer, in order of execution."""
     layers = list(measurement.layers.values())
     rows, columns = measurement.crop
     lines = [
@@ -31,7 +31,7 @@ def findings(measurement: Measurement) -> list[str]:
         )
     elif layers:
         lines.append("In no layer does a pattern stand out from the noise.")
-    return lines + [sentence for layer in layers for sentence in layer_findings(layer)]
+    return lines + [" ".join(layer_findings(layer)) for layer in layers]
 
 
 def layer_findings(layer: LayerMeasurement) -> list[str]:
@@ -48,16 +48,16 @@ def layer_findings(layer: LayerMeasurement) -> list[str]:
     if near is not None:
         share, pixels = near
         lines.append(
-            f"{_percent(share)} of the pattern's energy at {name} lies within {pixels:g} px of the border{_side(layer)}."
+            f"{_percent(share)} of the pattern's energy lies within {pixels:g} px of the border{_side(layer)}."
         )
     if layer.channels.count:
         sides = layer.channels.by_side()
         most = max(sides, key=lambda side: sides[side])
         where = "alike on all sides" if most == "uniform" else f"at the {most}"
-        lines.append(f"{aware(layer)} channels of {name} are padding-aware, {sides[most]} of them {where}.")
+        lines.append(f"{aware(layer)} channels are padding-aware, {sides[most]} of them {where}.")
     elif not bool(layer.channels.q.isnan().all()):
         lines.append(
-            f"No single channel of {name} can be called padding-aware at a false-discovery rate of "
+            f"No single channel can be called padding-aware at a false-discovery rate of "
             f"{100 * layer.channels.level:g} %."
         )
     return lines
