@@ -63,6 +63,24 @@ def cells(layer: LayerMeasurement) -> tuple[str, ...]:
     )
 
 
+def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
+    """What is known of one layer, as (quantity, value)."""
+    channels, rows, columns = layer.pattern.shape
+    sides = ", ".join(f"{count} {side}" for side, count in layer.channels.by_side().items() if count)
+    return [
+        ("map", f"{channels} channels, {rows} x {columns} cells, stride {stride(layer.stride)} px"),
+        ("rim t b l r", f"{' '.join(map(str, layer.rim))} cells, {' '.join(f'{px:g}' for px in layer.rim_pixels)} px"),
+        *((name.replace("_", " ").replace("snr", "SNR"), interval(getattr(layer, name))) for name in ESTIMATES),
+        ("aware channels", f"{aware(layer)}{': ' + sides if sides else ''}"),
+        ("numeric floor", f"{layer.numeric_floor:.1e}"),
+    ]
+
+
+def layer_text(layer: LayerMeasurement) -> str:
+    """One layer as fixed-width plain text."""
+    return "\n".join([*aligned((layer.name or "(model)", ""), layer_rows(layer)), *layer.notes])
+
+
 def aware(layer: LayerMeasurement) -> str:
     """``12 of 96``, the channels called padding-aware; "n/a" where they could not be tested."""
     channels = layer.channels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from padprint import _document, _saved, _tables
+from padprint import _document, _html, _saved, _tables
 from padprint.errors import ResultError
 from padprint.result import Estimate, Measurement, load
 from padprint.statistics import interval_of
@@ -76,6 +76,9 @@ class Comparison(Mapping[str, Measurement]):
 
     def __str__(self) -> str:
         return _tables.comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        return _html.comparison(self)
 
     @property
     def layers(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from padprint import _document, _saved, _tables
+from padprint import _document, _html, _saved, _tables
 from padprint._equality import ByValue
 from padprint.channels import ChannelTest
 
@@ -157,6 +157,12 @@ class LayerMeasurement(ByValue):
         shape = " x ".join(str(size) for size in self.pattern.shape)
         return f"LayerMeasurement({self.name!r}, {shape}, SNR {self.snr})"
 
+    def __str__(self) -> str:
+        return _tables.layer_text(self)
+
+    def _repr_html_(self) -> str:
+        return _html.layer(self)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Measurement(ByValue, Mapping[str, LayerMeasurement]):
@@ -210,6 +216,9 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
 
     def __str__(self) -> str:
         return _tables.text(self)
+
+    def _repr_html_(self) -> str:
+        return _html.measurement(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per layer: geometry, every estimate with ``_low`` and ``_high``, SNR in dB, notes."""
