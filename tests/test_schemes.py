@@ -257,6 +257,44 @@ def test_small_maps_are_refused_by_name_amount_and_size(spec: str, pads: tuple[i
     module.pad(noise(1, 2, 4, 1), (pads, (0, 0)))  # a dimension that is not padded may be of any size
 
 
+# --------------------------------------------------------------------------------------------------------- whole numbers
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("spec", SPECS)
+def test_whole_numbers_are_copied_or_refused(spec: str, dtype: torch.dtype) -> None:
+    x, pads = torch.arange(84).reshape(1, 3, 4, 7).to(dtype), ((1, 1), (2, 1))
+    if spec.startswith(("distribution", "linear-prediction", "padding-module", "pp-pad")):
+        kind = str(dtype).removeprefix("torch.")
+        with pytest.raises(PaddingError, match=rf"{spec[:6]}.* padding computes with floating.*the map is {kind}"):
+            make(spec).pad(x, pads)
+    elif spec.startswith(("zeros", "reflect", "symmetric", "replicate", "circular")):
+        y = make(spec).pad(x, pads)
+        assert y.dtype == dtype
+        assert torch.equal(y.double(), make(spec).pad(x.double(), pads))
+
+
+# ------------------------------------------------------------------------------------------------------------- learned
+
+
+@pytest.mark.parametrize("spec", ["pp-pad", "padding-module:channels=3"])
+def test_whether_something_has_trained_it(spec: str) -> None:
+    module = make(spec)
+    assert module.untrained
+    assert copy.deepcopy(module).untrained
+    assert pickle.loads(pickle.dumps(module)).untrained
+    assert copy.deepcopy(module).to(torch.bfloat16).untrained
+    start = copy.deepcopy(module.state_dict())
+    with torch.no_grad():
+        next(module.parameters()).add_(0.1)
+    assert not module.untrained
+    assert not copy.deepcopy(module).untrained
+    module.load_state_dict(start)
+    assert module.untrained
+    assert make("padding-module").untrained
+    assert not any(make(name).untrained for name in ("zeros", "randn", "partial"))
+
+
 # ----------------------------------------------------------------------------------------------------------- the registry
 
 
@@ -293,12 +331,21 @@ def test_parameters_are_read() -> None:
         ("zeros:value=1", "'zeros' takes no value; its parameters: none"),
         ("constant:1", "'1' in 'constant:1' is no parameter: write constant:key=value"),
         ("constant:value=much", "the value of constant padding is a number; it is 'much'"),
+        ("constant:value=abc", "the value of constant padding is a number; it is 'abc'"),
         ("constant:value=true", "is a number; it is True"),
+        ("constant:value=nan", "is a number; it is NaN"),
         ("polynomial:order=4", "order of polynomial padding is 1, 2 or 3; it is 4"),
+        ("polynomial:order=7", "order of polynomial padding is 1, 2 or 3; it is 7"),
+        ("polynomial:order=", "order is a whole number, 1 or more; it is ''"),
+        ("polynomial:order=1,order=2", "order is there twice in 'polynomial:order=1,order=2'"),
         ("polynomial:order=0", "order is a whole number, 1 or more; it is 0"),
         ("linear-prediction:order=1.5", "order is a whole number, 1 or more; it is 1.5"),
         ("distribution:variant=mean", "interp or reflect; it is 'mean'"),
+        ("distribution:variant=x", "the variant of distribution padding is interp or reflect; it is 'x'"),
         ("randn:seed=-1", "seed is a whole number, 0 or more; it is -1"),
+        ("random-side:seed=-1", "seed is a whole number, 0 or more; it is -1"),
+        ("randn:seed=now", "seed is a whole number, 0 or more; it is 'now'"),
+        ("pp-pad:dims=0", "dims is a whole number, 1 or more; it is 0"),
         ("pp-pad:width=2", "the width of pp-pad is odd; it is 2"),
         ("padding-module:channels=0", "channels is a whole number, 1 or more; it is 0"),
     ],

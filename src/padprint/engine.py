@@ -188,7 +188,7 @@ def _measured(
     with ExitStack() as stack:
         with together(distributed):
             settings = _settings(o)
-            paddings = _schemes(padding)
+            paddings = _schemes(padding, settings.seed)
             given = {name: unwrapped(model) for name, model in models.items()}
             mean, std = o["mean"], o["std"]
             if mean is None and std is None and are_files(images):
@@ -224,8 +224,10 @@ def _settings(o: Mapping[str, Any]) -> Settings:
     return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])
 
 
-def _schemes(padding: Sequence[str | Scheme]) -> Paddings:
+def _schemes(padding: Sequence[str | Scheme], seed: int = 0) -> Paddings:
     """Schemes by the name they were asked for by; None for the network's own padding.
+
+    What learned schemes start with depends on the seed alone, and is the same in every process.
 
     Raises:
         PaddingError: there is no such scheme, or two have one name.
@@ -237,7 +239,9 @@ def _schemes(padding: Sequence[str | Scheme]) -> Paddings:
         name = one if isinstance(one, str) else one.name or type(one).__name__
         if name in found:
             raise PaddingError(f"padding {name!r} is there twice; compare different ones")
-        found[name] = None if name == OWN else make(one)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            found[name] = None if name == OWN else make(one)
     return found
 
 

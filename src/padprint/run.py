@@ -159,7 +159,7 @@ class Run:
             n_images=counts["images"],
             n_crops=int(next(iter(subject.moments[padding].values())).crops.sum()),
             approximate=subject.approximate,
-            warnings=tuple(self._warnings(subject, swapped, counts, measured)),
+            warnings=tuple(self._warnings(subject, padding, counts, measured)),
             provenance={
                 "padprint": padprint.__version__,
                 "torch": str(torch.__version__),
@@ -207,14 +207,15 @@ class Run:
         }
 
     def _warnings(
-        self, subject: Subject, swapped: bool, counts: dict[str, Any], measured: dict[str, LayerMeasurement]
+        self, subject: Subject, padding: str, counts: dict[str, Any], measured: dict[str, LayerMeasurement]
     ) -> Iterator[str]:
         n = counts["images"]
-        if swapped:
+        if subject.paddings[padding] is not None:
             yield (
                 "the padding was swapped for this measurement: the numbers are those of the swap on the network as it is, "
                 "not of a network trained with that padding"
             )
+        yield from subject.untrained(padding)
         if n < 3:
             yield f"{n} image{'s' * (n > 1)}: intervals need at least 3"
         elif n < self.settings.groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from padprint.errors import LayerError, PaddingError
 from padprint.forwards import Forwards, first_cell
 from padprint.geometry import Geometry, trace
 from padprint.moments import LayerMoments
-from padprint.padding import Scheme, use
+from padprint.padding import Scheme
+from padprint.padding.swap import swapped, untrained
 from padprint.plan import Canvas, CropPlan
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
@@ -59,7 +61,11 @@ class Subject:
                     f"{name} padding changes the sizes of maps, so their cells cannot be compared with those of the "
                     "scene around the crop; measure a scheme that keeps sizes"
                 )
-        self.model, self.layers, self.crop, self.paddings = model, layers, crop, paddings
+        self.model, self.layers, self.crop = model, layers, crop
+        self.paddings = {
+            name: deepcopy(scheme).to(device) if scheme is not None and scheme.learned else scheme
+            for name, scheme in paddings.items()
+        }
         self.device, self.dtype = device, dtype
         self.moments: dict[str, dict[str, LayerMoments]] = {}  # by padding, by layer
         self.floor: dict[str, float] = {}
@@ -149,6 +155,12 @@ class Subject:
         need = self.geometry[name].margin or (0, 0, 0, 0)
         return any(have < want for have, want in zip(self.plan.margin, need, strict=True))
 
+    def untrained(self, padding: str) -> Iterator[str]:
+        """What is to be said of learned schemes that have learnt nothing: the one swapped in, and those of the network."""
+        given = self.paddings[padding]
+        own = (module for module in self.model.modules() if isinstance(module, Scheme))
+        yield from dict.fromkeys(untrained(one) for one in (*([] if given is None else [given]), *own) if one.untrained)
+
     def measured(self, padding: str) -> dict[str, LayerMeasurement]:
         """All estimates of every layer under one padding."""
         return {
@@ -192,5 +204,5 @@ def _swapped(scheme: Scheme | None) -> Iterator[None]:
     if scheme is None:
         yield
         return
-    with use(scheme):
+    with swapped(scheme):
         yield

@@ -18,6 +18,7 @@ from padprint.errors import ModelError, PaddingError, PadprintError
 from padprint.layers import as_measured, copied, unwrapped
 from padprint.padding.intercept import Call, Interceptor, refuse_opaque
 from padprint.padding.scheme import Scheme, make
+from padprint.padding.schemes.edges import whole
 from padprint.padding.swap import channels_of, run_replaced, stays, swappable, title
 from padprint.weights import first_line
 
@@ -59,10 +60,12 @@ def convert(
 
     Raises:
         PaddingError: no such scheme; nothing to convert; a layer that the scheme does not fit or that cannot be
-            converted. In a forward pass later on: the scheme cannot supply what the layer needs.
+            converted; with an example, a scheme that changes sizes and the network then fails. In a forward pass later
+            on: the scheme cannot supply what the layer needs.
         ModelError: the model cannot be copied, fails on the example, or is TorchScript.
     """
     wanted = make(scheme)
+    seed = None if seed is None else whole(seed, "seed", 0)
     made = _copy(model)
     _revert_all(made)
     seen = {} if example is None else _seen(made, example)
@@ -73,6 +76,8 @@ def convert(
         raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
     for index, (name, module) in enumerate(layers.items()):
         _convert(name, module, _own_scheme(wanted, name, module, seen.get(name, set()), seed, index))
+    if wanted.changes_size and example is not None:
+        _run_through(made, example, wanted)
     return made
 
 
@@ -221,6 +226,30 @@ def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
         words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
         warnings.warn(f"not converted: {words}", stacklevel=3)
     return seen
+
+
+def _run_through(made: nn.Module, example: Tensor, scheme: Scheme) -> None:
+    """Run a network whose maps now have other sizes.
+
+    Raises:
+        PaddingError: a call cannot take them.
+    """
+    calls: list[Call] = []
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        calls[:] = [call]
+        return func(*args, **kwargs)
+
+    try:
+        with as_measured(made), Interceptor(handle):
+            made(example)
+    except PadprintError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PaddingError(
+            f"{title(scheme)} padding changes the sizes of maps, and {calls[-1]} cannot take them: {reason}"
+        ) from error
 
 
 def _pads(module: nn.Module) -> bool:

@@ -46,6 +46,11 @@ class Scheme(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
+    @property
+    def untrained(self) -> bool:
+        """Whether it learns and nothing has changed the parameters that it started with."""
+        return False
+
     def sized(self, channels: int) -> Scheme:  # noqa: ARG002  # most schemes are the same for any number
         """The scheme for one layer whose maps have so many channels.
 
@@ -150,6 +155,8 @@ def make(spec: str | Scheme) -> Scheme:
         key, equals, value = part.partition("=")
         if not equals:
             raise PaddingError(f"{part!r} in {spec!r} is no parameter: write {name}:key=value,key=value")
+        if key.strip() in options:
+            raise PaddingError(f"{key.strip()} is there twice in {spec!r}")
         options[key.strip()] = _literal(value.strip())
     accepted = inspect.signature(known[name]).parameters
     unknown = [key for key in options if key not in accepted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,8 +47,9 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
     which clamps inside, `torch.roll`, and `F.pad` of anything else (`fixed` says what). Padding that cannot be seen is
     not swapped: `padprint.inspect` lists what may hide some.
 
-    Blocks nest, and the inner one wins; so does a converted module's own padding. A learned scheme gets one set of
-    parameters for each number of channels, as new; `convert` is for training them.
+    Blocks nest, and the inner one wins; so does a converted module's own padding. A learned scheme serves all layers with
+    the parameters it has, or, where it must know the number of channels first, with new ones for each number. Where
+    nothing has trained them a warning says so; `convert` is for training.
 
     Args:
         scheme: a name, with parameters as ``"constant:value=0.5"``, or a scheme.
@@ -60,17 +62,31 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
             a module is compiled or TorchScript; or, at the end of the block, nothing was replaced. What the block
             itself raises passes through.
     """
-    replaced = Replaced(make(scheme))
+    wanted = make(scheme)
+    if wanted.untrained:
+        warnings.warn(f"{untrained(wanted)}; convert the network to train it", stacklevel=3)
+    with swapped(wanted) as replaced:
+        yield replaced
+
+
+@contextmanager
+def swapped(scheme: Scheme) -> Iterator[Replaced]:
+    """See `use`; without its warning."""
+    replaced = Replaced(scheme)
     sized: dict[int, Scheme] = {}
+    kept: dict[str, str] = {}  # until something is replaced
 
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         op = swappable(func, args, kwargs)
         if op is None:
             if replaced.scheme.changes_size and replaced.layers:
                 return _run_resized(replaced.scheme, call, func, args, kwargs)
+            reason = None if replaced.layers else stays(func, args, kwargs)
+            if reason is not None:
+                kept.setdefault(str(call), reason)
             return func(*args, **kwargs)
         own = replaced.scheme.for_layer(f"{call} {call.ordinal}")
-        if own.learned:
+        if own.learned and next(own.parameters(), None) is None:
             channels = channels_of(op)
             if channels not in sized:
                 sized[channels] = own.sized(channels).to(op.input.device)
@@ -83,9 +99,10 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
     with Interceptor(handle):
         yield replaced
     if not replaced.layers:
+        words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
         raise PaddingError(
-            f"{title(replaced.scheme)} padding replaced nothing: no operator with padding ran inside the block; "
-            "padprint.inspect(model, example) lists what there is"
+            f"{title(replaced.scheme)} padding replaced nothing: no operator with padding to swap ran inside the block"
+            f"{words and f' ({words})'}; padprint.inspect(model, example) lists what there is"
         )
 
 
@@ -105,7 +122,7 @@ def stays(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any])
     op = None if func is supply_cells else read_call(func, args, kwargs)
     if op is None:
         return may_invent(func)
-    return fixed(op) if op.supplies and op.operator == "pad" else None
+    return fixed(op) if op.supplies and op.operator not in ("roll", "interpolate") else None
 
 
 def fixed(op: Windowed) -> str | None:
@@ -115,7 +132,7 @@ def fixed(op: Windowed) -> str | None:
     if op.operator == "interpolate":
         return "clamps inside the resampling"
     if not op.input.is_floating_point():
-        return f"pads a {str(op.input.dtype).removeprefix('torch.')} tensor, which is no map of features"
+        return f"pads a tensor of {str(op.input.dtype).removeprefix('torch.')}, not of floating point numbers"
     if op.fill != op.fill:
         return "marks its cells with NaN, which a trace looks for"
     return _not_spatial(op) if op.operator == "pad" else None
@@ -187,6 +204,13 @@ def _run_resized(
         raise PaddingError(
             f"{title(scheme)} padding changes the sizes of maps, and {call} cannot take them: {reason}"
         ) from error
+
+
+def untrained(scheme: Scheme) -> str:
+    """What to say of a learned scheme that has learnt nothing."""
+    return (
+        f"{title(scheme)} padding learns, and nothing has trained it: its cells come from the parameters it starts with"
+    )
 
 
 def title(scheme: Scheme) -> str:

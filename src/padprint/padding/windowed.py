@@ -81,7 +81,12 @@ class Windowed:
         if any(min(pair) < 0 for pair in pads):
             x = F.pad(x, [min(n, 0) for pair in reversed(pads) for n in pair])
         wanted = tuple((max(before, 0), max(after, 0)) for before, after in pads)
-        return pad(x, wanted) if any(map(any, wanted)) else x
+        if not any(map(any, wanted)):
+            return x
+        sizes = [x.shape[axis] for axis, pair in zip(range(first, 0), wanted, strict=True) if any(pair)]
+        if x.numel() == 0 and all(sizes):
+            return F.pad(x, [n for pair in reversed(wanted) for n in pair])  # no image: nothing to supply
+        return pad(x, wanted)
 
     def collapsed(self, axis: int) -> Windowed:
         """The same call, with a window of one cell, stride 1 and no padding along `axis`."""

@@ -46,6 +46,17 @@ def require(x: Tensor, pads: Pads, name: str, needs: Callable[[int, int], int]) 
             )
 
 
+def require_floats(x: Tensor, name: str) -> None:
+    """Refuse a map that cannot hold what the scheme computes.
+
+    Raises:
+        PaddingError: its numbers are whole or complex.
+    """
+    if not x.is_floating_point():
+        kind = str(x.dtype).removeprefix("torch.")
+        raise PaddingError(f"{name} padding computes with floating point numbers, the map is {kind}; use x.float()")
+
+
 def whole(value: Any, name: str, least: int) -> int:
     """`value`, when it is a whole number of at least `least`.
 

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from padprint.errors import PaddingError
 from padprint.padding.scheme import Scheme, register
-from padprint.padding.schemes.edges import Sides, at_least_float32, by_axis, outwards, require, weighted, whole
+from padprint.padding.schemes.edges import (
+    Sides,
+    at_least_float32,
+    by_axis,
+    outwards,
+    require,
+    require_floats,
+    weighted,
+    whole,
+)
 from padprint.padding.windowed import Pads
 
 
@@ -73,6 +82,7 @@ class LinearPrediction(Scheme):
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
         order, n = self.order, len(pads)
+        require_floats(x, self.name)
         require(x, pads, f"linear-prediction:order={order}", lambda *_: order + 1)
         exact = at_least_float32(x)
         mean = exact.mean(tuple(range(-n, 0)), keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from padprint.errors import PaddingError
 from padprint.padding.scheme import Scheme, register
-from padprint.padding.schemes.edges import by_axis, flat, outwards, require, weighted, whole
+from padprint.padding.schemes.edges import by_axis, flat, outwards, require, require_floats, weighted, whole
 from padprint.padding.windowed import Pads
 
 
@@ -49,6 +49,12 @@ class PaddingModule(Scheme):
             self.weight = nn.Parameter(torch.eye(1, self.depth).repeat(self.channels, 1))
         self._border: Tensor | None = None
 
+    @property
+    def untrained(self) -> bool:
+        """See `Scheme.untrained`."""
+        w = self.weight
+        return w is None or torch.equal(w, torch.eye(1, self.depth, dtype=w.dtype, device=w.device).expand_as(w))
+
     def sized(self, channels: int) -> PaddingModule:
         """See `Scheme.sized`."""
         if self.channels is None:
@@ -62,6 +68,7 @@ class PaddingModule(Scheme):
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
         n, depth = len(pads), self.depth
+        require_floats(x, self.name)
         weight = self._filters(x, n)
         require(x, pads, f"padding-module:depth={depth}", lambda *_: depth)
         if self.training and torch.is_grad_enabled():
@@ -148,6 +155,13 @@ class PPPad(Scheme):
         inputs = depth * width ** (dims - 1)
         self.hidden = whole(hidden, "hidden", 1)
         self.sides = nn.ModuleList(three_layers(inputs, self.hidden) for _ in range(2 * dims))
+        self._start = [parameter.detach().clone() for parameter in self.parameters()]
+
+    @property
+    def untrained(self) -> bool:
+        """See `Scheme.untrained`."""
+        pairs = zip(self.parameters(), self._start, strict=True)
+        return all(torch.equal(now.detach(), start.to(now)) for now, start in pairs)
 
     def sized(self, channels: int) -> PPPad:  # noqa: ARG002  # the networks are shared by all channels
         """See `Scheme.sized`: networks of the same sizes with fresh weights."""
@@ -159,13 +173,15 @@ class PPPad(Scheme):
             raise PaddingError(
                 f"this pp-pad is for {self.dims} dimensions, the map has {len(pads)}: write pp-pad:dims=..."
             )
+        require_floats(x, self.name)
         require(x, pads, f"pp-pad:depth={self.depth}", lambda *_: self.depth)
 
         def extend(y: Tensor, axis: int, sides: tuple[int, int]) -> Tensor:
             def predict(near: list[Tensor], end: int) -> Tensor:
                 around = [neighbourhoods(row, axis, self.dims, self.width) for row in near]
-                network = self.sides[2 * (axis + self.dims) + end]
-                made: Tensor = network(torch.cat(around, -1))
+                network = cast("nn.Sequential", self.sides[2 * (axis + self.dims) + end])
+                weight = cast("nn.Linear", network[0]).weight
+                made: Tensor = network(torch.cat(around, -1).to(weight.dtype))
                 return made.squeeze(-1).to(y.dtype)
 
             return outwards(y, axis, sides, self.depth, predict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,8 @@ class Constant(Scheme):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise PaddingError(f"the value of constant padding is a number; it is {value!r}")
         self.value = float(value)
+        if math.isnan(self.value):
+            raise PaddingError("the value of constant padding is a number; it is NaN")
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""

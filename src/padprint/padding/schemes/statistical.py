@@ -10,7 +10,7 @@ from torch import Tensor
 
 from padprint.errors import PaddingError
 from padprint.padding.scheme import Scheme, register
-from padprint.padding.schemes.edges import at_least_float32, framed, require
+from padprint.padding.schemes.edges import at_least_float32, framed, require, require_floats
 from padprint.padding.schemes.plain import copied
 from padprint.padding.windowed import Pads
 
@@ -44,6 +44,7 @@ class Distribution(Scheme):
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
+        require_floats(x, self.name)
         require(x, pads, self.name, lambda before, after: before + after + 1)
         spatial = x.shape[x.dim() - len(pads) :]
         totals = [before + after for before, after in pads]
