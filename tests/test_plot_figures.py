@@ -1,0 +1,230 @@
+"""What the figures draw equals the result's numbers; scales are shared where promised; three figures look as they did."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from measurements import NAN, made_channels, made_layer, made_measurement
+from padprint import plot
+from padprint.comparison import Comparison
+from padprint.errors import MissingPackageError, ResultError
+from padprint.result import Estimate
+
+CROP = (224, 144)
+HOSTILE = '<script>alert("x")</script>\n$\\frac{$ & \'' + "a" * 280
+BASELINES = Path(__file__).parent / "images"
+
+
+def maps(figure: Figure) -> list:
+    return [axes for axes in figure.axes if axes.images and not axes.get_label().startswith("<colorbar")]
+
+
+def drawn(axes) -> np.ndarray:
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_emergence_draws_every_mean_and_the_pattern() -> None:
+    layer = made_layer()
+    figure = plot.emergence(layer, CROP)
+    views = maps(figure)
+    assert [axes.get_title() for axes in figure.axes[:4]] == [
+        "1 crop",
+        "10 crops",
+        "192 crops",
+        "pattern (PPP), 192 crops",
+    ]
+    for axes, values in zip(views, [*layer.emergence.features, layer.pattern.mean(0)], strict=True):
+        np.testing.assert_array_equal(drawn(axes), values.numpy())
+    limits = [axes.images[0].get_clim() for axes in views]
+    assert limits[0] == limits[1] == limits[2]
+    low, high = limits[3]
+    assert low == -high == -layer.pattern.mean(0).abs().max()
+    surfaces = [axes for axes in figure.axes if axes.name == "3d"]
+    assert len(surfaces) == 4
+    assert len({axes.get_zlim() for axes in surfaces[:3]}) == 1
+
+
+def test_emergence_draws_into_given_axes_or_says_how_many_it_needs() -> None:
+    figure = Figure()
+    assert plot.emergence(made_layer(), CROP, ax=list(figure.subplots(1, 4))) is figure
+    with pytest.raises(ResultError, match="needs 4 axes"):
+        plot.emergence(made_layer(), CROP, ax=list(Figure().subplots(1, 2)))
+
+
+def test_profile_draws_the_curves_and_ends_at_the_rim() -> None:
+    layer = made_layer()
+    figure = plot.profile(layer)
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    profile = layer.profile["all"]
+    for quantity, label in (("pattern", "pattern, P²"), ("noise", "noise, Var[D]"), ("response", "response, E[D²]")):
+        np.testing.assert_array_equal(lines[label].get_xdata(), profile.pixels.numpy())
+        np.testing.assert_array_equal(lines[label].get_ydata(), getattr(profile, quantity).value.numpy())
+    assert [line.get_label() for line in right.lines] == ["top", "bottom", "left", "right"]
+    assert "px" in left.get_xlabel()
+    assert left.get_xlim()[1] <= 1.04 * float(profile.pixels.max())
+    assert plot.profile(layer, ax=left) is figure
+    with pytest.raises(ResultError, match="no profile"):
+        plot.profile(made_layer(profile={}))
+
+
+def points(axes) -> list[tuple[float, float]]:
+    return [tuple(point) for box in axes.containers for point in box.lines[0].get_xydata()]
+
+
+def test_depth_draws_values_and_intervals() -> None:
+    figure = plot.depth(made_measurement())
+    upper, lower = figure.axes
+    assert [y for _, y in points(upper)] == [0.123, 0.123]
+    assert [y for _, y in points(lower)] == [0.031, 0.031]
+    low, high = upper.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((0.11, 0.136))
+    assert [label.get_text() for label in lower.get_xticklabels()] == ["features.1", "layer4"]
+
+
+def test_what_is_not_above_zero_stands_hollow_on_the_axis() -> None:
+    figure = plot.depth(made_measurement(made_layer("a"), made_layer("b", snr=Estimate(-0.01, -0.1, 0.2))))
+    axes = figure.axes[0]
+    assert axes.lines[-1].get_markerfacecolor() == "white"
+    assert min(y for _, y in points(axes)) > 0
+    plot.depth(made_measurement(made_layer(snr=Estimate(NAN, NAN, NAN)))).draw_without_rendering()
+
+
+def test_top_channels_share_one_scale_and_name_their_side() -> None:
+    layer = made_layer(shape=(5, 7, 9))
+    figure = plot.top_channels(layer, CROP, count=4)
+    panels = maps(figure)
+    for axes, channel in zip(panels, layer.channels.top(4), strict=True):
+        np.testing.assert_array_equal(drawn(axes), layer.pattern[channel].numpy())
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    assert [axes.get_title().split("\n")[0] for axes in panels] == [
+        "channel 0, top",
+        "channel 1, bottom",
+        "channel 2, left",
+        "channel 3, not called",
+    ]
+
+
+def test_aware_channels_are_counted_by_side() -> None:
+    layer = made_layer(shape=(12, 3, 3), rim=(1, 1, 1, 1))
+    figure = plot.aware_channels(made_measurement(layer))
+    bars = {bar.get_label(): [patch.get_width() for patch in bar] for bar in figure.axes[0].containers}
+    assert {side: sum(widths) * 12 / 100 for side, widths in bars.items()} == pytest.approx(layer.channels.by_side())
+    assert figure.axes[0].texts[0].get_text() == f"{layer.channels.count} of 12"
+
+
+def compared(*names: str) -> Comparison:
+    found = {}
+    for i, name in enumerate(names):
+        layers = [made_layer(one, pattern=(i + 1) * made_layer(one).pattern) for one in ("layer3", "layer4")]
+        found[name] = made_measurement(*layers)
+    return Comparison(found)
+
+
+def test_a_comparison_shares_a_colour_scale_in_each_layer() -> None:
+    figure = plot.comparison(compared("own", "reflect", "randn"))
+    panels = maps(figure)
+    assert len(panels) == 6
+    for row in (panels[:3], panels[3:]):
+        assert len({axes.images[0].get_clim() for axes in row}) == 1
+    assert panels[0].images[0].get_clim()[1] == drawn(panels[2]).max()
+    assert [axes.get_title() for axes in panels[:3]] == ["own", "reflect", "randn"]
+    one = Figure().subplots()
+    assert plot.comparison(compared("a", "b"), ax=one) is one.figure
+
+
+FIGURES = {
+    "emergence": lambda: plot.emergence(smooth(), CROP),
+    "profile": lambda: plot.profile(smooth()),
+    "comparison": lambda: plot.comparison(compared("own", "reflect")),
+}
+
+
+def smooth():
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 7), torch.linspace(-1, 1, 9), indexing="ij")
+    pattern = torch.stack([x.square() + y, y.square() - x, x * y]).double()
+    layer = made_layer(pattern=pattern)
+    return made_layer(pattern=pattern, emergence=type(layer.emergence)((1, 10, 192), pattern.mean(0) + layer.pattern))
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_figures_look_as_they_did(name: str) -> None:
+    content = io.BytesIO()
+    FIGURES[name]().savefig(content, format="png", dpi=40)
+    baseline = BASELINES / f"{name}.png"
+    if os.environ.get("PADPRINT_NEW_IMAGES"):  # after a change that was meant: look at the new ones, then commit them
+        BASELINES.mkdir(exist_ok=True)
+        baseline.write_bytes(content.getvalue())
+    with Image.open(content) as found, Image.open(baseline) as expected:
+        assert abs(found.width - expected.width) <= 2
+        size = (expected.width // 4, expected.height // 4)  # fonts differ between machines in their edges
+        a, b = (np.asarray(one.convert("RGB").resize(size, Image.Resampling.BOX), float) for one in (found, expected))
+    assert math.sqrt(((a - b) ** 2).mean()) < 8.0
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_hostile_names_are_drawn_in_every_format(suffix: str) -> None:
+    layer = made_layer(HOSTILE)
+    measurement = made_measurement(layer, made_layer("b"))
+    figures = [
+        plot.pattern_map(layer, CROP),
+        plot.emergence(layer, CROP),
+        plot.profile(layer),
+        plot.top_channels(layer, CROP),
+        plot.depth(measurement),
+        plot.aware_channels(measurement),
+        plot.overview(measurement),
+        plot.comparison(Comparison({HOSTILE: measurement, "b": measurement})),
+    ]
+    for figure in figures if suffix == "png" else figures[:1]:
+        content = io.BytesIO()
+        figure.savefig(content, format=suffix, dpi=40)
+        assert content.tell() > 1000
+        assert b"<script>alert" not in content.getvalue()
+
+
+def test_hostile_names_become_short_file_names(tmp_path: Path) -> None:
+    other = HOSTILE + "b"
+    paths = plot.save_patterns(made_measurement(made_layer(HOSTILE), made_layer(other)), tmp_path)
+    assert len({path.name for path in paths}) == 2
+    assert all(path.parent == tmp_path and path.is_file() and len(path.name) < 160 for path in paths)
+
+
+def test_without_matplotlib_there_is_one_clear_line(monkeypatch) -> None:
+    monkeypatch.setattr("padprint.plot._base.find_spec", lambda name: None)
+    for draw in (lambda: plot.depth(made_measurement()), lambda: plot.pattern_map(made_layer(), CROP)):
+        with pytest.raises(MissingPackageError, match=r"^matplotlib is needed to draw: pip install matplotlib$"):
+            draw()
+
+
+def test_figures_are_drawn_without_pyplot() -> None:
+    code = "import sys\nfrom measurements import made_measurement\nfrom padprint import plot\n"
+    code += "plot.depth(made_measurement()).draw_without_rendering()\nassert 'matplotlib.pyplot' not in sys.modules"
+    folder = Path(__file__).parent
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=environment, timeout=120)
+
+
+def test_nothing_to_draw_is_said() -> None:
+    empty = made_layer(pattern=torch.zeros(0, 3, 3), channels=made_channels(0))
+    for draw in (plot.emergence, plot.top_channels):
+        with pytest.raises(ResultError, match="nothing to draw"):
+            draw(empty, CROP)
+    measurement = made_measurement()
+    measurement.layers.clear()
+    for draw in (plot.depth, plot.aware_channels):
+        with pytest.raises(ResultError, match="nothing to draw"):
+            draw(measurement)
+    with pytest.raises(ResultError, match="nothing to draw"):
+        plot.comparison(Comparison({"a": measurement, "b": measurement}))

@@ -1,0 +1,278 @@
+"""The report: what it says of results constructed for it, that it is one file, and that names do no harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from measurements import NAN, made_channels, made_layer, made_measurement
+from padprint import report
+from padprint.cli import app
+from padprint.comparison import Comparison
+from padprint.errors import MissingPackageError, ResultError
+from padprint.result import Curve, Estimate, Measurement, Profile
+
+HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) {{ 7*7 }} </title><img src=x> $x$ ' + "a" * 280
+FIRST_LINE = HOSTILE.split("\n", maxsplit=1)[0]
+runner = CliRunner()
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text of the page without scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag) -> None:
+        self.inside = ""
+
+    def handle_data(self, data) -> None:
+        if self.inside in self.raw:
+            self.raw[self.inside].append(data)
+        else:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def one_sided(side: str, share: float = 0.8, level: float = 1.0) -> dict[str, Profile]:
+    """Profiles of a map of stride 16 whose energy lies nearest to one side by `share`, 7/8 of it in the border cells."""
+
+    def profile(energy: float) -> Profile:
+        cells = torch.arange(3)
+        value = torch.tensor([7.0, 0.5, 0.5], dtype=torch.float64) / 8 * energy / 10
+        curve = Curve(value, value, value)
+        return Profile(cells, cells.double() * 16 + 8, torch.full((3,), 10), curve, curve, curve)
+
+    rest = (1 - share) / 3
+    return {"all": profile(level)} | {
+        one: profile(level * (share if one == side else rest)) for one in ("top", "bottom", "left", "right")
+    }
+
+
+def layer_with(**changes):
+    return made_layer(**{"stride": (16, 16), "notes": (), **changes})
+
+
+# ---------------------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
+def test_a_pattern_on_one_side_is_described_as_such(side: str) -> None:
+    text = " ".join(report.findings(made_measurement(layer_with(profile=one_sided(side)))))
+    assert f"88 % of the pattern's energy lies within 16 px of the border, and 80 % of it on the {side} side." in text
+
+
+def test_a_pattern_alike_on_all_sides_is_not_given_to_one() -> None:
+    text = " ".join(report.findings(made_measurement(layer_with(profile=one_sided("top", 0.25)))))
+    assert "no side holds more than the others together (the most, 25 %" in text
+    assert "on the top side" not in text
+
+
+def test_the_strongest_layer_is_named_with_its_interval() -> None:
+    strong = layer_with(name="strong", snr=Estimate(2.0, 1.5, 2.5), relative=Estimate(0.25, NAN, NAN))
+    lines = report.findings(made_measurement(layer_with(), strong))
+    assert lines[0] == "192 crops of 224 x 144 px from 12 images, 2 layers measured."
+    assert "most about position at strong" in lines[1]
+    assert "2.00 times that of the noise (95 % interval 1.50 to 2.50), its size 25 % of the features'" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("snr", "words"),
+    [
+        (Estimate(0.01, -0.01, 0.03), "no pattern stands out from the noise, SNR 0.0100 [-0.0100, 0.0300]"),
+        (Estimate(0.0, 0.0, 0.0), "padding changes nothing above rounding error"),
+        (Estimate(NAN, NAN, NAN), "the features do not vary"),
+    ],
+)
+def test_what_is_no_pattern_is_not_called_one(snr: Estimate, words: str) -> None:
+    lines = report.findings(made_measurement(layer_with(name="l", snr=snr)))
+    assert words in lines[2]
+    assert lines[1] == "In no layer does a pattern stand out from the noise."
+    assert "energy" not in lines[2]
+
+
+def test_channels_are_counted_in_words() -> None:
+    channels = dataclasses.replace(made_channels(10), side=("top",) * 10)
+    text = " ".join(report.findings(made_measurement(layer_with(shape=(10, 7, 9), channels=channels))))
+    assert f"{channels.count} of 10 channels are padding-aware, {channels.count} of them at the top." in text
+    none = dataclasses.replace(channels, q=torch.ones(10))
+    text = " ".join(report.findings(made_measurement(layer_with(shape=(10, 7, 9), channels=none))))
+    assert "No single channel can be called padding-aware at a false-discovery rate of 5 %." in text
+
+
+# ----------------------------------------------------------------------------------------------------------- page
+
+
+def test_the_page_holds_all_and_fetches_nothing(tmp_path: Path) -> None:
+    measurement = made_measurement()
+    path = report.write(measurement, tmp_path / "new" / "report.html")
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    addresses = [a.get(key) for _, a in page.elements for key in ("src", "href", "srcset", "data") if a.get(key)]
+    assert all(str(one).startswith(("data:", "#")) for one in addresses)
+    assert "http:" not in text.replace("http-equiv", "")
+    assert "https:" not in text
+    assert "default-src 'none'" in str(page.all("meta"))
+    for word in ("features.1", "layer4", "2 dead features", "mean sees the whole input", "below the reach", "seed"):
+        assert word in page.text
+    assert all(image["alt"] for image in page.all("img"))
+    assert len(page.all("option")) == 2
+    assert [path.name for path in path.parent.iterdir()] == ["report.html"]
+    data = json.loads(page.raw["script"][0])
+    assert data["layer-1"]["index"] == measurement["layer4"].channels.top(3)
+
+
+def test_a_report_of_a_large_network_stays_under_five_megabytes(tmp_path: Path) -> None:
+    sizes = {"layer1": (256, 56), "layer2": (512, 28), "layer3": (1024, 14), "layer4": (2048, 7), "conv1": (64, 112)}
+    layers = [made_layer(name, (c, n, n), rim=(1, 1, 1, 1)) for name, (c, n) in sizes.items()]
+    assert report.write(made_measurement(*layers), tmp_path / "report.html").stat().st_size < 5_000_000
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    measurement = made_measurement(made_layer(HOSTILE, notes=(HOSTILE,)), made_layer("b"))
+    measurement.unmeasured[HOSTILE + "2"] = HOSTILE
+    measurement.provenance.update(model=HOSTILE, command=HOSTILE, weights_source=HOSTILE, skipped={HOSTILE: HOSTILE})
+    for results in (measurement, Comparison({HOSTILE: measurement, "other": measurement})):
+        text = report.render(results)
+        page = Page(text)
+        assert len(page.all("script")) == 2
+        assert not any("onmouseover" in attributes for _, attributes in page.elements)
+        assert all(str(image["src"]).startswith("data:image/png") for image in page.all("img"))
+        assert "{{ 7*7 }}" in page.text
+        assert FIRST_LINE in page.text
+
+
+def test_several_measurements_and_differences() -> None:
+    weaker = made_measurement(made_layer("layer4", snr=Estimate(0.02, 0.01, 0.03)))
+    stronger = made_measurement(made_layer("layer4", snr=Estimate(0.2, 0.1, 0.3)))
+    page = Page(report.render(Comparison({"own": stronger, "reflect": weaker})))
+    assert "Differences of SNR" in page.text
+    assert "own: layer4" in page.text
+    apart = dataclasses.replace(weaker, n_images=3)
+    page = Page(report.render({"own": stronger, "other": apart}))
+    assert "Differences of SNR" not in page.text
+
+
+def test_nothing_to_report_and_bad_places_are_said(tmp_path: Path, monkeypatch) -> None:
+    empty = made_measurement()
+    empty.layers.clear()
+    with pytest.raises(ResultError, match="nothing to report"):
+        report.render(empty)
+    with pytest.raises(ResultError, match="is a folder"):
+        report.write(made_measurement(made_layer()), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="a file has that name"):
+        report.write(made_measurement(made_layer()), tmp_path / "file" / "report.html")
+    monkeypatch.setattr("padprint.report.page.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"^jinja2 is needed"):
+        report.render(made_measurement(made_layer()))
+
+
+# ------------------------------------------------------------------------------------------------ command and paths
+
+
+def test_a_command_keeps_its_words_and_loses_its_folders() -> None:
+    arguments = [
+        "measure",
+        "net",
+        "/home/me/my photos/",
+        "--weights=/data/w.pth",
+        "--layers",
+        "a b",
+        "C:\\x\\y.pth",
+        "~/z",
+    ]
+    assert report.command_line(arguments) == ("padprint measure net 'my photos' --weights=w.pth --layers 'a b' y.pth z")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("file /home/me/w.pth", "file w.pth"),
+        ("photos/a.png", "photos/a.png"),
+        ("1/2 of 3", "1/2 of 3"),
+        ("torchvision:resnet18", "torchvision:resnet18"),
+        ("/home/me/folder/", "folder"),
+    ],
+)
+def test_absolute_paths_become_names(text: str, expected: str) -> None:
+    assert report.names_only({"k": [text]}) == {"k": [expected]}
+
+
+def test_no_absolute_path_is_in_a_report() -> None:
+    measurement = made_measurement()
+    measurement.provenance.update(
+        weights_source="file /secret/place/w.pth", skipped={"/secret/place/a.png": "/secret/place/a.png is broken"}
+    )
+    assert "secret" not in report.render(dataclasses.replace(measurement, warnings=("/secret/place/b.png skipped",)))
+
+
+# --------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return [made_measurement(made_layer(name)).save(tmp_path / name) for name in ("one", "two")]
+
+
+def test_report_command_reads_folders(folders: list[Path], tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    result = runner.invoke(app, ["report", str(folders[0]), "--output", str(target)])
+    assert result.exit_code == 0, result.output
+    assert "one" in Page(target.read_text()).text
+    result = runner.invoke(app, ["report", *map(str, folders), "--output", str(target), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "two" in Page(target.read_text()).text
+
+
+def test_report_command_reads_a_comparison(tmp_path: Path) -> None:
+    Comparison({"own": made_measurement(), "reflect": made_measurement()}).save(tmp_path / "c")
+    found = report.collect([tmp_path / "c"])
+    assert isinstance(found, Comparison)
+    assert next(iter(report.collect([tmp_path / "c" / "00-own"]))) == "features.1"
+    assert isinstance(report.collect([tmp_path / "c", tmp_path / "c" / "00-own"]), Comparison)
+
+
+def test_report_command_says_what_is_missing(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["report", str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert "no such folder" in result.output
+
+
+def test_report_option_needs_an_output() -> None:
+    result = runner.invoke(app, ["measure", "net", "photos", "--report"])
+    assert result.exit_code == 2
+
+
+# ------------------------------------------------------------------------------------------------------- notebooks
+
+
+def test_results_have_tables_for_notebooks() -> None:
+    measurement = made_measurement(made_layer(HOSTILE))
+    for result in (measurement, measurement[HOSTILE], Comparison({HOSTILE: measurement, "b": measurement})):
+        page = Page(result._repr_html_())
+        assert page.all("table")
+        assert not page.all("script")
+        assert FIRST_LINE in page.text
+    assert isinstance(measurement, Measurement)
+    text = str(made_layer())
+    assert "0.123 [0.110, 0.136]" in text
+    assert "2 of 3: 1 top, 1 bottom" in text
+    assert "2 dead features" in text

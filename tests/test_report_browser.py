@@ -1,0 +1,202 @@
+"""Reports in headless Chromium: no error, no request, sorting, choosing and browsing by keyboard, accessible, printable.
+
+Run with `pytest -m browser`. Needs Debian's chromium and chromium-driver, and npm for axe-core (kept in no repository; where
+npm cannot fetch it, that test is skipped and says so). With PADPRINT_SCREENSHOTS=FOLDER the pages are kept as pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from measurements import made_layer, made_measurement
+from padprint import report
+from padprint.comparison import Comparison
+from padprint.result import Estimate
+
+selenium = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+AXE = "axe-core@4.10.3"
+HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) $x$ ' + "a" * 280
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    layers = [
+        made_layer("stem", snr=Estimate(0.5, 0.4, 0.6)),
+        made_layer("layer10", (30, 14, 14), snr=Estimate(12.0, 11, 13), rim=(1, 1, 1, 1)),
+        made_layer(HOSTILE, (130, 100, 100), snr=Estimate(2.0, 1.0, 3.0)),
+    ]
+    return report.write(made_measurement(*layers), tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def comparison_page(tmp_path_factory) -> Path:
+    several = Comparison({name: made_measurement() for name in ("own", "reflect", HOSTILE)})
+    return report.write(several, tmp_path_factory.mktemp("report") / "comparison.html")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[selenium.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromium-driver are not installed")
+    options = selenium.ChromeOptions()
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}"]:
+        options.add_argument(flag)
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    window = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+def opened(browser, page: Path, width: int = 1280) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get("about:blank")
+    browser.get_log("performance")  # drops what the browser's own first tab asked for
+    browser.get(page.as_uri())
+
+
+def requests(browser) -> list[str]:
+    entries = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if not url.startswith("data:")]
+
+
+def column(browser, index: int, table: int = 0) -> list[str]:
+    rows = browser.find_elements(By.CSS_SELECTOR, "table.sortable")[table].find_elements(By.CSS_SELECTOR, "tbody tr")
+    return [row.find_elements(By.TAG_NAME, "td")[index].text for row in rows]
+
+
+def shown(browser) -> list[str]:
+    return [one.get_attribute("id") for one in browser.find_elements(By.CSS_SELECTOR, "article") if one.is_displayed()]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("which", ["page", "comparison_page"])
+def test_a_page_opens_without_error_or_request_and_fits(browser, request, which: str, width: int) -> None:
+    file = request.getfixturevalue(which)
+    opened(browser, file, width)
+    assert browser.get_log("browser") == []
+    assert requests(browser) == [file.as_uri()]
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    broken = "return [...document.images].filter((i) => !i.complete || i.naturalWidth === 0).length"
+    assert browser.execute_script(broken) == 0
+    keep(browser, f"{which}-{width}")
+
+
+def keep(browser, name: str) -> None:
+    folder = os.environ.get("PADPRINT_SCREENSHOTS")
+    if folder:
+        whole = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(whole["data"]))
+
+
+def test_a_table_sorts_by_keyboard_and_says_so(browser, page: Path) -> None:
+    opened(browser, page)
+    heading = browser.find_elements(By.CSS_SELECTOR, "th")[2]
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert [text.split()[0] for text in column(browser, 2)] == ["0.500", "2.00", "12.0"]  # by number, not by letter
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.SPACE)
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert [text.split()[0] for text in column(browser, 2)] == ["12.0", "2.00", "0.500"]
+    other = browser.find_elements(By.CSS_SELECTOR, "th")[0]
+    other.find_element(By.TAG_NAME, "button").click()
+    assert heading.get_attribute("aria-sort") == "none"
+    assert column(browser, 0)[1:] == ["layer10", "stem"]
+
+
+def test_the_chooser_shows_one_layer(browser, page: Path) -> None:
+    opened(browser, page)
+    assert shown(browser) == ["layer-0"]
+    Select(browser.find_element(By.ID, "layer")).select_by_value("layer-1")
+    assert shown(browser) == ["layer-1"]
+    assert browser.find_element(By.CSS_SELECTOR, "#layer-1 figure, #layer-1 img").is_displayed()
+    browser.find_element(By.ID, "layer").send_keys(Keys.ARROW_UP)
+    assert shown(browser) == ["layer-0"]
+
+
+def test_the_channel_browser_sorts_filters_and_draws(browser, page: Path) -> None:
+    opened(browser, page)
+    Select(browser.find_element(By.ID, "layer")).select_by_value("layer-1")
+    channels = made_layer("layer10", (30, 14, 14)).channels
+
+    def tiles() -> list[str]:
+        return [one.text.split("\n")[0] for one in browser.find_elements(By.CSS_SELECTOR, "#layer-1 .channels li")]
+
+    assert len(tiles()) == 30
+    assert tiles()[0] == "channel 0, top"
+    Select(browser.find_element(By.ID, "layer-1-side")).select_by_visible_text("left")
+    assert len(tiles()) == channels.by_side()["left"]
+    assert all(one.endswith(", left") for one in tiles())
+    status = browser.find_element(By.CSS_SELECTOR, "#layer-1 [role=status]")
+    assert status.text == f"{len(tiles())} of 30 channels shown"
+    drawn = (
+        "const c = document.querySelector('#layer-1 canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, "
+        "c.height).data; return [c.width, c.height, new Set(d).size]"
+    )
+    width, height, colours = browser.execute_script(drawn)
+    assert (width, height) == (14, 14)
+    assert colours > 10
+
+
+def test_dark_and_light_and_print(browser, page: Path) -> None:
+    opened(browser, page)
+    background = "return getComputedStyle(document.body).backgroundColor"
+    media = "Emulation.setEmulatedMedia"
+    browser.execute_cdp_cmd(media, {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    assert browser.execute_script(background) == "rgb(20, 23, 27)"
+    keep(browser, "dark")
+    browser.find_element(By.ID, "theme").click()
+    assert browser.execute_script(background) == "rgb(255, 255, 255)"
+    browser.execute_cdp_cmd(media, {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "light"}]})
+    assert shown(browser) == ["layer-0", "layer-1", "layer-2"]
+    assert not browser.find_element(By.ID, "theme").is_displayed()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    done = npm and subprocess.run([npm, "pack", AXE], cwd=folder, capture_output=True, check=False, timeout=120)
+    archives = list(folder.glob("*.tgz"))
+    if not done or not archives:
+        pytest.skip(f"npm cannot fetch {AXE}")
+    with tarfile.open(archives[0]) as archive:
+        source = archive.extractfile("package/axe.min.js")
+        assert source is not None
+        return source.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["page", "comparison_page"])
+def test_axe_finds_no_fault(browser, request, axe: str, which: str, scheme: str) -> None:
+    opened(browser, request.getfixturevalue(which))
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_script(axe)
+    run = (
+        "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations.map("
+        "(v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.html).join(' | '))))"
+    )
+    assert browser.execute_async_script(run) == []
