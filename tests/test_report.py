@@ -165,6 +165,8 @@ def test_several_measurements_and_differences() -> None:
     page = Page(report.render(Comparison({"own": stronger, "reflect": weaker})))
     assert "Differences of SNR" in page.text
     assert "own: layer4" in page.text
+    assert "the SNR is largest with own (0.200) and least with reflect (0.0200)" in page.text
+    assert page.text.count("mean sees the whole input") == 1  # said once for both
     apart = dataclasses.replace(weaker, n_images=3)
     page = Page(report.render({"own": stronger, "other": apart}))
     assert "Differences of SNR" not in page.text
@@ -210,6 +212,7 @@ def test_a_command_keeps_its_words_and_loses_its_folders() -> None:
         ("1/2 of 3", "1/2 of 3"),
         ("torchvision:resnet18", "torchvision:resnet18"),
         ("/home/me/folder/", "folder"),
+        ("<b>1</b> /x", "<b>1</b> /x"),
     ],
 )
 def test_absolute_paths_become_names(text: str, expected: str) -> None:

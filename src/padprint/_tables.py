@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from padprint._document import ESTIMATES, QUANTITIES
@@ -144,14 +144,19 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def comparison_remarks(comparison: Comparison) -> list[str]:
-    """The lines under a comparison's table, each once, with the names of those it is about where not of all."""
+    """The lines under a comparison's table."""
+    first = summary(next(iter(comparison.values())))
+    return [first, "differences are paired over crops and groups of images", *shared_remarks(comparison)]
+
+
+def shared_remarks(measurements: Mapping[str, Measurement]) -> list[str]:
+    """The remarks of several measurements, each once, with the names of those it is about where not of all."""
     said: dict[str, list[str]] = {}
-    for name, one in comparison.items():
+    for name, one in measurements.items():
         for line in remarks(one):
             said.setdefault(line, []).append(name)
-    whole = len(comparison)
-    lines = [line if len(names) == whole else f"{', '.join(names)}: {line}" for line, names in said.items()]
-    return [summary(next(iter(comparison.values()))), "differences are paired over crops and groups of images", *lines]
+    whole = len(measurements)
+    return [line if len(names) == whole else f"{', '.join(names)}: {line}" for line, names in said.items()]
 
 
 def comparison_text(comparison: Comparison) -> str:

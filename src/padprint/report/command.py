@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-_PATH = re.compile(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])*([^\s/\\:'\"]+)[/\\]?")
+_PATH = re.compile(
+    r"(?<![\w.:/\\~<])(?:~[/\\]|(?:[A-Za-z]:)?[/\\][^\s/\\:'\"<>]+[/\\])(?:[^\s/\\:'\"<>]+[/\\])*([^\s/\\:'\"<>]+)[/\\]?"
+)
 _WHOLE = re.compile(r"(?:~|[A-Za-z]:)?[/\\]")
 
 

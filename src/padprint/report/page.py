@@ -14,7 +14,7 @@ from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
 from padprint.report.command import names_only
 from padprint.report.pictures import channel_maps, data_uri
-from padprint.report.words import findings, layer_findings
+from padprint.report.words import comparison_findings, findings, layer_findings
 from padprint.result import LayerMeasurement, Measurement, load
 
 if TYPE_CHECKING:
@@ -131,12 +131,14 @@ def _content(named: dict[str, Measurement], results: Results) -> dict[str, Any]:
                 "name": name,
                 "summary": _tables.summary(one),
                 "findings": findings(one)[: 2 if several else None],
-                "remarks": _remarks(one),
+                "remarks": [] if several else names_only(_tables.remarks(one)),
                 "provenance": _provenance(one),
                 "command": names_only(str(one.provenance.get("command") or IN_PYTHON)),
             }
             for name, one in named.items()
         ],
+        "common": comparison_findings(results) if isinstance(results, Comparison) else [],
+        "remarks": names_only(_tables.shared_remarks(named)) if several else [],
         "columns": COLUMNS,
         "rows": [_row(name, layer) for name, layer, _ in sections],
         "differences": _differences(results),
@@ -153,7 +155,7 @@ COLUMNS = (
     "MAE (floor)",
     "relative (%)",
     "positional (%)",
-    "aware channels (%)",
+    "aware channels",
     "rim px, top bottom left right",
 )
 
@@ -233,10 +235,6 @@ def _section(
         "figures": [{"src": data_uri(figure), "alt": f"{label}. {words}"} for figure, words in drawn],
         "maps": channel_maps(layer, MAPS_BUDGET // count),
     }
-
-
-def _remarks(one: Measurement) -> list[str]:
-    return [names_only(remark) for remark in _tables.remarks(one)]
 
 
 def _provenance(one: Measurement) -> list[tuple[str, str]]:

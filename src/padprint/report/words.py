@@ -7,6 +7,7 @@ import math
 import torch
 
 from padprint._tables import aware, interval, number
+from padprint.comparison import Comparison, difference
 from padprint.result import LayerMeasurement, Measurement, Profile
 
 _SIDES = ("top", "bottom", "left", "right")
@@ -32,6 +33,26 @@ def findings(measurement: Measurement) -> list[str]:
     elif layers:
         lines.append("In no layer does a pattern stand out from the noise.")
     return lines + [" ".join(layer_findings(layer)) for layer in layers]
+
+
+def comparison_findings(result: Comparison) -> list[str]:
+    """For each layer, where the SNR is largest and where it is least, and whether the two are apart."""
+    lines = []
+    for layer in result.layers:
+        order = sorted(
+            (name for name in result if not math.isnan(result[name][layer].snr.value)),
+            key=lambda name: result[name][layer].snr.value,
+        )
+        if len(order) < 2:
+            continue
+        least, most = order[0], order[-1]
+        apart = difference(result[most][layer].snr, result[least][layer].snr)
+        clear = "apart" if apart.low > 0 else "not clearly apart"
+        lines.append(
+            f"{layer or 'The model'}: the SNR is largest with {most} ({number(result[most][layer].snr.value)}) and least with "
+            f"{least} ({number(result[least][layer].snr.value)}); the two are {clear}, by {interval(apart)}."
+        )
+    return lines
 
 
 def layer_findings(layer: LayerMeasurement) -> list[str]:
