@@ -168,7 +168,14 @@ def test_maps_of_other_sizes_are_tried_on_the_example() -> None:
         convert(chain, "none", example=x)
 
 
-# ------------------------------------------------------------------------------------------------- seeds and precisions
+# --------------------------------------------------------------------------------------- seeds, devices and precisions
+
+
+def test_what_is_learned_lives_where_the_network_does() -> None:
+    net = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.Lambda(lambda x: F.pad(x, (1, 1, 0, 1)))).to("meta")
+    made = convert(net, "pp-pad", example=x.to("meta"))
+    assert {parameter.device.type for parameter in made.parameters()} == {"meta"}
+    assert made(x.to("meta")).shape == (2, 4, 7, 9)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "one", True])

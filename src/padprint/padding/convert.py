@@ -74,8 +74,12 @@ def convert(
     if not layers:
         hint = "give an example, so that functional calls are found" if example is None else "no call pads"
         raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
+    home = next((parameter.device for parameter in made.parameters()), None)
     for index, (name, module) in enumerate(layers.items()):
-        _convert(name, module, _own_scheme(wanted, name, module, seen.get(name, set()), seed, index))
+        own = _own_scheme(wanted, name, module, seen.get(name, set()), seed, index)
+        weights = next(module.parameters(), None)  # of pooling there are none
+        device = home if weights is None else weights.device
+        _convert(name, module, own if device is None else own.to(device))
     if wanted.changes_size and example is not None:
         _run_through(made, example, wanted)
     return made
@@ -278,7 +282,7 @@ def _own_way(kind: type[nn.Module]) -> bool:
 def _own_scheme(
     scheme: Scheme, name: str, module: nn.Module, channels: set[int], seed: int | None, index: int
 ) -> Scheme:
-    """A copy of `scheme` for one layer: sized and seeded, on the device of the layer's weights."""
+    """A copy of `scheme` for one layer: sized and seeded."""
     own = copy.deepcopy(scheme)
     if own.learned:
         channels = channels or {n for n in [getattr(module, "in_channels", None)] if n is not None}
@@ -294,9 +298,7 @@ def _own_scheme(
     if own.stochastic:  # copies would draw the same numbers
         seed = getattr(own, "seed", None) if seed is None else seed
         own.reseed(None if seed is None else _layer_seed(seed, index))
-    parameter = next(module.parameters(), None)
-    own.train(module.training)
-    return own if parameter is None else own.to(parameter.device)
+    return own.train(module.training)
 
 
 def _layer_seed(seed: int, index: int) -> int:
