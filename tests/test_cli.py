@@ -84,6 +84,7 @@ def test_defaults_reach_the_engine(calls) -> None:
             "std": (0.2, 0.2, 0.2),
             "distributed": False,
             "name": "net",
+            "padding": None,
         }
     ]
 

@@ -110,8 +110,9 @@ class LayerMoments(Metric):
         """Add the `(B, h, w)` channel means of F(x; p)."""
         for row, least in enumerate(FIRST):
             early = [i for i, number in enumerate(order) if number < least]
-            self.early[row] += means[early].sum(0)
-            self.counted[row] += len(early)
+            if early:
+                self.early[row] += means[early].sum(0)
+                self.counted[row] += len(early)
         self.early[-1] += means.sum(0)
         self.counted[-1] += len(means)
 
