@@ -274,9 +274,7 @@ def test_mobilenet_with_imagenet_weights() -> None:
         ("densenet121", ["features.denseblock1", "features.transition1"], 300),
     ],
 )
-def test_random_networks(
-    name: str, layers: list[str], short_side: int, dtype: torch.dtype, tolerance: float
-) -> None:
+def test_random_networks(name: str, layers: list[str], short_side: int, dtype: torch.dtype, tolerance: float) -> None:
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     images = photographs(PHOTOGRAPHS, short_side)

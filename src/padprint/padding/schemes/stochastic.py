@@ -122,7 +122,9 @@ class Randn(Drawing):
         dtype, generator = at_least_float32(x.new_empty(0)).dtype, self.generator(x)
         if generator is None or images == 0:
             return torch.randn((images, count), device=x.device, dtype=dtype)
-        return torch.stack([torch.randn((count,), generator=generator, dtype=dtype) for _ in range(images)]).to(x.device)
+        return torch.stack([torch.randn((count,), generator=generator, dtype=dtype) for _ in range(images)]).to(
+            x.device
+        )
 
 
 def border_statistics(x: Tensor, axis: int, end: int, radius: int, n: int) -> tuple[Tensor, Tensor]:
