@@ -1,0 +1,40 @@
+"""The gallery's pictures, from saved results: ``python docs/gallery/draw.py RESULTS docs/images``."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+import padprint
+from padprint import plot
+
+LAYERS = {"mobilenet": "features.6", "craft": "basenet.slice5", "resnet18": "layer2"}
+
+
+def keep(figure: Figure, path: Path) -> None:
+    """Write a figure as a small PNG of few colours."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    with Image.open(content) as picture:
+        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main(results: Path, images: Path) -> None:
+    """Draw every result that is there."""
+    for name, layer in LAYERS.items():
+        found = padprint.load(results / name)
+        keep(plot.emergence(found[layer], found.crop), images / f"gallery-{name}-emergence.png")
+        keep(plot.aware_channels(found), images / f"gallery-{name}-aware.png")
+        keep(plot.depth(found), images / f"gallery-{name}-depth.png")
+        keep(plot.profile(found[layer]), images / f"gallery-{name}-profile.png")
+    found = padprint.load(results / "mobilenet")
+    keep(plot.top_channels(found["features.13"], found.crop), images / "gallery-mobilenet-channels.png")
+    keep(plot.comparison(padprint.load_comparison(results / "paddings")), images / "gallery-comparison.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
