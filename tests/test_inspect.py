@@ -199,7 +199,8 @@ def test_residual_networks_are_uneven_at_224(name: str) -> None:
 
 def test_vgg_is_even_at_224() -> None:
     torchvision = pytest.importorskip("torchvision")
-    found = padprint.inspect(torchvision.models.vgg11().features, 224)
+    vgg = torchvision.models.vgg
+    found = padprint.inspect(vgg.make_layers(vgg.cfgs["A"]), 224)
     assert found.even.below == found.even.above == (224, 224)
     assert "all 5 strided windows are even" in str(found)
 
