@@ -145,14 +145,14 @@ def test_depth_of_an_edge_is_the_rim_at_most_a_quarter() -> None:
 @pytest.mark.parametrize("groups", [3, 10])
 @pytest.mark.parametrize("kind", ["normal", "heavy", "skewed", "unequal"])
 def test_false_calls_stay_below_the_level_without_any_pattern(kind: str, groups: int) -> None:
-    runs = 200
+    runs = 100
     called = sum(found_in(drawn(kind, groups, 40, seed)).count > 0 for seed in range(runs))
     assert called / runs <= LEVEL + 2.33 * (LEVEL * (1 - LEVEL) / runs) ** 0.5
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy", "skewed"])
 def test_false_discovery_rate_and_power_where_a_tenth_of_the_channels_has_a_pattern(kind: str) -> None:
-    runs, channels, true = 100, 40, 4
+    runs, channels, true = 60, 40, 4
     rates, power = [], []
     for seed in range(runs):
         means = drawn(kind, 10, channels, seed)

@@ -23,6 +23,12 @@ FIRST_LINE = HOSTILE.split("\n", maxsplit=1)[0]
 runner = CliRunner()
 
 
+@pytest.fixture
+def blank(monkeypatch) -> None:
+    """Pictures are not drawn, where only words are looked at."""
+    monkeypatch.setattr("padprint.report.page.data_uri", lambda figure: "data:image/png;base64,")
+
+
 class Page(HTMLParser):
     """Elements with their attributes, and the text of the page without scripts and styles."""
 
@@ -145,7 +151,7 @@ def test_a_report_of_a_large_network_stays_under_five_megabytes(tmp_path: Path) 
     assert report.write(made_measurement(*layers), tmp_path / "report.html").stat().st_size < 5_000_000
 
 
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
+def test_hostile_names_stay_text(blank) -> None:
     measurement = made_measurement(made_layer(HOSTILE, notes=(HOSTILE,)), made_layer("b"))
     measurement.unmeasured[HOSTILE + "2"] = HOSTILE
     measurement.provenance.update(model=HOSTILE, command=HOSTILE, weights_source=HOSTILE, skipped={HOSTILE: HOSTILE})
@@ -159,7 +165,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         assert FIRST_LINE in page.text
 
 
-def test_several_measurements_and_differences() -> None:
+def test_several_measurements_and_differences(blank) -> None:
     weaker = made_measurement(made_layer("layer4", snr=Estimate(0.02, 0.01, 0.03)))
     stronger = made_measurement(made_layer("layer4", snr=Estimate(0.2, 0.1, 0.3)))
     page = Page(report.render(Comparison({"own": stronger, "reflect": weaker})))
@@ -172,7 +178,7 @@ def test_several_measurements_and_differences() -> None:
     assert "Differences of SNR" not in page.text
 
 
-def test_nothing_to_report_and_bad_places_are_said(tmp_path: Path, monkeypatch) -> None:
+def test_nothing_to_report_and_bad_places_are_said(blank, tmp_path: Path, monkeypatch) -> None:
     empty = made_measurement()
     empty.layers.clear()
     with pytest.raises(ResultError, match="nothing to report"):
@@ -219,7 +225,7 @@ def test_absolute_paths_become_names(text: str, expected: str) -> None:
     assert report.names_only({"k": [text]}) == {"k": [expected]}
 
 
-def test_no_absolute_path_is_in_a_report() -> None:
+def test_no_absolute_path_is_in_a_report(blank) -> None:
     measurement = made_measurement()
     measurement.provenance.update(
         weights_source="file /secret/place/w.pth", skipped={"/secret/place/a.png": "/secret/place/a.png is broken"}
@@ -235,7 +241,7 @@ def folders(tmp_path: Path) -> list[Path]:
     return [made_measurement(made_layer(name)).save(tmp_path / name) for name in ("one", "two")]
 
 
-def test_report_command_reads_folders(folders: list[Path], tmp_path: Path) -> None:
+def test_report_command_reads_folders(blank, folders: list[Path], tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     result = runner.invoke(app, ["report", str(folders[0]), "--output", str(target)])
     assert result.exit_code == 0, result.output
