@@ -171,6 +171,13 @@ def test_maps_of_other_sizes_are_tried_on_the_example() -> None:
 # --------------------------------------------------------------------------------------- seeds, devices and precisions
 
 
+def test_pooling_that_hangs_over_at_other_sizes_alone_is_sized_by_the_example() -> None:
+    net = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, ceil_mode=True))
+    made = convert(net, "padding-module", example=image(1, 3, 9, 9))
+    assert made[1].padding_scheme.channels == 4
+    close(made(x), convert(net, "replicate")(x))
+
+
 def test_what_is_learned_lives_where_the_network_does() -> None:
     net = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.Lambda(lambda x: F.pad(x, (1, 1, 0, 1)))).to("meta")
     made = convert(net, "pp-pad", example=x.to("meta"))

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from padprint.errors import ModelError, PaddingError, PadprintError
 from padprint.layers import as_measured, copied, unwrapped
 from padprint.padding.intercept import Call, Interceptor, refuse_opaque
+from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
 from padprint.padding.swap import channels_of, run_replaced, stays, swappable, title
@@ -68,7 +69,7 @@ def convert(
     seed = None if seed is None else whole(seed, "seed", 0)
     made = _copy(model)
     _revert_all(made)
-    seen = {} if example is None else _seen(made, example)
+    seen, passing = ({}, {}) if example is None else _seen(made, example)
     stock = {name for name, module in made.named_modules() if isinstance(module, _STOCK) and _pads(module)}
     layers = {name: module for name, module in made.named_modules() if name in seen or name in stock}
     if not layers:
@@ -76,7 +77,8 @@ def convert(
         raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
     home = next((parameter.device for parameter in made.parameters()), None)
     for index, (name, module) in enumerate(layers.items()):
-        own = _own_scheme(wanted, name, module, seen.get(name, set()), seed, index)
+        channels = seen.get(name) or passing.get(name) or set()
+        own = _own_scheme(wanted, name, module, channels, seed, index)
         weights = next(module.parameters(), None)  # of pooling there are none
         device = home if weights is None else weights.device
         _convert(name, module, own if device is None else own.to(device))
@@ -201,12 +203,14 @@ def _revert_all(model: nn.Module) -> bool:
 # -------------------------------------------------------------------------------------------------- what is converted
 
 
-def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
+def _seen(model: nn.Module, example: Tensor) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
     """The modules that make calls with padding to swap, and the channels of the maps they pad.
 
-    Warns of calls that keep their padding, or may hide some.
+    Then the same of calls whose windows needed no padding at this size. Warns of calls that keep their padding, or may
+    hide some.
     """
     seen: dict[str, set[int]] = {}
+    passing: dict[str, set[int]] = {}
     kept: dict[str, str] = {}
 
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -217,6 +221,9 @@ def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
             reason = stays(func, args, kwargs)
             if reason is not None:
                 kept[str(call)] = reason
+            op = None if moves(func) else read_call(func, args, kwargs)
+            if op is not None and op.operator != "pad":
+                passing.setdefault(call.module, set()).add(channels_of(op))
         return func(*args, **kwargs)
 
     try:
@@ -229,7 +236,7 @@ def _seen(model: nn.Module, example: Tensor) -> dict[str, set[int]]:
     if kept:
         words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
         warnings.warn(f"not converted: {words}", stacklevel=3)
-    return seen
+    return seen, passing
 
 
 def _run_through(made: nn.Module, example: Tensor, scheme: Scheme) -> None:
@@ -291,7 +298,7 @@ def _own_scheme(
             why = (
                 f"its calls pad maps of {many} channels"
                 if many
-                else "its channels are not known: give an example input"
+                else "its channels are not known: give an example input that reaches it"
             )
             raise PaddingError(f"{title(own)} padding cannot be sized for {name or 'the model'}: {why}")
         own = own.sized(channels.pop())
