@@ -20,7 +20,9 @@ def keep(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     with Image.open(content) as picture:
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 def main(results: Path, images: Path) -> None:
@@ -29,10 +31,12 @@ def main(results: Path, images: Path) -> None:
         found = padprint.load(results / name)
         keep(plot.emergence(found[layer], found.crop), images / f"gallery-{name}-emergence.png")
         keep(plot.aware_channels(found), images / f"gallery-{name}-aware.png")
-        keep(plot.depth(found), images / f"gallery-{name}-depth.png")
-        keep(plot.profile(found[layer]), images / f"gallery-{name}-profile.png")
+    found = padprint.load(results / "craft")
+    keep(plot.depth(found), images / "gallery-craft-depth.png")
+    keep(plot.profile(found["basenet.slice5"]), images / "gallery-craft-profile.png")
     found = padprint.load(results / "mobilenet")
-    keep(plot.top_channels(found["features.13"], found.crop), images / "gallery-mobilenet-channels.png")
+    keep(plot.depth(found), images / "gallery-mobilenet-depth.png")
+    keep(plot.top_channels(found["features.6"], found.crop), images / "gallery-mobilenet-channels.png")
     keep(plot.comparison(padprint.load_comparison(results / "paddings")), images / "gallery-comparison.png")
 
 

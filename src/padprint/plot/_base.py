@@ -89,7 +89,7 @@ def with_intervals(
     )
     below = [(x, y) for (x, e), y in zip(known, shown, strict=True) if e.value <= floor]
     if below:
-        axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6)
+        axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6, zorder=3)
 
 
 def layer_ticks(axes: Axes, names: Sequence[str]) -> None:

@@ -27,7 +27,9 @@ def data_uri(figure: Figure) -> str:
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png", dpi=_DPI)
     with Image.open(raw) as picture:
-        picture.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+        picture.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
     return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
 
 
