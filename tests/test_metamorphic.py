@@ -269,8 +269,10 @@ def test_order_of_the_images() -> None:
     assert gap(one.snr, other.snr) > 1e-3
 
 
-def test_constant_scenes_have_a_pattern_and_no_ratio() -> None:
-    result = measure(nets.stack(), [torch.full((3, 48, 48), 0.3)] * 4, crop=16)
+@pytest.mark.parametrize("value", [0.3, 1.0, -20.0])
+@pytest.mark.parametrize("size", [24, 48, 200])
+def test_constant_scenes_have_a_pattern_and_no_ratio(size: int, value: float) -> None:
+    result = measure(nets.stack(), [torch.full((3, size, size), value)] * 4, crop=16)
     layer = last(result)
     assert layer.mae.value > 0.01
     assert layer.snr.value != layer.snr.value

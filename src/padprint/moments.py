@@ -19,6 +19,9 @@ else:
 _BLOCK = 1 << 20
 """Numbers worked on at once: few enough to stay in a processor's cache, where a whole batch's map would not."""
 
+_SAMPLE = 1024
+"""Cells of a canvas that tell about what value its features lie."""
+
 FIRST = (1, 10, 100)
 """How many of the first crops the means kept beside that of all crops are over."""
 
@@ -125,8 +128,10 @@ class LayerMoments(Metric):
             coverage: `(H, W)`, how many of the canvas's crops see each cell.
         """
         weights = coverage.to(features.dtype) / (self.diff.shape[-1] * self.diff.shape[-2])
-        # sums around a middle keep the digits of the variance of features far from zero; a sample of cells gives one
-        middle = features[:, ::8, ::8].mean((1, 2), keepdim=True)
+        # sums around a middle keep the digits of a variance that is small beside the mean; a sample of covered cells gives one
+        row, column = coverage.nonzero().unbind(1)
+        apart = max(1, len(row) // _SAMPLE)
+        middle = features[:, row[::apart], column[::apart]].mean(1).view(-1, 1, 1)
         first = torch.zeros(len(features), dtype=torch.float64, device=features.device)
         second = torch.zeros_like(first)
         step = max(1, _BLOCK * features.shape[1] // max(1, features.numel()))

@@ -22,7 +22,7 @@ DPI = 150
 _SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b75a06")
 # Every series has a marker and a line of its own as well; neighbours differ in lightness.
 COLOURS = ("#08264f", "#e08a2c", "#2a7f9e", "#a33b20", "#6d6d6d", "#8fb8de", "#5b3a8c", "#3d7a3a")
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*h"  # one more than colours, so that the pairs do not repeat soon
 LINES: tuple[str, ...] = ("-", "--", "-.", ":")
 
 
