@@ -1,0 +1,94 @@
+"""A study's folder: its settings, and one record for each unit of work, each whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from padprint.errors import ResultError
+
+CONFIG_FILE = "config.json"
+Record = dict[str, Any]
+
+
+class Records:
+    """Records of finished work, by key, in a folder of their own.
+
+    Args:
+        folder: made with its parents if it is not there.
+        config: the study's settings, plain JSON values. A folder that holds work of other settings is refused.
+
+    Raises:
+        ResultError: the folder is a file, holds work of other settings, or its settings cannot be read.
+    """
+
+    def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        try:
+            (self.folder / "records").mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
+        asked = json.loads(json.dumps(config))
+        path = self.folder / CONFIG_FILE
+        if not path.exists():
+            write_json(path, asked)
+            return
+        there = _read(path)
+        differ = [key for key in sorted(set(asked) | set(there)) if asked.get(key) != there.get(key)]
+        if differ:
+            changes = "; ".join(f"{key} is {there.get(key)!r} there and {asked.get(key)!r} here" for key in differ)
+            raise ResultError(f"{folder} holds a study of other settings ({changes}): choose another folder")
+
+    def get(self, key: str) -> Record | None:
+        """The record of a unit of work; None where it is not done.
+
+        Raises:
+            ResultError: the record is there and cannot be read.
+        """
+        path = self._path(key)
+        return _read(path) if path.exists() else None
+
+    def put(self, key: str, record: Mapping[str, Any]) -> None:
+        """Keep a record, plain JSON values; after this call it is whole on the disk."""
+        write_json(self._path(key), record)
+
+    def compute(self, key: str, work: Callable[[], Mapping[str, Any]]) -> Record:
+        """The record of a unit of work, which is done only if there is none; always as it reads from the disk."""
+        found = self.get(key)
+        if found is None:
+            self.put(key, work())
+            return _read(self._path(key))
+        return found
+
+    def _path(self, key: str) -> Path:
+        if not re.fullmatch(r"[\w=+-][\w.=+-]*(/[\w=+-][\w.=+-]*)*", key):
+            raise ResultError(
+                f"{key!r} is not a record's key: letters, digits and . = + - only, in parts between slashes"
+            )
+        return self.folder / "records" / f"{key}.json"
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write plain JSON values, and nan and inf as Python's json spells them; the file is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> Record:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultError(f"{path} cannot be read ({error}); remove it to do its work again") from error
+    if not isinstance(found, dict):
+        raise ResultError(f"{path} is no record; remove it to do its work again")
+    return found
