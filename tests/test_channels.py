@@ -199,3 +199,19 @@ def test_means_over_ever_more_crops_are_those_of_the_features() -> None:
     assert few.counts == (1, 10)
     same = next(iter(measure(net, images, crop=16, crops_per_image=5, batch_size=16).values())).emergence
     torch.testing.assert_close(same.features, emergence.features, rtol=1e-6, atol=1e-6)
+
+
+def test_the_first_crops_come_from_as_many_images_as_there_are() -> None:
+    # image i is i everywhere, and a network of one 1 x 1 convolution keeps it: the mean tells which images it is over
+    images = [torch.full((1, 16, 16), float(i)) for i in range(20)]
+    net = torch.nn.Conv2d(1, 1, 1, bias=False)
+    torch.nn.init.ones_(net.weight)
+
+    def means(given) -> dict[int, float]:
+        emergence = next(iter(measure(net, given, crop=8, crops_per_image=6, batch_size=4).values())).emergence
+        return dict(zip(emergence.counts, emergence.features.mean((1, 2)).tolist(), strict=True))
+
+    assert means(images) == pytest.approx({1: 0.0, 10: 4.5, 100: 9.5, 120: 9.5})  # 0; 0 to 9; five of each
+    assert means(images[:4]) == pytest.approx({1: 0.0, 10: 1.3, 24: 1.5})  # three of 0 and 1, two of 2 and 3
+    # of a stream it is not known how many images will come: six crops of image 0, four of image 1
+    assert means(iter(images)) == pytest.approx({1: 0.0, 10: 0.4, 100: (6 * sum(range(16)) + 4 * 16) / 100, 120: 9.5})

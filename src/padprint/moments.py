@@ -23,7 +23,7 @@ _SAMPLE = 1024
 """Cells of a canvas that tell about what value its features lie."""
 
 FIRST = (1, 10, 100)
-"""How many of the first crops the means kept beside that of all crops are over."""
+"""How many of the first crops the means kept beside that of all crops are over; `update` is told which come first."""
 
 
 class LayerMoments(Metric):

@@ -53,6 +53,7 @@ class Run:
         self.subjects, self.settings = subjects, settings
         self.n_images = 0
         self.first: int | None = None
+        self.length: int | None = None
         self.small: list[str] = []
 
     # ------------------------------------------------------------------------------------------------- the images
@@ -65,7 +66,7 @@ class Run:
         Raises:
             ImagesError, LayerError, ModelError: see `padprint.measure`.
         """
-        sizes = source.sizes()
+        sizes, self.length = source.sizes(), source.length
         for index, image in source.items(rank, world):
             if self.first is None:
                 self.first = index
@@ -123,8 +124,18 @@ class Run:
             return
         group = index % self.settings.groups
         for subject in self.subjects:
-            subject.add(index, group, image, canvases, self.settings.batch_size)
+            subject.add(index, group, image, canvases, self.settings.batch_size, self._order(index))
         self.n_images += 1
+
+    def _order(self, index: int) -> range:
+        """Numbers of an image's crops among all crops: the first crop of every image, then the second of every image.
+
+        Where it is not known how many images there are, image by image.
+        """
+        crops = self.plan.crops
+        if self.length is None:
+            return range(index * crops, (index + 1) * crops)
+        return range(index, crops * self.length, self.length)
 
     # ------------------------------------------------------------------------------------------------ the results
 

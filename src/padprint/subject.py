@@ -102,21 +102,23 @@ class Subject:
         }
         self.moved = {name: torch.zeros(2, dtype=torch.float64) for name in self.geometry.maps}
 
-    def add(self, index: int, group: int, image: Tensor, canvases: Sequence[Canvas], batch_size: int) -> None:
-        """Measure the crops of one `(C, H, W)` image."""
+    def add(
+        self, index: int, group: int, image: Tensor, canvases: Sequence[Canvas], batch_size: int, order: Sequence[int]
+    ) -> None:
+        """Measure the crops of one `(C, H, W)` image; `order` numbers them among the crops of all images."""
         for scheme in self.paddings.values():
             if scheme is not None:
                 scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)  # whichever process measures the image
-        first = index * self.plan.crops
+        first = 0
         for canvas in canvases:
-            self._canvas(group, image, canvas, batch_size, first)
+            self._canvas(group, image, canvas, batch_size, order[first : first + len(canvas.crops)])
             first += len(canvas.crops)
         if self.approximate and index < RESIDUAL_IMAGES:
             for name, squares in change_when_grown(self.forwards, self.plan, image).items():
                 self.moved[name] += squares
 
-    def _canvas(self, group: int, image: Tensor, canvas: Canvas, batch_size: int, first: int) -> None:
-        """Measure the crops of one canvas; `first` is the order number of its first crop."""
+    def _canvas(self, group: int, image: Tensor, canvas: Canvas, batch_size: int, order: Sequence[int]) -> None:
+        """Measure the crops of one canvas, numbered by `order`."""
         window = image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         x = self.forwards.placed(window)
         maps = self.forwards.maps(x)
@@ -131,16 +133,16 @@ class Subject:
             own = self.moments[padding]
             for start in range(0, len(canvas.crops), batch_size):
                 corners = canvas.crops[start : start + batch_size]
-                order = range(first + start, first + start + len(corners))
+                numbers = order[start : start + len(corners)]
 
                 def add(
                     name: str,
                     features: Tensor,
                     optimal: list[Tensor],
                     own: dict[str, LayerMoments] = own,
-                    order: range = order,
+                    numbers: Sequence[int] = numbers,
                 ) -> None:
-                    own[name].update(group, features, optimal, order)
+                    own[name].update(group, features, optimal, numbers)
 
                 with _swapped(scheme):
                     self.forwards.crops(x, maps, corners, add)
