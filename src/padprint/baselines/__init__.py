@@ -1,0 +1,1 @@
+"""Older metrics of position and border effects, on the crops that `padprint.measure` takes."""
