@@ -1,0 +1,127 @@
+"""What the training-free metrics share: sums by group of images, and results by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from math import inf, nan
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from padprint import _document, _tables
+from padprint.result import Estimate
+from padprint.statistics import Interval, jackknife
+
+
+class GroupSums:
+    """Running sums of a few numbers for each group of images, float64 on the CPU."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, Tensor] = {}
+
+    def add(self, group: int, *values: Tensor | float) -> None:
+        """Add scalars to a group's sums; the same number of them in every call."""
+        row = torch.stack([torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in values])
+        self._sums[group] = self._sums.get(group, torch.zeros_like(row)) + row
+
+    def estimate(self, statistic: Callable[[Tensor], Tensor]) -> Estimate:
+        """A statistic of the sums over all groups, with its 95 % interval.
+
+        Args:
+            statistic: maps the `(n,)` sums to a scalar.
+        """
+        if not self._sums:
+            return Estimate(nan, nan, nan)
+        by_group = torch.stack([self._sums[group] for group in sorted(self._sums)])
+        return estimate_of(jackknife(lambda keep: statistic(by_group[keep].sum(0)), len(by_group), least=1))
+
+
+def estimate_of(found: Interval) -> Estimate:
+    """An interval of scalars as an `Estimate`."""
+    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
+
+
+def ratio(above: Tensor, below: Tensor) -> Tensor:
+    """`above / below`; 0 for 0 / 0, which is nothing of nothing, and infinite for anything else over 0."""
+    nothing = torch.where(above == 0, torch.zeros_like(above), torch.full_like(above, inf))
+    return torch.where(below == 0, nothing, above / below)
+
+
+class LayerResult(Protocol):
+    """What one layer's result can do.
+
+    Attributes:
+        HEADERS: of its columns in a table.
+    """
+
+    HEADERS: ClassVar[tuple[str, ...]]
+
+    def cells(self) -> Sequence[tuple[str, ...]]:
+        """Its rows in a table, without the layer's name."""
+        ...
+
+
+One = TypeVar("One", bound=LayerResult)
+
+
+@dataclass(frozen=True, repr=False)
+class ByLayer(Mapping[str, One], Generic[One]):
+    """Results by layer, in order of execution.
+
+    Attributes:
+        layers: the results.
+        unmeasured: layers that could not be measured, with the reason.
+        n_images: how many images were seen.
+        n_crops: how many crops.
+        remarks: for people.
+    """
+
+    layers: dict[str, One]
+    unmeasured: dict[str, str]
+    n_images: int
+    n_crops: int
+    remarks: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> One:
+        return self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} layers, {self.n_images} images)"
+
+    def __str__(self) -> str:
+        headers, rows = self.table()
+        return "\n".join([*_tables.aligned(headers, rows), "", *self.lines()])
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Headers and rows for people."""
+        first = next(iter(self.layers.values()), None)
+        headers = ("layer", *(() if first is None else first.HEADERS))
+        return headers, [(name, *row) for name, layer in self.layers.items() for row in layer.cells()]
+
+    def lines(self) -> list[str]:
+        """What belongs under the table."""
+        counts = f"{self.n_images} images, {self.n_crops} crops; 95 % intervals over images"
+        return [counts, *self.remarks, *(f"not measured: {name}: {why}" for name, why in self.unmeasured.items())]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values; None for what is not finite."""
+        document: dict[str, Any] = _document.finite(_plain(self))
+        return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return {"value": value.value, "low": value.low, "high": value.high}
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
