@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from padprint.padding import Scheme
 from padprint.padding.swap import swapped
 from padprint.plan import Canvas, CropPlan
 from padprint.progress import progress_bar
-from padprint.run import Run
+from padprint.run import Run, Settings
 from padprint.source import nothing_decoded
-from padprint.subject import Subject
+from padprint.subject import Paddings, Subject
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,9 +64,9 @@ def iterate(model: nn.Module, images: Images, padding: str | Scheme | None = Non
         An iterable of `Batch`, which runs anew each time it is iterated over.
 
     Raises:
-        ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`; while iterating.
+        ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`; some only while iterating.
     """
-    return Crops(model, images, padding, dict(options))
+    return Crops(model, images, padding, options)
 
 
 class Crops:
@@ -82,107 +82,200 @@ class Crops:
     geometry: Geometry
     plan: CropPlan
 
-    def __init__(self, model: nn.Module, images: Images, padding: str | Scheme | None, options: dict[str, Any]) -> None:
-        unknown = set(options) - set(engine._DEFAULTS)
-        if unknown or options.get("distributed"):
-            raise TypeError(f"no such option: {', '.join(sorted(unknown)) or 'distributed'}")
-        self._options = {**engine._DEFAULTS, **options}
-        self._settings = engine._settings(self._options)
-        self._paddings = engine._schemes([engine.OWN if padding is None else padding], self._settings.seed)
-        self._model = unwrapped(model)
-        self._source = as_source(
-            images,
-            **normalisation(self._model, images, self._options["mean"], self._options["std"]),
-            limit=self._options["limit"],
-            strict=self._options["strict"],
-            resize_short_side=self._options["resize_short_side"],
-        )
+    def __init__(
+        self, model: nn.Module, images: Images, padding: str | Scheme | None, options: Mapping[str, Any]
+    ) -> None:
+        self._scenes = Scenes(model, images, options)
+        self._paddings = paddings(padding, self._scenes.settings.seed)
         self.n_images = self.n_crops = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        o, self.n_images, self.n_crops = self._options, 0, 0
-        with (
-            engine._placed(self._model, o["device"]) as (device, dtype),
-            progress_bar(self._source.length, o["progress"]) as advance,
-        ):
-            subject = _Subject(self._model, o["layers"], crop_size(o["crop"]), device, dtype, self._paddings)
-            run = _Run([subject], self._settings)
-            for index, image in self._source.items():
-                if not self.n_images:
-                    with as_measured(self._model):
-                        run.start(image, self._source.sizes())
-                    self.geometry, self.plan = subject.geometry, run.plan
-                subject.reseed(index)
-                for canvas in run.canvases(image, index):
-                    for batch in self._batches(subject, index, image, canvas):
-                        self.n_crops += len(batch.pixels)
-                        yield batch
-                self.n_images += 1
-                advance()
-        if not self.n_images:
-            raise nothing_decoded(self._source)
+        self.n_images = self.n_crops = 0
+        run: CropRun | None = None
+        for scene in self._scenes:
+            if run is None:
+                run = started(self._scenes, scene, self._paddings)
+                self.geometry, self.plan = run.subject.geometry, run.plan
+            run.subject.reseed(scene.index)
+            for canvas in run.canvases(scene.size, scene.index):
+                for batch in self._batches(run.subject, scene, canvas):
+                    self.n_crops += len(batch.pixels)
+                    yield batch
+            self.n_images += 1
 
-    def _batches(self, subject: _Subject, index: int, image: Tensor, canvas: Canvas) -> Iterator[Batch]:
-        group, size = index % self._settings.groups, self._settings.batch_size
-        maps: dict[str, Tensor] = {}
+    def _batches(self, subject: Views, scene: Scene, canvas: Canvas) -> Iterator[Batch]:
+        size = self._scenes.settings.batch_size
         x = subject.forwards.placed(
-            image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
+            scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         )
+        maps: dict[str, Tensor] = {}
         for start in range(0, len(canvas.crops), size):
-            with as_measured(self._model):
+            with as_measured(self._scenes.model):
                 maps = maps or subject.forwards.maps(x)
-                batch = subject.batch(index, group, x, maps, canvas.crops[start : start + size])
+                batch = subject.batch(scene, x, maps, canvas.crops[start : start + size])
             yield batch
 
 
-class _Subject(Subject):
-    """A network whose features are handed over, not summed up."""
+# ------------------------------------------------------------------------------- what other metrics on images start from
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image.
+
+    Attributes:
+        index: of the image.
+        group: that it belongs to, index modulo the number of groups.
+        image: `(C, H, W)`.
+        device, dtype: of the model.
+    """
+
+    index: int
+    group: int
+    image: Tensor
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image, px."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+class Scenes:
+    """The images of a run, and the network on its device.
+
+    Args:
+        model: see `padprint.measure`.
+        images: likewise.
+        options: of `padprint.measure`, by name.
+        allowed: names of the options that make sense; None for all but `distributed`.
+
+    Attributes:
+        model: the module to hook.
+        options: all of them, with defaults.
+        settings: some of them, checked.
+        source: the images.
+
+    Raises:
+        ImagesError, ModelError: see `padprint.measure`.
+        TypeError: an option that does not exist or makes no sense.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Images, options: Mapping[str, Any], allowed: Collection[str] | None = None
+    ) -> None:
+        unknown = set(options) - (set(engine._DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
+        if unknown:
+            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        self.options: dict[str, Any] = {**engine._DEFAULTS, **options}
+        self.settings: Settings = engine._settings(self.options)
+        self.model = unwrapped(model)
+        mean, std = self.options["mean"], self.options["std"]
+        if mean is None and std is None and are_files(images):
+            mean, std = engine._common_normalisation([self.model])
+        rest = {key: self.options[key] for key in ("limit", "strict", "resize_short_side")}
+        self.source = as_source(images, mean=mean, std=std, **rest)
+
+    def __iter__(self) -> Iterator[Scene]:
+        """One image after the other; the model is moved to its device for as long.
+
+        Raises:
+            ImagesError: see `padprint.measure`; or there was no image.
+        """
+        none = True
+        with (
+            engine._placed(self.model, self.options["device"]) as (device, dtype),
+            progress_bar(self.source.length, self.options["progress"]) as advance,
+        ):
+            for index, image in self.source.items():
+                none = False
+                yield Scene(index, index % self.settings.groups, image, device, dtype)
+                advance()
+        if none:
+            raise nothing_decoded(self.source)
+
+
+def paddings(padding: str | Scheme | None, seed: int) -> Paddings:
+    """A scheme to swap in by its name; None stands for the network's own.
+
+    Raises:
+        PaddingError: there is no such scheme.
+    """
+    return engine._schemes([engine.OWN if padding is None else padding], seed)
+
+
+def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:
+    """A block with `scheme` in the place of the network's padding; None leaves it alone."""
+    return nullcontext() if scheme is None else swapped(scheme)
+
+
+def reseed(scheme: Scheme | None, seed: int, index: int) -> None:
+    """Start a scheme's random numbers anew for one image, as `padprint.measure` does."""
+    if scheme is not None:
+        scheme.reseed(hash((seed, index)) & 0x7FFFFFFF)
+
+
+class Views(Subject):
+    """A network whose features are handed over where `Subject` sums them up."""
 
     def prepare(self, plan: CropPlan, groups: int) -> None:  # noqa: ARG002  # nothing is summed
+        """See `Subject.prepare`."""
         self.plan = plan
 
-    def reseed(self, index: int) -> None:
-        """Start the random numbers of stochastic paddings anew, as `Subject.add` does."""
-        for scheme in self.paddings.values():
-            if scheme is not None:
-                scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)
+    @property
+    def scheme(self) -> Scheme | None:
+        """What stands in for the network's padding."""
+        (scheme,) = self.paddings.values()
+        return scheme
 
-    def batch(
-        self, index: int, group: int, x: Tensor, maps: dict[str, Tensor], corners: tuple[tuple[int, int], ...]
-    ) -> Batch:
-        """Run some crops of a canvas."""
+    def reseed(self, index: int) -> None:
+        """Start the random numbers of a stochastic padding anew for one image."""
+        reseed(self.scheme, self.plan.seed, index)
+
+    def batch(self, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], corners: Sequence[tuple[int, int]]) -> Batch:
+        """Run some crops of a canvas; see `Forwards.crops`."""
         padded: dict[str, Tensor] = {}
         optimal: dict[str, Tensor] = {}
 
         def keep(name: str, features: Tensor, windows: list[Tensor]) -> None:
             padded[name], optimal[name] = features.clone(), torch.stack(windows)
 
-        (scheme,) = self.paddings.values()
-        with nullcontext() if scheme is None else swapped(scheme):
+        with swapping(self.scheme):
             self.forwards.crops(x, maps, corners, keep)
         height, width = self.crop
         pixels = torch.stack([x[0, :, top : top + height, left : left + width] for top, left in corners])
-        return Batch(index, group, pixels, padded, optimal)
+        return Batch(scene.index, scene.group, pixels, padded, optimal)
 
 
-class _Run(Run):
-    """A pass whose crops are handed over, not summed up."""
+class CropRun(Run):
+    """A pass over one network's crops, which are handed over where `Run` sums them up."""
 
-    def canvases(self, image: Tensor, index: int) -> list[Canvas]:
-        """The canvases of one image.
+    def __init__(self, subject: Views, settings: Settings) -> None:
+        super().__init__([subject], settings)
+        self.subject = subject
+
+    def canvases(self, size: tuple[int, int], index: int) -> list[Canvas]:
+        """The canvases of one image of (H, W) px.
 
         Raises:
             ImagesError: it is too small for any.
         """
-        size = (image.shape[-2], image.shape[-1])
         found = self.plan.canvases(size, index)
         if not found:
             raise ImagesError(f"image {index}: {self._too_small([f'{size[0]}x{size[1]}'], 1)}")
         return found
 
 
-def normalisation(model: nn.Module, images: Images, mean: Any, std: Any) -> dict[str, Any]:
-    """`mean` and `std`, for files where neither is given those that the model declares."""
-    if mean is None and std is None and are_files(images):
-        mean, std = engine._common_normalisation([model])
-    return {"mean": mean, "std": std}
+def started(scenes: Scenes, scene: Scene, paddings: Paddings) -> CropRun:
+    """A run whose network is traced, checked and planned for on its first image.
+
+    Raises:
+        ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
+    """
+    o = scenes.options
+    subject = Views(scenes.model, o["layers"], crop_size(o["crop"]), scene.device, scene.dtype, paddings)
+    run = CropRun(subject, scenes.settings)
+    with as_measured(scenes.model):
+        run.start(scene.image, scenes.source.sizes())
+    return run
