@@ -38,6 +38,25 @@ class GroupSums:
         return estimate_of(jackknife(lambda keep: statistic(by_group[keep].sum(0)), len(by_group), least=1))
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """A number with the network's padding and without.
+
+    Attributes:
+        padded: from padded features F(x; p).
+        optimal: from the optimally padded features F(x; *) of the same crops.
+        added: padded minus optimal, paired over groups of images: what padding adds.
+    """
+
+    padded: Estimate
+    optimal: Estimate
+    added: Estimate
+
+    def cells(self) -> tuple[str, str, str]:
+        """For a table."""
+        return _tables.interval(self.padded), _tables.interval(self.optimal), _tables.interval(self.added)
+
+
 def estimate_of(found: Interval) -> Estimate:
     """An interval of scalars as an `Estimate`."""
     return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
@@ -74,8 +93,9 @@ class ByLayer(Mapping[str, One], Generic[One]):
         layers: the results.
         unmeasured: layers that could not be measured, with the reason.
         n_images: how many images were seen.
-        n_crops: how many crops.
+        n_crops: how many crops, or windows.
         remarks: for people.
+        unit: what `n_crops` counts.
     """
 
     layers: dict[str, One]
@@ -83,6 +103,7 @@ class ByLayer(Mapping[str, One], Generic[One]):
     n_images: int
     n_crops: int
     remarks: tuple[str, ...] = ()
+    unit: str = "crops"
 
     def __getitem__(self, name: str) -> One:
         return self.layers[name]
@@ -108,7 +129,7 @@ class ByLayer(Mapping[str, One], Generic[One]):
 
     def lines(self) -> list[str]:
         """What belongs under the table."""
-        counts = f"{self.n_images} images, {self.n_crops} crops; 95 % intervals over images"
+        counts = f"{self.n_images} images, {self.n_crops} {self.unit}; 95 % intervals over images"
         return [counts, *self.remarks, *(f"not measured: {name}: {why}" for name, why in self.unmeasured.items())]
 
     def to_dict(self) -> dict[str, Any]:

@@ -24,13 +24,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint._tables import interval
 from padprint.baselines.crops import iterate
-from padprint.baselines.estimates import ByLayer, estimate_of
+from padprint.baselines.estimates import ByLayer, Contrast, estimate_of
 from padprint.errors import ImagesError, ModelError
 from padprint.images import Images
 from padprint.padding import Scheme
-from padprint.result import Estimate
 from padprint.statistics import interval_of
 
 if TYPE_CHECKING:
@@ -48,23 +46,8 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Gain:
-    """How well one target is read out.
-
-    Attributes:
-        padded: R^2 of the readout from padded features, out of fold; 1 is perfect, 0 no better than the mean.
-        optimal: the same from optimally padded features of the same crops.
-        added: padded minus optimal, paired: what padding adds.
-    """
-
-    padded: Estimate
-    optimal: Estimate
-    added: Estimate
-
-
-@dataclass(frozen=True)
 class LayerProbe:
-    """What a linear readout of one layer tells about position.
+    """How well a linear readout of one layer tells position: R^2 out of fold; 1 is perfect, 0 no better than the mean.
 
     Attributes:
         row, column: where a cell lies in the crop.
@@ -72,17 +55,13 @@ class LayerProbe:
     """
 
     HEADERS: ClassVar[tuple[str, ...]] = ("target", "R2 padded [95 %]", "R2 optimal [95 %]", "added by padding [95 %]")
-    row: Gain
-    column: Gain
-    border: Gain
+    row: Contrast
+    column: Contrast
+    border: Contrast
 
     def cells(self) -> list[tuple[str, ...]]:
         """Rows for people, without the layer's name."""
-        gains = [getattr(self, target) for target in TARGETS]
-        return [
-            (target, interval(gain.padded), interval(gain.optimal), interval(gain.added))
-            for target, gain in zip(TARGETS, gains, strict=True)
-        ]
+        return [(target, *getattr(self, target).cells()) for target in TARGETS]
 
 
 def probe(
@@ -159,12 +138,12 @@ def _read_out(padded: FoldGrams, optimal: FoldGrams, strengths: Sequence[float])
     scores = [cross_validated(sums.stacked(), len(TARGETS), strengths) for sums in (padded, optimal)]
     values, replicates = (torch.stack(part) for part in zip(*scores, strict=True))  # (2, T), (2, folds, T)
 
-    def gain(t: int) -> Gain:
+    def contrast(t: int) -> Contrast:
         value, own = values[:, t].cpu(), replicates[:, :, t].cpu()
         pairs = [(value[0], own[0]), (value[1], own[1]), (value[0] - value[1], own[0] - own[1])]
-        return Gain(*(estimate_of(interval_of(*pair)) for pair in pairs))
+        return Contrast(*(estimate_of(interval_of(*pair)) for pair in pairs))
 
-    return LayerProbe(*map(gain, range(len(TARGETS))))
+    return LayerProbe(*map(contrast, range(len(TARGETS))))
 
 
 # --------------------------------------------------------------------------------------------- pure tensor functions
