@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from measurements import NAN, made_channels, made_layer, made_measurement
@@ -192,6 +193,92 @@ def test_hostile_names_are_drawn_in_every_format(suffix: str) -> None:
         figure.savefig(content, format=suffix, dpi=40)
         assert content.tell() > 1000
         assert b"<script>alert" not in content.getvalue()
+
+
+LONG = "encoder.backbone.stages.2.blocks.17.feed_forward.pointwise_convolution_with_a_long_name.norm"
+NAMES = {
+    "one": ["layer4"],
+    "four long": [f"{LONG}{i}" for i in range(4)],
+    "sixty": [f"stages.{i // 6}.blocks.{i}.conv_depthwise.bn" for i in range(60)],
+}
+DRAWN = {
+    "depth": plot.depth,
+    "aware": plot.aware_channels,
+    "overview": plot.overview,
+    "comparison": lambda one: plot.comparison(Comparison({LONG + "1": one, LONG + "2": one})),
+    "pattern": lambda one: plot.pattern_map(next(iter(one.values())), CROP),
+    "emergence": lambda one: plot.emergence(next(iter(one.values())), CROP),
+    "profile": lambda one: plot.profile(next(iter(one.values()))),
+    "channels": lambda one: plot.top_channels(next(iter(one.values())), CROP),
+}
+
+
+@pytest.mark.parametrize(
+    ("figure", "names"),
+    [
+        *((f, n) for f in list(DRAWN)[:2] for n in NAMES),
+        *((f, "four long") for f in DRAWN if f not in list(DRAWN)[:2]),
+        ("overview", "one"),
+    ],
+)
+def test_no_text_touches_another_or_leaves_the_figure(figure: str, names: str, monkeypatch) -> None:
+    layers = [made_layer(name, (4, 3, 3), rim=(1, 1, 1, 1)) for name in NAMES[names]]
+    drawn = DRAWN[figure](made_measurement(*layers))
+    shown: list[Text] = []  # a figure also holds texts that it does not draw, of ticks beyond an axis' end
+    draw = Text.draw
+    monkeypatch.setattr(Text, "draw", lambda one, renderer: (shown.append(one), draw(one, renderer))[1])
+    drawn.draw_without_rendering()
+    whole = drawn.bbox.padded(1.0)
+    boxes = [(one, one.get_window_extent()) for one in shown if one.get_text().strip() and one.get_visible()]
+    assert len(boxes) > len(layers)
+    for i, (one, box) in enumerate(boxes):
+        assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, one
+        assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, one
+        if one.get_rotation() % 90 == 0:  # boxes of slanted texts overlap where the texts do not
+            touching = [b for b, other in boxes[:i] if b.get_rotation() % 90 == 0 and box.padded(-1).overlaps(other)]
+            assert not touching, (one, touching)
+
+
+def test_names_that_would_look_alike_are_numbered() -> None:
+    axes = plot.aware_channels(
+        made_measurement(*(made_layer(name, (4, 3, 3)) for name in [*NAMES["sixty"], "fc"]))
+    ).axes
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert len(set(labels)) == 61
+    assert labels[1].startswith("2: stages.0")
+    assert labels[60] == "fc"
+
+
+def test_one_scale_over_layers_or_measurements_and_signed_maps() -> None:
+    layers = [made_layer("a"), made_layer("b", pattern=3 * made_layer("b").pattern)]
+    largest = max(float(one.pattern.mean(0).abs().max()) for one in layers)
+    panels = maps(plot.overview(made_measurement(*layers), signed=True, one_scale=True))
+    assert [axes.images[0].get_clim() for axes in panels] == [(-largest, largest)] * 2
+    np.testing.assert_array_equal(drawn(panels[1]), layers[1].pattern.mean(0).numpy())
+    own = maps(plot.overview(made_measurement(*layers), signed=True))
+    assert own[0].images[0].get_clim() != own[1].images[0].get_clim()
+    for layer in layers:
+        mean, size = maps(plot.pattern_map(layer, CROP, limits=plot.scale_of(*layers)))
+        assert mean.images[0].get_clim() == (-largest, largest)
+        assert size.images[0].get_clim() == (0.0, plot.scale_of(layers[1])[1])
+    several = compared("own", "reflect")
+    panels = maps(plot.comparison(several, signed=True))
+    for row, layer in zip((panels[:2], panels[2:]), several.layers, strict=True):
+        end = float(several["reflect"][layer].pattern.mean(0).abs().max())
+        assert [axes.images[0].get_clim() for axes in row] == [(-end, end)] * 2
+
+
+def test_a_map_of_one_row_has_no_surface() -> None:
+    figure = plot.emergence(made_layer(shape=(3, 1, 9), rim=(0, 0, 1, 1)), CROP)
+    assert len(figure.axes) == 4
+    figure.draw_without_rendering()
+
+
+def test_a_large_map_is_a_surface_of_few_faces() -> None:
+    figure = plot.emergence(made_layer(shape=(2, 57, 100)), CROP)
+    faces = next(axes for axes in figure.axes if axes.name == "3d").collections[0]
+    figure.draw_without_rendering()
+    assert len(faces.get_facecolor()) == 31 * 31
 
 
 def test_hostile_names_become_short_file_names(tmp_path: Path) -> None:

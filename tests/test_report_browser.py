@@ -174,6 +174,15 @@ def test_dark_and_light_and_print(browser, page: Path) -> None:
     assert not browser.find_element(By.ID, "theme").is_displayed()
 
 
+def test_print_holds_channels_of_every_layer_and_the_settings(browser, page: Path) -> None:
+    opened(browser, page)
+    tiles = "return [...document.querySelectorAll('article')].map((a) => a.querySelectorAll('canvas').length)"
+    assert browser.execute_script(tiles)[1:] == [0, 0]
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert all(browser.execute_script(tiles))
+    assert browser.execute_script("return document.querySelector('details').open")
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("axe")

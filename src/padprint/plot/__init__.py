@@ -10,7 +10,7 @@ from padprint.plot.channels import aware_channels, top_channels
 from padprint.plot.comparing import comparison
 from padprint.plot.curves import depth, profile
 from padprint.plot.emerging import emergence
-from padprint.plot.maps import map_box, overview, pattern_map, rim_box, save_patterns
+from padprint.plot.maps import map_box, overview, pattern_map, rim_box, save_patterns, scale_of
 
 __all__ = [
     "aware_channels",
@@ -23,5 +23,6 @@ __all__ = [
     "profile",
     "rim_box",
     "save_patterns",
+    "scale_of",
     "top_channels",
 ]

@@ -24,6 +24,7 @@ _SIGNED = ("#08264f", "#3f7cba", "#c9dcee", "#f8f8f8", "#fbd8ab", "#f0983a", "#b
 COLOURS = ("#08264f", "#e08a2c", "#2a7f9e", "#a33b20", "#6d6d6d", "#8fb8de", "#5b3a8c", "#3d7a3a")
 MARKERS = "osD^vPX*h"  # one more than colours, so that the pairs do not repeat soon
 LINES: tuple[str, ...] = ("-", "--", "-.", ":")
+_LETTER, _LINE = 0.08, 0.16  # inches that a letter and a line of a layer's name take under an axis
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -92,12 +93,23 @@ def with_intervals(
         axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6, zorder=3)
 
 
+def distinct(names: Sequence[str], limit: int) -> list[str]:
+    """`plain` names, of which those that look alike once they are cut have their number in the row put before them."""
+    cut = [plain(name, limit) for name in names]
+    return [f"{i + 1}: {one}" if cut.count(one) > 1 else one for i, one in enumerate(cut)]
+
+
 def layer_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names of layers under equal steps, turned where they would touch."""
-    turned = len(names) > 4 and max(map(len, names), default=0) > 9
-    labels = [plain(name, 28) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
-    axes.tick_params(axis="x", labelsize=9)
+    """Names of layers under equal steps, turned where they would touch; where even so they would, not all of them."""
+    labels = distinct(names, 28)
+    step = axes.bbox.width / axes.figure.dpi / max(1, len(names))  # inches
+    if max(map(len, labels), default=0) * _LETTER < 0.9 * step:
+        turned, align = 0, "center"
+    else:
+        turned, align = (30, "right") if step > 2.5 * _LINE else (90, "center")
+    apart = math.ceil(_LINE / step)
+    axes.set_xticks(range(0, len(names), apart), labels[::apart], rotation=turned, ha=align)
+    axes.tick_params(axis="x", labelsize=8 if turned == 90 else 9)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -9,7 +9,7 @@ import numpy as np
 from padprint._tables import aware, number
 from padprint.channels import SIDES
 from padprint.errors import ResultError
-from padprint.plot._base import figure_of, new_figure, plain, signed_colours
+from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
 from padprint.plot.maps import draw_map, rim_line
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def aware_channels(measurement: Measurement, ax: Axes | None = None) -> Figure:
         start = [a + b for a, b in zip(start, share, strict=True)]
     for row, (layer, end) in enumerate(zip(layers, start, strict=True)):
         ax.text(end + 1, row, aware(layer), va="center", fontsize=9)
-    ax.set_yticks(range(len(layers)), [plain(layer.name, 34) for layer in layers])
-    ax.invert_yaxis()
+    ax.set_yticks(range(len(layers)), distinct([layer.name for layer in layers], 34))
+    ax.set_ylim(len(layers) - 0.4, -0.6)
     ax.set_xlim(0, 124)
     ax.set_xticks(range(0, 101, 20))
     level = layers[0].channels.level

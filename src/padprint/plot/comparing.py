@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from padprint.errors import ResultError
-from padprint.plot._base import figure_of, layer_ticks, log_floor, new_figure, plain, with_intervals
-from padprint.plot.maps import draw_map, maps_of
+from padprint.plot._base import distinct, figure_of, layer_ticks, log_floor, new_figure, with_intervals
+from padprint.plot.maps import draw_size, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from padprint.comparison import Comparison
 
 
-def comparison(result: Comparison, ax: Axes | None = None) -> Figure:
+def comparison(result: Comparison, ax: Axes | None = None, *, signed: bool = False) -> Figure:
     """Draw the SNR of several measurements by layer with intervals, and below it their patterns.
 
-    Patterns are root mean squares over channels; all measurements of a layer share one colour scale.
+    All measurements of a layer share one colour scale.
 
     Args:
         result: the comparison.
         ax: axes for the SNR alone; without them a new figure, with the patterns.
+        signed: patterns are means over channels, on scales symmetric about zero; else root mean squares over channels.
 
     Returns:
         The figure drawn into.
@@ -39,11 +40,12 @@ def comparison(result: Comparison, ax: Axes | None = None) -> Figure:
         _snr(ax, result, layers)
         return figure_of(ax)
     panel = 1.5
-    width, below = max(7.5, panel * len(names) + 2.6), panel * len(layers) + 0.9
+    width = max(7.5, panel * len(names) + 2.6, min(0.5 * len(layers) + 3, 14.0))
+    below = panel * len(layers) + 1.1
     figure = new_figure(width, 3.8 + below)
     upper, lower = cast("Sequence[SubFigure]", figure.subfigures(2, 1, height_ratios=(3.8, below)))
     _snr(upper.subplots(), result, layers)
-    _patterns(lower, result, layers)
+    _patterns(lower, result, layers, signed=signed)
     return figure
 
 
@@ -51,9 +53,9 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
     estimates = [[one[layer].snr for layer in layers] for one in result.values()]
     floor = log_floor([e for one in estimates for e in one])
     count = len(estimates)
-    for i, (name, one) in enumerate(zip(result, estimates, strict=True)):
+    for i, (name, one) in enumerate(zip(distinct(list(result), 30), estimates, strict=True)):
         shift = 0.7 * ((i + 0.5) / count - 0.5)
-        with_intervals(axes, [x + shift for x in range(len(layers))], one, floor, i, plain(name, 30))
+        with_intervals(axes, [x + shift for x in range(len(layers))], one, floor, i, name)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor / 1.2)
     axes.set_ylabel("SNR (1), 95 % intervals")
@@ -63,21 +65,26 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
     axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
 
 
-def _patterns(figure: SubFigure, result: Comparison, layers: list[str]) -> None:
+def _patterns(figure: SubFigure, result: Comparison, layers: list[str], *, signed: bool) -> None:
     grid = figure.subplots(len(layers), len(result), squeeze=False)
-    for row, layer in zip(grid, layers, strict=True):
-        maps = {name: maps_of(one[layer])[1] for name, one in result.items()}
-        top = max(float(values.max()) for values in maps.values()) or 1.0
-        for axes, (name, values) in zip(row, maps.items(), strict=True):
-            one = result[name]
-            draw_map(axes, values, one[layer], one.crop, cmap="cividis", limits=(0.0, top))
+    for row, layer, label in zip(grid, layers, distinct(layers, 18), strict=True):
+        scale = scale_of(*(one[layer] for one in result.values()))
+        for axes, one in zip(row, result.values(), strict=True):
+            draw_size(axes, one[layer], one.crop, scale, signed=signed)
             axes.set_xticks([])
             axes.set_yticks([])
-        row[0].set_ylabel(plain(layer, 22), fontsize=9)
+        row[0].set_ylabel(label, fontsize=8)
+        row[0].set_yticks([0, result[next(iter(result))].crop[0]])
+        row[0].tick_params(labelsize=7)
         bar = figure.colorbar(row[-1].images[-1], ax=list(row), shrink=0.85, aspect=12, pad=0.02)
         bar.ax.tick_params(labelsize=8)
-    for axes, name in zip(grid[0], result, strict=True):
-        axes.set_title(plain(name, 20), fontsize=9)
+    for axes, name in zip(grid[0], distinct(list(result), 20), strict=True):
+        axes.set_title(name, fontsize=9)
+    for axes, one in zip(grid[-1], result.values(), strict=True):
+        axes.set_xticks([0, one.crop[1]])
+        axes.tick_params(labelsize=7)
     figure.supxlabel(
-        "rms of the pattern over channels (feature units), one scale a layer; dashed: inner edge of the rim", fontsize=9
+        f"{'mean' if signed else 'rms'} of the pattern over channels (feature units), one scale a layer; axes: input px; "
+        "dashed: inner edge of the rim",
+        fontsize=9,
     )

@@ -64,6 +64,9 @@ def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
                 _curve(panels[1], one.pixels.numpy(), one.pattern, floor, i, side)
         _axes(panels[1], "pattern of each side, over the cells nearest to it")
         figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
+        figure_of(panels[0]).supxlabel(
+            "bands: 95 % intervals; what is not above zero runs along the bottom", fontsize=9
+        )
     panels[0].set_ylim(bottom=floor)
     for axes in panels:
         axes.set_xlim(0, _end(layer))
@@ -88,11 +91,12 @@ def depth(measurement: Measurement, ax: Sequence[Axes] | None = None) -> Figure:
         raise ResultError("no layer was measured, so there is nothing to draw")
     layers = list(measurement.layers.values())
     if ax is None:
-        figure = new_figure(max(6.0, 1.1 * len(layers) + 2), 5.6)
-        figure.suptitle("Pattern by depth", fontsize=12)
+        figure = new_figure(min(max(6.0, 1.1 * len(layers) + 2), 14.0), 5.6 if len(layers) <= 12 else 7.2)
+        hollow = any(e.value <= 0 for layer in layers for e in (layer.snr, layer.relative))
+        figure.suptitle(f"Pattern by depth, 95 % intervals{'; hollow: not above zero' if hollow else ''}", fontsize=12)
         ax = list(figure.subplots(2, 1, sharex=True))
     places = list(range(len(layers)))
-    for axes, key, label in zip(ax, ("snr", "relative"), ("SNR", "size over that of the features"), strict=True):
+    for axes, key, label in zip(ax, ("snr", "relative"), ("SNR", "relative size"), strict=True):
         estimates = [getattr(layer, key) for layer in layers]
         floor = log_floor(estimates)
         with_intervals(axes, places, estimates, floor, 0)

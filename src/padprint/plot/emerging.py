@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Scale = tuple[float, float]
 
+_FACES = 32
+"""Cells of a surface along an axis, at most; of larger maps evenly spaced rows and columns are drawn."""
+
 
 def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes] | None = None) -> Figure:
     """Draw channel-averaged padded features over 1, 10, 100 and all crops, and the pattern over all, at its right.
@@ -54,10 +57,16 @@ def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes]
     scales = [(low - room, high + room)] * len(features) + [(-size, size)]
     surfaces: list[Any] = []
     if ax is None:
-        figure = new_figure(2.9 * len(panels), 6.0)
+        terrain = min(pattern.shape) > 1  # a surface needs two rows and columns
+        figure = new_figure(2.9 * len(panels), 6.0 if terrain else 3.4)
         figure.suptitle(f"{plain(layer.name)}: mean over channels", fontsize=12)
-        surfaces = [figure.add_subplot(2, len(panels), 1 + i, projection="3d") for i in range(len(panels))]
-        ax = [figure.add_subplot(2, len(panels), 1 + len(panels) + i) for i in range(len(panels))]
+        if terrain:
+            surfaces = [figure.add_subplot(2, len(panels), 1 + i, projection="3d") for i in range(len(panels))]
+        ax = [figure.add_subplot(1 + terrain, len(panels), 1 + terrain * len(panels) + i) for i in range(len(panels))]
+        words = "colour and height" if terrain else "colour"
+        figure.supxlabel(
+            f"{words}: feature units, beyond the scale its last colour; dashed: inner edge of the rim", fontsize=9
+        )
     elif len(ax) != len(panels):
         raise ResultError(f"{layer.name!r} needs {len(panels)} axes, one for each mean and one for the pattern")
     for i, ((title, values), scale) in enumerate(zip(panels, scales, strict=True)):
@@ -71,10 +80,7 @@ def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes]
         label_map(ax[i])
         ax[i].set_xlabel("input column (px)", fontsize=9)
     ax[0].set_ylabel("input row (px)", fontsize=9)
-    figure = figure_of(ax[0])
-    if surfaces:
-        figure.supxlabel("colour and height: feature units; dashed: inner edge of the rim", fontsize=9)
-    return figure
+    return figure_of(ax[0])
 
 
 def _crops(count: int) -> str:
@@ -86,24 +92,13 @@ def _surface(
 ) -> None:
     """The map as terrain over input pixels, seen from the lower left."""
     left, right, top, bottom = box
-    rows, columns = values.shape
+    row, column = (np.unique(np.linspace(0, n - 1, min(n, _FACES)).round().astype(int)) for n in values.shape)
     x, y = np.meshgrid(
-        left + (np.arange(columns) + 0.5) * (right - left) / columns,
-        top + (np.arange(rows) + 0.5) * (bottom - top) / rows,
+        left + (column + 0.5) * (right - left) / values.shape[1], top + (row + 0.5) * (bottom - top) / values.shape[0]
     )
-    if min(values.shape) > 1:  # a surface needs two rows and columns
-        axes.plot_surface(
-            x,
-            y,
-            np.clip(values, *scale),
-            cmap=cmap,
-            vmin=scale[0],
-            vmax=scale[1],
-            rcount=32,
-            ccount=32,
-            linewidth=0.2,
-            edgecolor="#55555580",
-        )
+    height = np.clip(values[np.ix_(row, column)], *scale)
+    style = {"rstride": 1, "cstride": 1, "linewidth": 0.2, "edgecolor": "#55555580"}
+    axes.plot_surface(x, y, height, cmap=cmap, vmin=scale[0], vmax=scale[1], **style)
     axes.set_zlim(*scale)
     axes.invert_yaxis()  # the crop's top at the back
     axes.view_init(elev=38, azim=-62)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
-from padprint.plot._base import figure_of, new_figure, plain, signed_colours
+from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,13 @@ Box = tuple[float, float, float, float]
 _PER_ROW = 5
 
 
-def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, Axes] | None = None) -> Figure:
+def pattern_map(
+    layer: LayerMeasurement,
+    crop: tuple[int, int],
+    ax: tuple[Axes, Axes] | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
     """Draw one layer's pattern: signed mean over channels (left) and root mean square over channels (right).
 
     Both maps are drawn cell by cell, without interpolation, over the input pixels the cells stand for; the
@@ -34,6 +40,8 @@ def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, 
         layer: the layer.
         crop: (rows, columns) input px.
         ax: two axes to draw into; without them a new figure is made (no pyplot, safe without a display).
+        limits: where the two scales end, feature units, such as `scale_of` gives for pictures that are compared; without
+            them at this layer's largest.
 
     Returns:
         The figure drawn into.
@@ -48,43 +56,47 @@ def pattern_map(layer: LayerMeasurement, crop: tuple[int, int], ax: tuple[Axes, 
         figure.supxlabel(rim_line(layer), fontsize=9)
     else:
         figure = figure_of(ax[0])
-    signed, size = maps_of(layer)
-    limit = float(abs(signed).max()) or 1.0
-    draw_map(ax[0], signed, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
-    ax[0].set_title("Mean over channels", fontsize=10)
-    draw_map(ax[1], size, layer, crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
-    ax[1].set_title("Root mean square over channels", fontsize=10)
+    for axes, signed, title in zip(ax, (True, False), ("Mean", "Root mean square"), strict=True):
+        draw_size(axes, layer, crop, limits or scale_of(layer), signed=signed)
+        axes.set_title(f"{title} over channels", fontsize=10)
     for axes, label in zip(ax, ("mean pattern (feature units)", "rms pattern (feature units)"), strict=True):
         label_map(axes, label)
     return figure
 
 
-def overview(measurement: Measurement) -> Figure:
-    """Draw the root mean square patterns of all layers in a row, in order of execution.
+def overview(measurement: Measurement, *, signed: bool = False, one_scale: bool = False) -> Figure:
+    """Draw the patterns of all layers in a row, in order of execution.
+
+    Args:
+        measurement: the measurement.
+        signed: the mean over channels, on a scale symmetric about zero; else the root mean square over channels.
+        one_scale: one colour scale for all layers; else each has its own, as layers differ in the size of their features.
 
     Raises:
         ResultError: the measurement has no layer.
     """
     if not measurement.layers:
         raise ResultError("no layer was measured, so there is nothing to draw")
-    count = len(measurement.layers)
+    layers = list(measurement.layers.values())
+    count = len(layers)
     columns = min(count, _PER_ROW)
     rows = -(-count // columns)
-    figure = new_figure(max(3.1 * columns, 4.0), 2.9 * rows + 0.4)
+    figure = new_figure(max(3.1 * columns, 5.0), 2.9 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, layer in zip(grid.flat, measurement.layers.values(), strict=False):
-        size = maps_of(layer)[1]
-        draw_map(axes, size, layer, measurement.crop, cmap="cividis", limits=(0.0, float(size.max()) or 1.0))
-        axes.set_title(f"{plain(layer.name, 34)}\nSNR {interval(layer.snr)}", fontsize=9)
+    titles = distinct([layer.name for layer in layers], 34)
+    for axes, layer, title in zip(grid.flat, layers, titles, strict=False):
+        draw_size(axes, layer, measurement.crop, scale_of(*layers) if one_scale else scale_of(layer), signed=signed)
+        axes.set_title(f"{title}\nSNR {interval(layer.snr)}", fontsize=9)
         label_map(axes)
     for axes in grid.flat[count:]:
         axes.set_axis_off()
     figure.supylabel("input row (px)", fontsize=9)
-    figure.supxlabel(
-        "input column (px); colour: rms of the padding pattern over channels (feature units); "
+    words = (
+        "input column (px)",
+        f"colour: {'mean' if signed else 'rms'} of the padding pattern over channels (feature units)",
         "dashed: inner edge of the rim",
-        fontsize=9,
     )
+    figure.supxlabel(("; " if columns > 2 else "\n").join(words), fontsize=9)
     return figure
 
 
@@ -140,6 +152,24 @@ def maps_of(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.fl
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
     return layer.pattern.mean(0).cpu().numpy(), layer.pattern.square().mean(0).sqrt().cpu().numpy()
+
+
+def scale_of(*layers: LayerMeasurement) -> tuple[float, float]:
+    """The largest absolute mean over channels and the largest root mean square over channels, among these layers."""
+    found = [maps_of(layer) for layer in layers]
+    signed, size = (max(float(abs(one).max()) for one in each) for each in zip(*found, strict=True))
+    return signed or 1.0, size or 1.0
+
+
+def draw_size(
+    axes: Axes, layer: LayerMeasurement, crop: tuple[int, int], scale: tuple[float, float], *, signed: bool
+) -> None:
+    """One map of a layer: its mean over channels (signed), or its root mean square over channels."""
+    mean, size = maps_of(layer)
+    if signed:
+        draw_map(axes, mean, layer, crop, cmap=signed_colours(), limits=(-scale[0], scale[0]))
+    else:
+        draw_map(axes, size, layer, crop, cmap="cividis", limits=(0.0, scale[1]))
 
 
 def draw_map(

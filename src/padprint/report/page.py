@@ -122,7 +122,7 @@ def _content(named: dict[str, Measurement], results: Results) -> dict[str, Any]:
     """Everything the template names."""
     several = len(named) > 1
     sections = [(name, layer, one) for name, one in named.items() for layer in one.values()]
-    shown = [_section(i, *each, len(sections), several) for i, each in enumerate(sections)]
+    shown = [_section(i, *each, named, len(sections)) for i, each in enumerate(sections)]
     return {
         "title": " and ".join(named) if len(named) < 3 else f"{len(named)} measurements",
         "several": several,
@@ -215,13 +215,17 @@ def _figures(named: dict[str, Measurement], results: Results) -> list[dict[str, 
 
 
 def _section(
-    i: int, name: str, layer: LayerMeasurement, measurement: Measurement, count: int, several: bool
+    i: int, name: str, layer: LayerMeasurement, measurement: Measurement, named: Mapping[str, Measurement], count: int
 ) -> dict[str, Any]:
-    """One layer of one measurement."""
+    """One layer of one measurement; `count` of them are in the page."""
     from padprint import plot
 
-    label = layer.name or "(model)"
-    drawn = [(plot.pattern_map(layer, measurement.crop), "Pattern: mean and root mean square over channels.")]
+    several, label = len(named) > 1, layer.name or "(model)"
+    scale = plot.scale_of(*(one[layer.name] for one in named.values() if layer.name in one))
+    words = "Pattern: mean and root mean square over channels."
+    if several:
+        words += " One scale for all measurements of the layer."
+    drawn = [(plot.pattern_map(layer, measurement.crop, limits=scale), words)]
     if count <= MANY:
         words = "Features averaged over channels and ever more crops, and the pattern at the right."
         drawn.append((plot.emergence(layer, measurement.crop), words))

@@ -6,6 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,15 +23,18 @@ _LARGEST = 96
 
 def data_uri(figure: Figure) -> str:
     """A figure as a PNG of few colours in a data URI."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    raw, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(raw, format="png", dpi=_DPI)
-    with Image.open(raw) as picture:
-        picture.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            small, format="png", optimize=True
-        )
-    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
+    figure.set_dpi(_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # once, where savefig would draw twice
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+    content = io.BytesIO()
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        content, format="png", optimize=True
+    )
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:

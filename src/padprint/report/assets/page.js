@@ -96,13 +96,19 @@
   const chooser = document.getElementById("layer");
   chooser.parentElement.hidden = false;
   const filled = new Set();
+  function fill(id) {
+    if (filled.has(id)) return;
+    filled.add(id);
+    browse(document.querySelector('.browser[data-layer="' + id + '"]'));
+  }
   function choose(id) {
     for (const article of document.querySelectorAll("article.layer")) article.hidden = article.id !== id;
-    if (!filled.has(id)) {
-      filled.add(id);
-      browse(document.querySelector('.browser[data-layer="' + id + '"]'));
-    }
+    fill(id);
   }
   chooser.addEventListener("change", () => choose(chooser.value));
   choose(chooser.value);
+  addEventListener("beforeprint", () => {  // paper has no chooser and nothing to open
+    Object.keys(data).forEach(fill);
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
 })();
