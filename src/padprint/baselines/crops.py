@@ -91,9 +91,9 @@ class Crops:
 
     def __iter__(self) -> Iterator[Batch]:
         self.n_images = self.n_crops = 0
-        run: CropRun | None = None
+        run: CropRun
         for scene in self._scenes:
-            if run is None:
+            if not self.n_images:
                 run = started(self._scenes, scene, self._paddings)
                 self.geometry, self.plan = run.subject.geometry, run.plan
             run.subject.reseed(scene.index)

@@ -1,0 +1,249 @@
+"""meanE and disR: whether a pixel gets the same label wherever the window lies that it is seen through.
+
+Windows slide over an image; each pixel is labelled once by every window that holds it. Where padding changes labels, a
+pixel near a window's border gets another one than in its middle.
+
+Source: PP-Pad, "Peripheral prediction padding for semantic segmentation" (public code, segment_val.py): windows of 475 px in
+steps of 47 px over images of 1050 px, meanE = mean over pixels of the entropy of their labels in bits, disR = share of pixels
+whose entropy is above zero. Here windows step by multiples of the total stride unless asked otherwise, so that aliasing
+has no part in it; and a layer without labels is labelled by its strongest channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from padprint import _tables, engine
+from padprint.baselines.crops import LoadOptions, Scene, Scenes, paddings, reseed, swapping
+from padprint.baselines.estimates import ByLayer, GroupSums, ratio
+from padprint.errors import ImagesError, LayerError
+from padprint.geometry import Geometry, MapSpec, crop_size, trace
+from padprint.images import Images
+from padprint.layers import Tap, as_measured, discover, run_to
+from padprint.padding import Scheme
+from padprint.result import Estimate
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+WINDOW = 475
+"""Side of a window, px."""
+
+
+@dataclass(frozen=True)
+class LayerLabels:
+    """How labels change with the window.
+
+    Attributes:
+        mean_entropy: of a cell's labels, bits, averaged over all cells (meanE).
+        disagreeing: share of cells whose labels are not all the same (disR).
+        stride: px from one cell to the next, rows and columns.
+    """
+
+    HEADERS: ClassVar[tuple[str, ...]] = ("stride", "meanE, bits [95 %]", "disR [95 %]")
+    mean_entropy: Estimate
+    disagreeing: Estimate
+    stride: tuple[float, float]
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """A row for people, without the layer's name."""
+        values = (_tables.interval(one) for one in (self.mean_entropy, self.disagreeing))
+        return [(_tables.stride(self.stride), *values)]
+
+
+def label_consistency(
+    model: nn.Module,
+    images: Images,
+    *,
+    layers: str | Sequence[str] = "auto",
+    window: int | tuple[int, int] = WINDOW,
+    step: int | None = None,
+    region: int | None = None,
+    padding: str | Scheme | None = None,
+    batch_size: int = 16,
+    **options: Unpack[LoadOptions],
+) -> ByLayer[LayerLabels]:
+    """Measure how labels change with the window they are seen through.
+
+    Args:
+        model: see `padprint.measure`; layers that see the whole input are measured too, if their cells divide the window.
+        images: likewise; larger than a window.
+        layers: see `padprint.measure`. A map's label at a cell is its channel of largest value.
+        window: px, one number or (height, width).
+        step: px from one window to the next; None: about a tenth of the window, on the total stride.
+        region: px along each side of the middle of an image that windows slide over; None: all of it.
+        padding: see `padprint.measure`.
+        batch_size: windows in one forward pass.
+        **options: see `padprint.measure`.
+
+    Returns:
+        By layer; cells that only one window holds count too, as at the source, and never disagree.
+
+    Raises:
+        ImagesError: an image is smaller than a window; and see `padprint.measure`.
+        LayerError: no layer has labels, or the step is not a whole number of its cells.
+        ModelError, PaddingError: see `padprint.measure`.
+    """
+    size = crop_size(window)
+    engine._check_counts(
+        1, batch_size=batch_size, step=1 if step is None else step, region=1 if region is None else region
+    )
+    scenes = Scenes(model, images, options, LoadOptions.__annotations__)
+    (scheme,) = paddings(padding, scenes.settings.seed).values()
+    found: _Labelled
+    sums: dict[str, GroupSums] = {}
+    n_images = n_windows = 0
+    for scene in scenes:
+        if not n_images:
+            found = _Labelled(scenes.model, layers, size, scene.image.shape[0], step)
+        reseed(scheme, scenes.settings.seed, scene.index)
+        with as_measured(scenes.model), swapping(scheme):
+            corners = found.corners(scene, region)
+            for name, counts in found.count(scene, corners, batch_size).items():
+                sums.setdefault(name, GroupSums()).add(scene.group, *entropy_sums(counts))
+        n_windows += len(corners)
+        n_images += 1
+    results = {
+        name: LayerLabels(
+            one.estimate(lambda total: ratio(total[0], total[2])),
+            one.estimate(lambda total: ratio(total[1], total[2])),
+            found.strides(name),
+        )
+        for name, one in sums.items()
+    }
+    return ByLayer(results, found.unmeasured, n_images, n_windows, tuple(found.remarks()), "windows")
+
+
+def entropy_sums(counts: Tensor) -> Tensor:
+    """What meanE and disR are made of.
+
+    Args:
+        counts: `(K, rows, columns)`, how often each cell got each label.
+
+    Returns:
+        `(3,)` float64: sum of the cells' entropies in bits, cells whose entropy is above zero, cells labelled at all.
+    """
+    total = counts.sum(0)
+    entropy = torch.zeros(total.shape, dtype=torch.float64, device=counts.device)
+    for label in counts:  # one by one: there may be a thousand labels
+        share = label.double() / total.clamp_min(1)
+        entropy -= torch.xlogy(share, share) / torch.tensor(2.0, dtype=torch.float64).log()
+    mixed = counts.amax(0) < total
+    return torch.stack([entropy.sum(), mixed.double().sum(), (total > 0).double().sum()])
+
+
+class _Labelled:
+    """The layers that are labelled, and where windows lie.
+
+    Attributes:
+        specs: by layer, how to read its map.
+        unmeasured: why not, by layer.
+        step: px from one window to the next, rows and columns.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: str | Sequence[str], window: tuple[int, int], channels: int, step: int | None
+    ) -> None:
+        self.model, self.window = model, window
+        geometry = trace(model, layers, window, channels=channels)
+        self.period = geometry.period
+        tenths = (max(p, round(n / 10 / p) * p) for n, p in zip(window, self.period, strict=True))
+        self.step = tuple(tenths) if step is None else (step, step)
+        self.specs: dict[str, MapSpec] = {}
+        self.unmeasured: dict[str, str] = {}
+        for name, spec in self._readable(geometry, channels).items():
+            reason = self._reason(spec, geometry.unmeasured.get(name))
+            if spec is None or reason is not None:
+                self.unmeasured[name] = reason or ""
+            else:
+                self.specs[name] = spec
+        if not self.specs:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.unmeasured.items())
+            raise LayerError(f"no layer has labels to compare: {reasons}")
+
+    def _readable(self, geometry: Geometry, channels: int) -> dict[str, MapSpec | None]:
+        """Every layer asked for; one that sees the whole input is read by its size, where its cells divide the window."""
+        found: dict[str, MapSpec | None] = {name: geometry.maps.get(name) for name in geometry}
+        if None in found.values():
+            parameter = next(self.model.parameters(), torch.zeros(0))
+            with as_measured(self.model):
+                taps = {tap.name: tap for tap in discover(self.model, parameter.new_zeros(1, channels, *self.window))}
+            found = {name: spec or self._by_size(taps[name]) for name, spec in found.items()}
+        return found
+
+    def _by_size(self, tap: Tap) -> MapSpec | None:
+        if len(tap.shape) != 4 or any(Fraction(2 * n, s) % 1 for n, s in zip(self.window, tap.shape[2:], strict=True)):
+            return None
+        _, channels, h, w = tap.shape
+        return MapSpec(tap, (2, 3), (Fraction(self.window[0], h), Fraction(self.window[1], w)), (h, w), channels)
+
+    def _reason(self, spec: MapSpec | None, reason: str | None) -> str | None:
+        if spec is None:
+            return reason
+        if spec.channels < 2:
+            return "a map of one channel has one label"
+        if any(step % s for step, s in zip(self.step, spec.stride, strict=True)):
+            stride = " x ".join(str(s) for s in spec.stride)
+            return f"a step of {self.step[0]} x {self.step[1]} px is not a whole number of its cells ({stride} px)"
+        return None
+
+    def strides(self, name: str) -> tuple[float, float]:
+        """Px from one cell of a layer to the next, rows and columns."""
+        y, x = self.specs[name].stride
+        return float(y), float(x)
+
+    def corners(self, scene: Scene, region: int | None) -> list[tuple[int, int]]:
+        """Corners (y, x) of windows over the middle of an image, px.
+
+        Raises:
+            ImagesError: the image, or the region, is smaller than a window.
+        """
+        rows = []
+        for n, size, step in zip(scene.size, self.window, self.step, strict=True):
+            inside = min(n, region or n)
+            if inside < size:
+                raise ImagesError(
+                    f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: a window "
+                    f"of {size} px does not fit; use larger images, a larger region or a smaller window"
+                )
+            covered = size + (inside - size) // step * step
+            rows.append(range((n - covered) // 2, (n - covered) // 2 + covered - size + 1, step))
+        return [(y, x) for y in rows[0] for x in rows[1]]
+
+    def count(self, scene: Scene, corners: Sequence[tuple[int, int]], batch_size: int) -> dict[str, Tensor]:
+        """`(K, rows, columns)` counts of labels by layer, over the cells that windows at `corners` cover."""
+        (top, left), (bottom, right) = corners[0], corners[-1]
+        counts: dict[str, Tensor] = {}
+        for start in range(0, len(corners), batch_size):
+            part = corners[start : start + batch_size]
+
+            def visit(tap: Tap, tensor: Tensor, part: Sequence[tuple[int, int]] = part) -> None:
+                spec = self.specs[tap.name]
+                labels = spec.as_map(tensor).argmax(1)
+                size = [
+                    int((b - a) / s) + n
+                    for a, b, s, n in zip((top, left), (bottom, right), spec.stride, spec.size, strict=True)
+                ]
+                if tap.name not in counts:
+                    counts[tap.name] = torch.zeros(spec.channels, *size, dtype=torch.int32, device=tensor.device)
+                for one, (y, x) in zip(labels, part, strict=True):
+                    row, column = int((y - top) / spec.stride[0]), int((x - left) / spec.stride[1])
+                    window = counts[tap.name][:, row : row + spec.size[0], column : column + spec.size[1]]
+                    window.scatter_add_(0, one.unsqueeze(0), torch.ones_like(one, dtype=torch.int32).unsqueeze(0))
+
+            height, width = self.window
+            batch = torch.stack([scene.image[:, y : y + height, x : x + width] for y, x in part])
+            run_to(self.model, batch.to(scene.device, scene.dtype), [spec.tap for spec in self.specs.values()], visit)
+        return counts
+
+    def remarks(self) -> Iterator[str]:
+        """What people must know of the windows."""
+        yield f"windows of {self.window[0]} x {self.window[1]} px, {self.step[0]} x {self.step[1]} px apart"
+        if any(step % p for step, p in zip(self.step, self.period, strict=True)):
+            yield f"the step is no multiple of the total stride ({self.period[0]} x {self.period[1]} px): aliasing has a part in this"

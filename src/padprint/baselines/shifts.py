@@ -1,0 +1,284 @@
+"""Shift consistency: whether a network says the same of two crops of a scene that lie a few pixels apart.
+
+Two things make it differ: aliasing (strides sample another phase) and the border (other pixels lie next to it). With
+optimal padding the second is gone, so that what is left is aliasing, and the difference is the border's part.
+
+Source: Zhang, "Making convolutional networks shift-invariant again", ICML 2019 (consistency: how often the top class of
+two crops agrees, both offsets uniform over 32 px; github.com/adobe/antialiased-cnns). The change of feature maps, and
+optimal padding as the control, are padprint's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from padprint import engine
+from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started, swapping
+from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio
+from padprint.errors import ImagesError
+from padprint.geometry import MapSpec
+from padprint.images import Images
+from padprint.layers import as_measured, leaves_of
+from padprint.padding import Scheme
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from padprint.engine import Options
+
+SHIFT = 32
+PAIRS = 4
+
+
+@dataclass(frozen=True)
+class LayerShift:
+    """How far a layer's maps of two shifted crops differ where they show the same part of the scene.
+
+    Attributes:
+        change: rms difference, in units of the features' rms. The maps are laid over each other to the nearest cell.
+    """
+
+    HEADERS: ClassVar[tuple[str, ...]] = ("change padded [95 %]", "change optimal [95 %]", "added by padding [95 %]")
+    change: Contrast
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """A row for people, without the layer's name."""
+        return [self.change.cells()]
+
+
+@dataclass(frozen=True, repr=False)
+class ShiftConsistency(ByLayer[LayerShift]):
+    """Shift consistency of a network, and by layer how far its maps move.
+
+    Attributes:
+        classes: how often the top class of the two crops agrees; None for a network without classes, or, the control,
+            without a layer that all of the output depends on.
+        classes_from: the layer whose optimally padded map stands in for the padded one in the control.
+    """
+
+    classes: Contrast | None = None
+    classes_from: str | None = None
+
+    def lines(self) -> list[str]:
+        """What belongs under the table."""
+        if self.classes is None:
+            return super().lines()
+        padded, optimal, added = self.classes.cells()
+        control = f"; optimal padding up to {self.classes_from}: {optimal}, difference {added}"
+        return [f"top class agrees: {padded}{control if self.classes_from else ''}", *super().lines()]
+
+
+def shift_consistency(
+    model: nn.Module,
+    images: Images,
+    *,
+    shift: int = SHIFT,
+    step: int = 1,
+    padding: str | Scheme | None = None,
+    **options: Unpack[Options],
+) -> ShiftConsistency:
+    """Measure how consistent a network is under shifts, with its padding and without.
+
+    Args:
+        model: see `padprint.measure`.
+        images: likewise; they must hold a crop with its margins and the shift.
+        shift: both crops of a pair lie up to so many px, exclusive, below and to the right of a common corner.
+        step: shifts are multiples of so many px; multiples of the total stride leave no aliasing.
+        padding: see `padprint.measure`.
+        **options: see `padprint.measure`. `crops_per_image` counts pairs of crops, 4 unless said otherwise.
+
+    Raises:
+        ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`. A shift or step below 1 is an error too.
+    """
+    engine._check_counts(1, shift=shift, step=step)
+    options.setdefault("crops_per_image", PAIRS)
+    scenes = Scenes(model, images, options)
+    schemes = paddings(padding, scenes.settings.seed)
+    layers: dict[str, GroupSums] = {}
+    classes = _Classes()
+    run: CropRun
+    n_images = n_pairs = 0
+    for scene in scenes:
+        if not n_images:
+            run = started(scenes, scene, schemes)
+        run.subject.reseed(scene.index)
+        with as_measured(scenes.model):
+            for corners in _pairs(run, scene, shift, step):
+                one, two = (_view(run.subject, scene, corner) for corner in corners)
+                moved = [b - a for a, b in zip(*corners, strict=True)]
+                for name, spec in run.subject.geometry.maps.items():
+                    cells = tuple(round(d / s) for d, s in zip(moved, spec.stride, strict=True))
+                    kinds = (one.padded, two.padded), (one.optimal, two.optimal)
+                    sums = [change_squares(a[name][0], b[name][0], (cells[0], cells[1])) for a, b in kinds]
+                    layers.setdefault(name, GroupSums()).add(scene.group, *torch.cat(sums))
+                classes.add(run.subject, scene.group, one, two)
+                n_pairs += 1
+        n_images += 1
+    unmeasured = run.subject.geometry.unmeasured
+    moves = {name: LayerShift(contrast(one, _root_ratio)) for name, one in layers.items()}
+    return ShiftConsistency(
+        moves, unmeasured, n_images, n_pairs, classes.remarks(), "pairs of crops", classes.result(), classes.layer
+    )
+
+
+def change_squares(one: Tensor, two: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Sums of squares behind the change of a map under a shift, float64.
+
+    Args:
+        one: `(C, h, w)` map of the first crop.
+        two: map of the second crop, which lies `cells` (rows, columns) further down and to the right.
+        cells: may be negative.
+
+    Returns:
+        `(2,)`: squared difference, and mean of both maps' squares, over the cells that both show.
+    """
+    a, b = one.double(), two.double()
+    for axis, d in zip((-2, -1), cells, strict=True):
+        n = max(0, a.shape[axis] - abs(d))
+        a, b = (
+            a.narrow(axis, min(max(d, 0), a.shape[axis] - n), n),
+            b.narrow(axis, min(max(-d, 0), b.shape[axis] - n), n),
+        )
+    return torch.stack([(a - b).square().sum(), (a.square().sum() + b.square().sum()) / 2])
+
+
+def contrast(sums: GroupSums, statistic: Callable[[Tensor], Tensor]) -> Contrast:
+    """A statistic of the first half of some sums (padded), of the second half (optimal), and the difference."""
+
+    def padded(total: Tensor) -> Tensor:
+        return statistic(total[: len(total) // 2])
+
+    def optimal(total: Tensor) -> Tensor:
+        return statistic(total[len(total) // 2 :])
+
+    return Contrast(*map(sums.estimate, (padded, optimal, lambda total: padded(total) - optimal(total))))
+
+
+def _root_ratio(total: Tensor) -> Tensor:
+    return ratio(*total).sqrt()
+
+
+def _pairs(run: CropRun, scene: Scene, shift: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Corners of pairs of crops, px: a common corner anywhere in the image, and two offsets from it.
+
+    Raises:
+        ImagesError: the image is too small.
+    """
+    top, _, left, _ = run.plan.margin
+    free = [n - least - (shift - 1) // step * step for n, least in zip(scene.size, run.plan.smallest, strict=True)]
+    if min(free) < 0:
+        need = "x".join(str(n + (shift - 1) // step * step) for n in run.plan.smallest)
+        raise ImagesError(
+            f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px: a crop with its margins and a shift of {shift} px "
+            f"needs {need} px; use larger images, a smaller crop, shift or margin, or earlier layers"
+        )
+    rng = np.random.default_rng((run.plan.seed, scene.index))
+    pairs = []
+    for _ in range(run.plan.crops):
+        y, x = (int(rng.integers(n + 1)) for n in free)
+        steps = rng.integers(-(-shift // step), size=(2, 2)).tolist()
+        first, second = ((top + y + dy * step, left + x + dx * step) for dy, dx in steps)
+        pairs.append((first, second))
+    return pairs
+
+
+def _view(subject: Views, scene: Scene, corner: tuple[int, int]) -> Batch:
+    """One crop anywhere in a scene, with its margins around it: the canvas moves with the crop, so phases agree."""
+    top, left = corner[0] - subject.plan.margin[0], corner[1] - subject.plan.margin[2]
+    height, width = subject.plan.smallest
+    x = subject.forwards.placed(scene.image[:, top : top + height, left : left + width])
+    return subject.batch(scene, x, subject.forwards.maps(x), [(subject.plan.margin[0], subject.plan.margin[2])])
+
+
+# ------------------------------------------------------------------------------------------------------ the top class
+
+
+class _Classes:
+    """Agreement of the top class, with padding and with the optimally padded map of a layer in the place of the padded one.
+
+    Attributes:
+        layer: the last one that all of the output depends on.
+    """
+
+    def __init__(self) -> None:
+        self.layer: str | None = None
+        self._sums = GroupSums()
+        self._reason: str | None = None
+        self._looked = False
+
+    def add(self, subject: Views, group: int, one: Batch, two: Batch) -> None:
+        """Classify two crops."""
+        if self._reason is not None:
+            return
+        with swapping(subject.scheme):
+            outputs = [_output(subject.model, batch.pixels) for batch in (one, two)]
+            if outputs[0].dim() != 2 or outputs[0].shape[1] < 2:
+                shape = "x".join(map(str, outputs[0].shape))
+                self._reason = f"no top class: the output ({shape}) is not one row of scores"
+                return
+            if not self._looked:
+                self._looked, self.layer = True, _bottleneck(subject, one)
+            agree = [_agree(*outputs), torch.nan]
+            if self.layer is not None:
+                put = partial(_output_from, subject.model, subject.geometry.maps[self.layer])
+                agree[1] = _agree(*(put(batch.pixels, batch.optimal[self.layer]) for batch in (one, two)))
+        self._sums.add(group, agree[0], 1.0, agree[1], 1.0)
+
+    def result(self) -> Contrast | None:
+        """Shares of pairs that agree."""
+        return None if self._reason is not None else contrast(self._sums, lambda total: ratio(*total))
+
+    def remarks(self) -> tuple[str, ...]:
+        """Why there are no classes, or no control."""
+        if self._reason is not None:
+            return (self._reason,)
+        if self.layer is None:
+            return ("no control for the top class: the output does not depend on one of the layers alone",)
+        return ()
+
+
+def _agree(one: Tensor, two: Tensor) -> float:
+    return float((one.argmax(1) == two.argmax(1)).double().mean())
+
+
+def _output(model: nn.Module, x: Tensor) -> Tensor:
+    """The first tensor of the model's output."""
+    return next(tensor for _, tensor in leaves_of(model(x)))
+
+
+def _output_from(model: nn.Module, spec: MapSpec, x: Tensor, features: Tensor) -> Tensor:
+    """The output for `x` with other features, `(B, C, h, w)`, in the place of a layer's map."""
+    module = model.get_submodule(spec.tap.leaf.module)
+    calls = 0
+
+    def replace(*_: object) -> Tensor | None:
+        nonlocal calls
+        calls += 1
+        placed = features if len(spec.tap.shape) == 4 else features.squeeze(1)
+        return placed.movedim((-2, -1), spec.dims).clone() if calls == spec.tap.calls else None
+
+    handle = module.register_forward_hook(replace)
+    try:
+        return _output(model, x)
+    finally:
+        handle.remove()
+
+
+def _bottleneck(subject: Views, batch: Batch) -> str | None:
+    """The last layer that all of the output depends on: with its map put in, the input does not matter any more."""
+    for name, spec in reversed(subject.geometry.maps.items()):
+        if spec.tap.leaf.path or not spec.tap.leaf.module:
+            continue
+        put = partial(_output_from, subject.model, spec)
+        features = batch.padded[name]
+        here, there = put(batch.pixels, features), put(torch.zeros_like(batch.pixels), features)
+        if torch.equal(here, there):
+            return name
+    return None
