@@ -85,6 +85,14 @@ def test_a_pattern_on_one_side_is_described_as_such(side: str) -> None:
     assert f"88 % of the pattern's energy lies within 16 px of the border, and 80 % of it on the {side} side." in text
 
 
+def test_a_pattern_on_two_sides_is_given_to_both() -> None:
+    # as strides with one cell of padding at the end leave it
+    parts = {"bottom": one_sided("bottom", 0.5)["bottom"], "right": one_sided("right", 0.46)["right"]}
+    profiles = one_sided("top", 0.02) | {"left": one_sided("left", 0.02)["left"]} | parts
+    text = " ".join(report.findings(made_measurement(layer_with(profile=profiles))))
+    assert ", and 96 % of it on the bottom and right sides." in text
+
+
 def test_a_pattern_alike_on_all_sides_is_not_given_to_one() -> None:
     text = " ".join(report.findings(made_measurement(layer_with(profile=one_sided("top", 0.25)))))
     assert "no side holds more than the others together (the most, 25 %" in text
@@ -117,7 +125,13 @@ def test_what_is_no_pattern_is_not_called_one(snr: Estimate, words: str) -> None
 def test_channels_are_counted_in_words() -> None:
     channels = dataclasses.replace(made_channels(10), side=("top",) * 10)
     text = " ".join(report.findings(made_measurement(layer_with(shape=(10, 7, 9), channels=channels))))
-    assert f"{channels.count} of 10 channels are padding-aware, {channels.count} of them at the top." in text
+    assert f"{channels.count} of 10 channels are padding-aware: {channels.count} at the top." in text
+    several = dataclasses.replace(channels, side=("corners", "top", "uniform", "top", "left") * 2)
+    text = " ".join(report.findings(made_measurement(layer_with(shape=(10, 7, 9), channels=several))))
+    assert (
+        "5 of 10 channels are padding-aware: 2 at the top, 1 at the left, 1 in the corners, 1 alike on all sides."
+        in text
+    )
     none = dataclasses.replace(channels, q=torch.ones(10))
     text = " ".join(report.findings(made_measurement(layer_with(shape=(10, 7, 9), channels=none))))
     assert "No single channel can be called padding-aware at a false-discovery rate of 5 %." in text
@@ -281,6 +295,13 @@ def test_results_have_tables_for_notebooks() -> None:
         assert not page.all("script")
         assert FIRST_LINE in page.text
     assert isinstance(measurement, Measurement)
+    commands = "\x1b[31mred\x1b]0;title\x07\r\n\x9b2J"  # what a terminal would obey
+    measurement = made_measurement(made_layer(commands, notes=(commands,)), made_layer("b"))
+    measurement.unmeasured[commands] = commands
+    for result in (measurement, measurement[commands], Comparison({commands: measurement, "b": measurement})):
+        lines = str(result).splitlines()
+        assert all(line.isprintable() for line in lines)
+        assert "�[31mred" in "".join(lines)
     text = str(made_layer())
     assert "0.123 [0.110, 0.136]" in text
     assert "2 of 3: 1 top, 1 bottom" in text

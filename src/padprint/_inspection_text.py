@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from padprint._tables import label
+
 if TYPE_CHECKING:
     from padprint.inspection import Inspection
 
@@ -21,7 +23,7 @@ def table(found: Inspection) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         swap = "yes" if one.swappable else f"no: {one.reason}"
         rows.append(
             (
-                one.module or "(model)",
+                label(one.module),
                 one.operator,
                 one.mode,
                 cells,

@@ -40,6 +40,16 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
 
 
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey; the place of such characters is kept."""
+    return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text).split())
+
+
+def label(name: str) -> str:
+    """A layer's or a measurement's name for people."""
+    return printable(name) or "(model)"
+
+
 def interval(estimate: Estimate, sign: int = 1) -> str:
     """``0.123 [0.110, 0.136]``, or the value alone where there is no interval; with sign -1, of the negative."""
     value, low, high = (sign * end + 0.0 for end in (estimate.value, estimate.low, estimate.high))
@@ -52,7 +62,7 @@ def interval(estimate: Estimate, sign: int = 1) -> str:
 def cells(layer: LayerMeasurement) -> tuple[str, ...]:
     """One layer's row of the table for people, in the order of `HEADERS`."""
     return (
-        layer.name or "(model)",
+        label(layer.name),
         stride(layer.stride),
         interval(layer.snr),
         f"{number(layer.mae.value)} ({number(layer.mae_floor.value)})",
@@ -78,7 +88,7 @@ def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
 
 def layer_text(layer: LayerMeasurement) -> str:
     """One layer as fixed-width plain text."""
-    return "\n".join([*aligned((layer.name or "(model)", ""), layer_rows(layer)), *layer.notes])
+    return "\n".join([*aligned((label(layer.name), ""), layer_rows(layer)), *map(printable, layer.notes)])
 
 
 def aware(layer: LayerMeasurement) -> str:
@@ -106,9 +116,9 @@ def summary(measurement: Measurement) -> str:
 
 def remarks(measurement: Measurement) -> list[str]:
     """The lines under the table: notes of layers, unmeasured layers with the reason, warnings."""
-    lines = [f"{name}: {note}" for name, layer in measurement.layers.items() for note in layer.notes]
-    lines += [f"not measured: {name}: {reason}" for name, reason in measurement.unmeasured.items()]
-    return lines + [f"warning: {warning}" for warning in measurement.warnings]
+    lines = [f"{label(name)}: {note}" for name, layer in measurement.layers.items() for note in layer.notes]
+    lines += [f"not measured: {label(name)}: {reason}" for name, reason in measurement.unmeasured.items()]
+    return [printable(line) for line in [*lines, *(f"warning: {warning}" for warning in measurement.warnings)]]
 
 
 def text(measurement: Measurement) -> str:
@@ -139,7 +149,7 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
         for name in (name for name in names if layer in comparison[name]):
             _, _, snr, mae, relative, *_ = cells(comparison[name][layer])
             minus = against.get((name, layer))
-            rows.append((layer or "(model)", name, snr, mae, relative, "" if minus is None else interval(minus, -1)))
+            rows.append((label(layer), label(name), snr, mae, relative, "" if minus is None else interval(minus, -1)))
     return rows
 
 
@@ -156,7 +166,7 @@ def shared_remarks(measurements: Mapping[str, Measurement]) -> list[str]:
         for line in remarks(one):
             said.setdefault(line, []).append(name)
     whole = len(measurements)
-    return [line if len(names) == whole else f"{', '.join(names)}: {line}" for line, names in said.items()]
+    return [line if len(names) == whole else f"{', '.join(map(label, names))}: {line}" for line, names in said.items()]
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -99,7 +99,9 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
     rows, columns = crop
     py, px = found.period
     lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
-    reasons = [f"cannot be measured: {name}: {layer.reason}" for name, layer in found.items() if layer.reason]
+    reasons = [
+        f"cannot be measured: {_tables.label(name)}: {layer.reason}" for name, layer in found.items() if layer.reason
+    ]
     lines(console, reasons)
 
 
@@ -122,7 +124,7 @@ def geometry_document(found: Geometry, crop: tuple[int, int]) -> dict[str, Any]:
 
 def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
     return (
-        layer.name or "(model)",
+        _tables.label(layer.name),
         str(layer.channels),
         " x ".join(f"{size}" for size in layer.size or ()),
         _tables.stride(layer.stride) if layer.stride else "",
@@ -150,4 +152,4 @@ def _plain(value: Any) -> Any:
 
 def _tidy(message: Any) -> str:
     """The message on one line."""
-    return " ".join(str(message).split())
+    return _tables.printable(str(message))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
+from padprint._tables import label
 from padprint.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def figure_of(axes: Axes) -> Figure:
 
 def plain(name: str, limit: int = 48) -> str:
     """A name for a picture: on one line, cut in the middle beyond `limit` characters, "$" drawn as "$"."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "(model)"
+    flat = label(name)
     if len(flat) > limit:
         half = (limit - 1) // 2
         flat = f"{flat[:half]}…{flat[-half:]}"

@@ -11,6 +11,7 @@ from padprint.comparison import Comparison, difference
 from padprint.result import LayerMeasurement, Measurement, Profile
 
 _SIDES = ("top", "bottom", "left", "right")
+_WHERE = {side: f"at the {side}" for side in _SIDES} | {"corners": "in the corners", "uniform": "alike on all sides"}
 
 
 def findings(measurement: Measurement) -> list[str]:
@@ -72,10 +73,9 @@ def layer_findings(layer: LayerMeasurement) -> list[str]:
             f"{_percent(share)} of the pattern's energy lies within {pixels:g} px of the border{_side(layer)}."
         )
     if layer.channels.count:
-        sides = layer.channels.by_side()
-        most = max(sides, key=lambda side: sides[side])
-        where = "alike on all sides" if most == "uniform" else f"at the {most}"
-        lines.append(f"{aware(layer)} channels are padding-aware, {sides[most]} of them {where}.")
+        sides = sorted(layer.channels.by_side().items(), key=lambda one: -one[1])
+        where = ", ".join(f"{count} {_WHERE[side]}" for side, count in sides if count)
+        lines.append(f"{aware(layer)} channels are padding-aware: {where}.")
     elif not bool(layer.channels.q.isnan().all()):
         lines.append(
             f"No single channel can be called padding-aware at a false-discovery rate of "
@@ -98,14 +98,18 @@ def shares(layer: LayerMeasurement) -> dict[str, float]:
 
 
 def _side(layer: LayerMeasurement) -> str:
-    """The end of a sentence: which side holds more than the others together, or that they are alike."""
+    """The end of a sentence: the side that holds more than half, the two that hold more than three quarters, or neither."""
     found = shares(layer)
     if not found:
         return ""
-    most = max(found, key=lambda side: found[side])
-    if found[most] > 0.5:
-        return f", and {_percent(found[most])} of it on the {most} side"
-    return f"; no side holds more than the others together (the most, {_percent(found[most])}, is at the {most})"
+    first, second, *_ = sorted(_SIDES, key=lambda side: -found.get(side, 0.0))
+    most = found[first]
+    if most > 0.5:
+        return f", and {_percent(most)} of it on the {first} side"
+    both = most + found.get(second, 0.0)
+    if both > 0.75:
+        return f", and {_percent(both)} of it on the {first} and {second} sides"
+    return f"; no side holds more than the others together (the most, {_percent(most)}, is at the {first})"
 
 
 def _near(layer: LayerMeasurement) -> tuple[float, float] | None:
