@@ -62,7 +62,7 @@ def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
         with _processes.joined(job.device) as device:
             result = _measured(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
-            written = write(result, job.output, plots=job.plots) + write_report(result, job)
+            written = write(result, job.output, plots=job.plots) + write_report(result, job.output, wanted=job.report)
             if not quiet:
                 _show.measurement(console, result)
                 _show.lines(console, written)
@@ -77,7 +77,8 @@ def compare(job: Job, *, as_json: bool, quiet: bool) -> None:
         with _processes.joined(job.device) as device:
             result = _compared(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
-            written = write_comparison(result, job.output, plots=job.plots) + write_report(result, job)
+            written = write_comparison(result, job.output, plots=job.plots)
+            written += write_report(result, job.output, wanted=job.report)
             if not quiet:
                 _show.comparison(console, result)
                 _show.lines(console, written)
@@ -128,7 +129,8 @@ def demo(output: Path, *, as_json: bool, quiet: bool) -> None:
         from padprint import demo
 
         result = demo.run(progress=_show.wants_progress(quiet))
-        written = write(result, output, plots=True)
+        _note_command(result)
+        written = write(result, output, plots=True) + write_report(result, output, wanted=True)
         if not quiet:
             _show.measurement(console, result)
             _show.lines(console, written)
@@ -173,13 +175,13 @@ def write_comparison(result: Comparison, folder: Path | None, *, plots: bool) ->
     return [f"wrote {folder}/comparison.json, comparison.png and a folder for each of {len(result)} measurements"]
 
 
-def write_report(result: Measurement | Comparison, job: Job) -> list[str]:
+def write_report(result: Measurement | Comparison, folder: Path | None, *, wanted: bool) -> list[str]:
     """Write a report into the output folder, where wanted; returns a line about it."""
-    if not job.report or job.output is None:
+    if not wanted or folder is None:
         return []
     from padprint import report
 
-    return [f"wrote {report.write(result, job.output / 'report.html')}"]
+    return [f"wrote {report.write(result, folder / 'report.html')}"]
 
 
 def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
@@ -227,15 +229,19 @@ def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
 
 def _note(result: Measurement, job: Job, loaded: LoadedModel) -> None:
     """Put into a result's provenance what only the command knows."""
-    from padprint.report.command import command_line
-
     given = job.mean is not None or job.std is not None
+    _note_command(result)
     result.provenance.update(
-        command=command_line(sys.argv[1:]),
         weights_source=loaded.weights_source,
         normalisation_source="command line" if given else loaded.normalisation_source,
         calibrated_on=job.calibrate,
     )
+
+
+def _note_command(result: Measurement) -> None:
+    from padprint.report.command import command_line
+
+    result.provenance["command"] = command_line(sys.argv[1:])
 
 
 def _loaded(job: Job) -> dict[str, LoadedModel]:
