@@ -102,14 +102,16 @@ def ring_nmse(
     Raises:
         ImagesError: an image is smaller than a window; and see `padprint.measure`.
         ModelError: the model fails on a window, or a number makes no sense.
-        PaddingError: no such scheme, one that supplies no cells or cannot supply so many.
+        PaddingError: no such scheme, one that does more than supplying cells, or cannot supply so many.
     """
     engine._check_counts(1, size=size, width=width, grid=grid, window=1 if window is None else window)
     scenes = Scenes(model, images, options, LoadOptions.__annotations__)
     schemes = engine._schemes(padding, scenes.settings.seed)
     for scheme in schemes.values():
-        if scheme is not None and type(scheme).pad is Scheme.pad:
-            raise PaddingError(f"{title(scheme)} padding supplies no cells that could be compared; leave it out")
+        if scheme is not None and not _supplies(scheme):
+            raise PaddingError(
+                f"{title(scheme)} padding changes what operators do, and its cells alone do not say how wrong it is; leave it out"
+            )
     rings = _Rings(schemes, size, width)
     n_images = n_windows = 0
     for scene in scenes:
@@ -241,10 +243,15 @@ class _Rings:
                 yield untrained(scheme)
 
 
+def _supplies(scheme: Scheme) -> bool:
+    """Whether all that a scheme does is to supply cells."""
+    return type(scheme).run is Scheme.run
+
+
 def _own(op: Windowed, replaced: Scheme | None) -> Scheme | None:
     """The scheme that does what the operator does itself; None where it supplies no cells."""
     if replaced is not None:
-        return None if type(replaced).pad is Scheme.pad else replaced
+        return replaced if _supplies(replaced) else None
     if op.mode == "constant":
         return make(f"constant:value={op.fill}")
     return make(op.mode) if op.mode in available() else None
