@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Results = Measurement | Comparison | Mapping[str, Measurement]
 
-MAPS_BUDGET = 1_500_000
+MAPS_BUDGET = 1_000_000
 """Bytes of channel maps in a page."""
 MANY = 12
 """With more layers than this, each has its map alone, without emergence and profile: a page stays under 5 MB."""

@@ -31,7 +31,7 @@ def data_uri(figure: Figure) -> str:
     canvas.draw()  # type: ignore[no-untyped-call]  # once, where savefig would draw twice
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
     content = io.BytesIO()
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
         content, format="png", optimize=True
     )
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
