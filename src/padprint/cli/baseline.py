@@ -1,0 +1,26 @@
+"""``padprint baseline``: older metrics of position and border effects."""
+
+# heavy imports wait until a command runs
+from __future__ import annotations
+
+import typer
+
+from padprint.cli import _neighbours
+from padprint.cli._parse import Lists
+
+app = typer.Typer(
+    name="baseline",
+    help="Older metrics of position and border effects, with the controls they lack.",
+    no_args_is_help=True,
+)
+
+_EXAMPLE = "torchvision:mobilenet_v2@DEFAULT photos/"
+app.command(epilog=f"Example: padprint baseline probe {_EXAMPLE} --layers features.14")(_neighbours.probe)
+app.command(epilog=f"Example: padprint baseline ring {_EXAMPLE} --padding own reflect replicate", cls=Lists)(
+    _neighbours.ring
+)
+app.command(epilog=f"Example: padprint baseline shift {_EXAMPLE}")(_neighbours.shift)
+app.command(epilog=f"Example: padprint baseline tiles {_EXAMPLE} --crop 256")(_neighbours.tiles)
+app.command(epilog="Example: padprint baseline labels mypackage.models:segmenter photos/ --window 473")(
+    _neighbours.labels
+)
