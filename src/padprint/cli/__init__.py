@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
+from padprint.cli import baseline
 from padprint.cli._options import (
     MODEL_HELP,
     BatchSize,
@@ -44,6 +45,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(baseline.app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from padprint.cli import _neighbours
+from padprint.cli import _neighbours, _posenet
 from padprint.cli._parse import Lists
 
 app = typer.Typer(
@@ -13,6 +13,8 @@ app = typer.Typer(
     help="Older metrics of position and border effects, with the controls they lack.",
     no_args_is_help=True,
 )
+
+app.command(epilog=_posenet.EPILOG)(_posenet.posenet)
 
 _EXAMPLE = "torchvision:mobilenet_v2@DEFAULT photos/"
 app.command(epilog=f"Example: padprint baseline probe {_EXAMPLE} --layers features.14")(_neighbours.probe)

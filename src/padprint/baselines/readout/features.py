@@ -1,0 +1,230 @@
+"""The features that readouts learn from: computed once for every image, since the network is frozen, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from padprint.baselines.crops import Crops, Scenes, iterate
+from padprint.baselines.readout.taps import official_layers, whole_specs
+from padprint.errors import ImagesError, ModelError
+from padprint.geometry import MapSpec, crop_size
+from padprint.images import Images
+from padprint.layers import Tap, as_measured, copied, run_to
+from padprint.models import calibrate_batchnorm
+
+CALIBRATION = 32
+"""Images that set BatchNorm's statistics in a network with random weights."""
+
+Specs = Mapping[str, MapSpec]
+
+
+class Kept:
+    """Features of every view (a resized image, or a crop of one), by where they come from.
+
+    Args:
+        storage: precision to keep them in.
+
+    Attributes:
+        images: for every view, the image it belongs to.
+        pixels: the views themselves, `(3, H, W)`, where they are kept.
+        digests: of the views' pixels.
+    """
+
+    def __init__(self, storage: torch.dtype) -> None:
+        self.storage = storage
+        self.images: list[tuple[int, int]] = []
+        self.pixels: list[Tensor] = []
+        self.digests: list[bytes] = []
+        self._features: dict[str, list[Tensor | None]] = {}
+
+    def add_views(self, dataset: int, index: int, pixels: Tensor, *, keep: bool) -> None:
+        """Note `(B, 3, H, W)` views of image `index` of one of the sets of images."""
+        for one in pixels.cpu():
+            self.images.append((dataset, index))
+            self.digests.append(hashlib.sha256(one.contiguous().numpy().tobytes()).digest())
+            if keep:
+                self.pixels.append(one.clone())
+
+    def add(self, source: str, features: Tensor) -> None:
+        """Keep `(B, C, h, w)` features of the next views.
+
+        Raises:
+            ModelError: they are not finite, or too large for the precision they are kept in.
+        """
+        stored = features.to("cpu", self.storage)
+        if not bool(torch.isfinite(stored).all()):
+            own = bool(torch.isfinite(features).all())
+            why = f"do not fit into {str(self.storage).removeprefix('torch.')}" if own else "are not finite"
+            raise ModelError(f"features of {source} {why}")
+        self._features.setdefault(source, []).extend(stored.permute(0, 2, 3, 1).contiguous())
+
+    def holds(self, source: str) -> bool:
+        """Whether there are features from there."""
+        return source in self._features
+
+    def taken(self, source: str, views: Sequence[int]) -> Tensor:
+        """`(n, C, h, w)` features of some views, which are no longer kept after that; never twice in memory."""
+        own = self._features[source]
+        first = own[views[0]]
+        if first is None:
+            raise KeyError(f"the features of {source} were taken before")
+        found = first.new_empty(len(views), *first.shape)
+        for row, view in enumerate(views):
+            one, own[view] = own[view], None
+            if one is not None:
+                found[row] = one
+        return found.permute(0, 3, 1, 2)
+
+
+def from_whole(kept: Kept, dataset: int, scenes: Scenes, feat_size: int, sources: Sequence[str]) -> Specs:
+    """Keep features of whole images, resized to the network's input size without regard to their aspect.
+
+    Args:
+        kept: what they are added to.
+        dataset: number of the set of images.
+        scenes: the images.
+        feat_size: rows and columns of the features.
+        sources: which are wanted.
+
+    Returns:
+        The layers that were read.
+    """
+    options = scenes.options
+    specs: Specs = {}
+    crop = crop_size(options["crop"])
+    waiting: list[Tensor] = []
+
+    def run(device: torch.device, dtype: torch.dtype) -> None:
+        nonlocal specs
+        pixels = torch.stack(waiting).to(device, dtype)
+        waiting.clear()
+        with as_measured(scenes.model):
+            specs = specs or whole_specs(scenes.model, options["layers"], pixels[:1])
+            if "padded" in sources:
+                kept.add("padded", features_of(scenes.model, specs, pixels, feat_size))
+        if "raw" in sources:
+            kept.add("raw", resized(pixels, feat_size))
+
+    for scene in scenes:
+        view = interpolate(scene.image.float()[None], crop, mode="bilinear", antialias=True)[0]
+        kept.add_views(dataset, scene.index, view[None], keep="random" in sources)
+        waiting.append(view)
+        if len(waiting) == scenes.settings.batch_size:
+            run(scene.device, scene.dtype)
+    if waiting:
+        run(scene.device, scene.dtype)
+    return specs
+
+
+def from_crops(kept: Kept, dataset: int, crops: Crops, feat_size: int, sources: Sequence[str]) -> Specs:
+    """Keep features of crops of scenes; see `from_whole`."""
+    for batch in crops:
+        kept.add_views(dataset, batch.index, batch.pixels, keep="random" in sources)
+        if "raw" in sources:
+            kept.add("raw", resized(batch.pixels, feat_size))
+        for source, maps in (("padded", batch.padded), ("optimal", batch.optimal)):
+            if source in sources:
+                kept.add(source, joined([maps[name] for name in crops.geometry.maps], feat_size))
+    return crops.geometry.maps
+
+
+def crops_of(model: nn.Module, images: Images, options: Mapping[str, Any]) -> Crops:
+    """The crops of one set of images, read at the authors' layers where the network has them."""
+    layers = options.get("layers", "auto")
+    named = official_layers(model) if layers == "auto" else None
+    return iterate(model, images, **{**options, "layers": named or layers})
+
+
+def from_random(kept: Kept, model: nn.Module, specs: Specs, feat_size: int, batch_size: int, seed: int) -> list[str]:
+    """Keep features of a network of the same architecture with random weights, of the views that were kept.
+
+    Returns:
+        Remarks for people. Nothing is kept where there is no weight that could be drawn anew.
+    """
+    parameter = next(model.parameters(), None)
+    other, same = reinitialised(model, seed)
+    if parameter is None or same is None:
+        return ["no random-weight control: no weight of the network can be drawn anew"]
+    with as_measured(other):
+        if any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in other.modules()):
+            calibrate_batchnorm(other, kept.pixels[:CALIBRATION])
+        for start in range(0, len(kept.pixels), batch_size):
+            pixels = torch.stack(kept.pixels[start : start + batch_size]).to(parameter)
+            kept.add("random", features_of(other, specs, pixels, feat_size))
+    kept.pixels.clear()
+    return [f"random-weight control: {', '.join(same)} could not be drawn anew and are the network's"] if same else []
+
+
+# ---------------------------------------------------------------------------------------------- maps and weights
+
+
+def features_of(model: nn.Module, specs: Specs, pixels: Tensor, feat_size: int) -> Tensor:
+    """`(B, C, feat_size, feat_size)`: all layers of `(B, 3, H, W)` views, resized and joined.
+
+    Raises:
+        ModelError: the model fails.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(tap: Tap, tensor: Tensor) -> None:
+        found[tap.name] = resized(specs[tap.name].as_map(tensor), feat_size)
+
+    run_to(model, pixels, [spec.tap for spec in specs.values()], keep)
+    return torch.cat([found[name] for name in specs], 1)
+
+
+def joined(maps: Sequence[Tensor], feat_size: int) -> Tensor:
+    """`(B, C, h, w)` maps of several layers, resized and joined along the channels."""
+    return torch.cat([resized(one, feat_size) for one in maps], 1)
+
+
+def resized(maps: Tensor, feat_size: int) -> Tensor:
+    """Maps as the readout wants them: float32, square, bilinear with aligned corners."""
+    return interpolate(maps.float(), (feat_size, feat_size), mode="bilinear", align_corners=True)
+
+
+def reinitialised(model: nn.Module, seed: int) -> tuple[nn.Module, list[str] | None]:
+    """A copy with random weights: He-normal convolutions without bias, everything else as PyTorch initialises it.
+
+    Args:
+        model: left alone.
+        seed: of the weights.
+
+    Returns:
+        The copy, and the names of weights (parameters of two or more dimensions) that are still the model's; None where
+        all are.
+    """
+    other = copied(model)
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in other.modules():
+            reset: Any = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            if isinstance(module, _ConvNd):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    before = dict(model.named_parameters())
+    weights = [name for name, parameter in before.items() if parameter.dim() > 1]
+    after = dict(other.named_parameters())
+    same = [name for name in weights if torch.equal(before[name], after[name])]
+    return other, None if len(same) == len(weights) else same
+
+
+def check_apart(train: Sequence[bytes], test: Sequence[bytes]) -> None:
+    """Raise ImagesError where a view is in both sets, so that scores would not be out of sample."""
+    both = len(set(train) & set(test))
+    if both:
+        raise ImagesError(
+            f"{both} of the images for testing are also among those for training, pixel by pixel: remove the copies"
+        )

@@ -1,0 +1,170 @@
+"""What PosENet returns: scores of every pattern from every source of features, beside what knows nothing of padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from padprint import _document, _saved, _tables
+from padprint.baselines.estimates import _plain
+from padprint.errors import ResultError
+from padprint.result import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "posenet.json"
+
+SOURCES = ("padded", "optimal", "random", "raw", "constant")
+"""Where features come from.
+
+padded: the network, as it pads. optimal: the same network and crops, with the real scene around the crop in the place of
+padding. random: the same architecture with random weights. raw: the pixels. constant: nothing; the mean of the pattern.
+"""
+
+HEADERS: tuple[str, ...] = ("features", "pattern", "SPC [95 %]", "MAE [95 %]")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well readouts drew one pattern on test images.
+
+    Attributes:
+        spc: Spearman's rank correlation between drawing and pattern over all pixels, mean over images; 1 is perfect. A
+            constant drawing, which has no order, counts as 0.
+        mae: mean absolute error, the pattern spanning 0 to 1; mean over images.
+    """
+
+    spc: Estimate
+    mae: Estimate
+
+    def cells(self) -> tuple[str, str]:
+        """For a table."""
+        return _tables.interval(self.spc), _tables.interval(self.mae)
+
+
+@dataclass(frozen=True, repr=False)
+class PosENetResult(Mapping[str, Mapping[str, Score]]):
+    """Scores by source of features (see `SOURCES`) and pattern: ``result["padded"]["H"].spc``.
+
+    Attributes:
+        scores: by source and pattern.
+        added: padded minus optimal, by pattern, paired over images: what padding adds; empty without "optimal".
+        layers: the layers that were read, and (channels, rows, columns) of each.
+        unmeasured: layers that were not, with the reason.
+        n_train, n_test: images.
+        n_train_views, n_test_views: images, or crops of them.
+        constant_drawings: by source, how many drawings on test views were constant.
+        updates: steps of gradient descent that each readout was trained for.
+        remarks: what a reader of the numbers must know.
+        provenance: versions, model, images, settings; plain JSON values.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    added: dict[str, Score]
+    layers: dict[str, tuple[int, int, int]]
+    unmeasured: dict[str, str]
+    n_train: int
+    n_test: int
+    n_train_views: int
+    n_test_views: int
+    constant_drawings: dict[str, int]
+    updates: int
+    remarks: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    def __getitem__(self, source: str) -> Mapping[str, Score]:
+        return self.scores[source]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        return f"PosENetResult({', '.join(self.scores)}; {self.n_train} training images, {self.n_test} test images)"
+
+    def __str__(self) -> str:
+        headers, rows = self.table()
+        return "\n".join([*_tables.aligned(headers, rows), "", *self.lines()])
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Headers and rows for people."""
+        return HEADERS, [(source, pattern, *score.cells()) for source, pattern, score in self._long()]
+
+    def lines(self) -> list[str]:
+        """What belongs under the table."""
+        counts = (
+            f"{self.n_train} training and {self.n_test} test images ({self.n_train_views} and {self.n_test_views} "
+            f"views), {self.updates} updates; 95 % intervals over test images"
+        )
+        return [counts, *self.remarks, *(f"not read: {name}: {why}" for name, why in self.unmeasured.items())]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per source and pattern: spc and mae, each with _low and _high; "added" is padded minus optimal."""
+        import pandas as pd
+
+        rows = []
+        for source, pattern, score in self._long():
+            row: dict[str, Any] = {"source": source, "pattern": pattern}
+            for name in ("spc", "mae"):
+                one: Estimate = getattr(score, name)
+                row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+            rows.append(row)
+        frame: pd.DataFrame = pd.DataFrame(rows)
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values; None for what is not finite."""
+        document: dict[str, Any] = _document.finite(_plain(self))
+        return document
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``posenet.json`` into a folder, which is made; an older one in it is replaced. Returns the folder.
+
+        Raises:
+            ResultError: the folder's path is a file.
+        """
+        where = Path(folder)
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ResultError(f"{where} cannot be a folder, a file has that name; choose another one") from error
+        _saved.write_document(where / FILE, {"schema": _document.SCHEMA, **_plain(self)})
+        return where
+
+    @staticmethod
+    def load(folder: str | Path) -> PosENetResult:
+        """Read what `save` wrote; the estimates' replicates are not kept.
+
+        Raises:
+            ResultError: nothing is there, or it is damaged or of another schema.
+        """
+        path = Path(folder) / FILE
+        document = _saved.read_document(path)
+        document.pop("schema")
+        try:
+            document["scores"] = {source: _restored(scores) for source, scores in document["scores"].items()}
+            document["added"] = _restored(document["added"])
+            document["layers"] = {name: tuple(shape) for name, shape in document["layers"].items()}
+            document["remarks"] = tuple(document["remarks"])
+            return PosENetResult(**document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ResultError(f"{path} is damaged ({reason}); measure again or restore the file") from error
+
+    def _long(self) -> Iterator[tuple[str, str, Score]]:
+        named = {**self.scores, **({"padded - optimal": self.added} if self.added else {})}
+        return ((source, pattern, score) for source, scores in named.items() for pattern, score in scores.items())
+
+
+def _restored(scores: Mapping[str, Any]) -> dict[str, Score]:
+    return {pattern: Score(_estimate(one["spc"]), _estimate(one["mae"])) for pattern, one in scores.items()}
+
+
+def _estimate(entry: Mapping[str, Any]) -> Estimate:
+    value, low, high = (float("nan") if entry[key] is None else float(entry[key]) for key in ("value", "low", "high"))
+    return Estimate(value, low, high)

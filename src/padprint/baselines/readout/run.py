@@ -1,0 +1,261 @@
+"""PosENet: how well a trained readout draws maps of position from a frozen network's features, beside its controls.
+
+Source: Islam, Jia, Bruce, "How much position information do convolutional neural networks encode?", ICLR 2020. The
+controls random-weight and optimally padded features are padprint's own: what a readout draws from features of the same
+network that no padding reached, it owes to the readout, the resizing or the photographer, and not to padding.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import padprint
+from padprint import engine
+from padprint.baselines.crops import Scenes
+from padprint.baselines.estimates import estimate_of
+from padprint.baselines.readout.choices import (
+    check_files_apart,
+    chosen,
+    few_updates,
+    normalisation_remark,
+    plain_options,
+    with_normalisation,
+)
+from padprint.baselines.readout.features import (
+    Kept,
+    Specs,
+    check_apart,
+    crops_of,
+    from_crops,
+    from_random,
+    from_whole,
+)
+from padprint.baselines.readout.ground_truths import PATTERNS, ground_truths
+from padprint.baselines.readout.network import OFFICIAL, ReadoutSettings, score, train_readout
+from padprint.baselines.readout.result import PosENetResult, Score
+from padprint.errors import ImagesError, ModelError
+from padprint.geometry import crop_size
+from padprint.images import Images
+from padprint.layers import unwrapped
+from padprint.progress import progress_bar
+from padprint.result import Estimate
+from padprint.statistics import interval_of, jackknife
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from padprint.engine import Options
+
+WHOLE_OPTIONS = ("layers", "crop", "batch_size", "seed", "device", "progress", "mean", "std", "limit", "strict")
+CROPS = 4
+
+
+def posenet(
+    model: nn.Module,
+    images: Images,
+    *,
+    test_images: Images | None = None,
+    views: str = "whole",
+    sources: Sequence[str] | None = None,
+    patterns: Sequence[str] = PATTERNS,
+    settings: ReadoutSettings = OFFICIAL,
+    normalise: bool = False,
+    test_share: float = 0.25,
+    storage: torch.dtype = torch.float32,
+    name: str | None = None,
+    **options: Unpack[Options],
+) -> PosENetResult:
+    """Train PosENet's readout on a frozen network's features, and on features that know nothing of its padding.
+
+    The defaults are those of the authors' code: whole images resized to 224 x 224 px, pixels in [0, 1] without the
+    network's normalisation, and the training of `ReadoutSettings`. Only ``views="crops"`` admits the control that tells
+    padding from content: "optimal".
+
+    Features are computed once and kept: `4 feat_size^2 C` bytes for each view and source, so 4.6 MB for VGG16 and 12 MB
+    for ResNet-152; "padded" and "optimal" are kept at the same time, "random" after them.
+
+    Args:
+        model: see `padprint.measure`.
+        images: likewise, to train on, and to test on where there are no others. Tensors are taken as they are.
+        test_images: to test on.
+        views: "whole": images are resized to the crop's size, aspect not kept. "crops": crops of them, as
+            `padprint.measure` takes them.
+        sources: see `SOURCES`; None: all that the views admit.
+        patterns: what is to be drawn; see `PATTERNS`.
+        settings: of the readout.
+        normalise: normalise the photographs of a folder as the model declares; `mean` and `std` do so too.
+        test_share: without `test_images`, the share of images that is kept for testing; a draw by image, from the seed.
+        storage: precision in which features are kept; half precision takes half the memory.
+        name: of the model, for provenance.
+        **options: see `padprint.measure`; with whole views those about crops and margins make no sense. `layers` "auto"
+            are the authors' for torchvision's VGGs and ResNets. `crops_per_image` is 4 unless said otherwise; the seed
+            decides the crops, the split and the readouts.
+
+    Returns:
+        Scores with 95 % intervals over test images. They do not hold the spread over seeds of the training.
+
+    Raises:
+        ImagesError: fewer than two images, or images both for training and testing; and see `padprint.measure`.
+        ModelError, LayerError: a choice that does not exist; and see `padprint.measure`.
+    """
+    wanted = chosen(views, sources)
+    targets = ground_truths(patterns, crop_size(options.get("crop", 224)))
+    if not 0 < test_share < 1:
+        raise ModelError(f"test_share must lie between 0 and 1, but got {test_share!r}")
+    model = unwrapped(model)
+    sets = [images] if test_images is None else [images, test_images]
+    check_files_apart(sets)
+    given = with_normalisation(model, options, images, normalise)
+    kept = Kept(storage)
+    with engine._placed(model, given.pop("device", None)) as (device, _):
+        read = [_read(kept, i, model, one, views, settings.feat_size, wanted, given) for i, one in enumerate(sets)]
+        seed = given.get("seed", 0)
+        train, test = _split(kept.images, len(sets), test_share, seed)
+        check_apart([kept.digests[i] for i in train], [kept.digests[i] for i in test])
+        remarks = [normalisation_remark(given, images), *few_updates(len(train), settings)]
+        scores: dict[str, tuple[Tensor, Tensor]] = {}
+        trained = [source for source in wanted if source != "constant"]
+        bar = progress_bar(settings.epochs * len(trained), given.get("progress", False), "training", "epochs")
+        with bar as advance:
+            for source in trained:
+                if source == "random":
+                    remarks += from_random(
+                        kept, model, read[0].specs, settings.feat_size, given.get("batch_size", 16), seed
+                    )
+                if kept.holds(source):
+                    readout = train_readout(
+                        kept.taken(source, train), targets, settings, seed=seed, device=device, advance=advance
+                    )
+                    scores[source] = score(readout, kept.taken(source, test), targets, device=device)
+    units = [kept.images[i] for i in test]
+    by_source = {source: _by_pattern(*one, units, patterns) for source, one in scores.items()}
+    return PosENetResult(
+        scores={**by_source, **({"constant": _constant(targets, patterns)} if "constant" in wanted else {})},
+        added=_added(by_source),
+        layers={name: (spec.channels, *spec.size) for name, spec in read[0].specs.items()},
+        unmeasured=read[0].unmeasured,
+        n_train=len({kept.images[i] for i in train}),
+        n_test=len(set(units)),
+        n_train_views=len(train),
+        n_test_views=len(test),
+        constant_drawings={source: int(spc.isnan().sum()) for source, (spc, _) in scores.items()},
+        updates=settings.epochs * ceil(len(train) / settings.batch_size),
+        remarks=tuple(remarks),
+        provenance={
+            "padprint": padprint.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+            "model": name or type(model).__name__,
+            "images": [one.description for one in read],
+            "views": views,
+            "normalise": "mean" in given,
+            "test_share": None if len(sets) > 1 else test_share,
+            "storage": str(storage).removeprefix("torch."),
+            "device": device.type,
+            **plain_options(given),
+            "settings": asdict(settings),
+        },
+    )
+
+
+# ------------------------------------------------------------------------------------------------ images and scores
+
+
+class _ReadSet(NamedTuple):
+    specs: Specs
+    unmeasured: dict[str, str]
+    description: str
+
+
+def _read(
+    kept: Kept,
+    dataset: int,
+    model: nn.Module,
+    images: Images,
+    views: str,
+    feat_size: int,
+    sources: Sequence[str],
+    options: dict[str, Any],
+) -> _ReadSet:
+    """Keep the features of one set of images."""
+    if views == "whole":
+        scenes = Scenes(model, images, options, WHOLE_OPTIONS)
+        return _ReadSet(from_whole(kept, dataset, scenes, feat_size, sources), {}, scenes.source.description)
+    crops = crops_of(model, images, {"crops_per_image": CROPS, **options})
+    specs = from_crops(kept, dataset, crops, feat_size, sources)
+    return _ReadSet(specs, crops.geometry.unmeasured, crops._scenes.source.description)
+
+
+def _split(units: Sequence[tuple[int, int]], sets: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which views are for training and which for testing; all views of an image are on one side.
+
+    Args:
+        units: for every view, its set of images and its image.
+        sets: how many sets there are; with two, the second is for testing.
+        share: of images for testing, with one set.
+        seed: of the draw.
+
+    Raises:
+        ImagesError: there is one image only.
+    """
+    images = sorted(set(units))
+    if sets == 1:
+        if len(images) < 2:
+            raise ImagesError("one image cannot be for training and for testing: give two or more, or test_images")
+        count = min(max(round(share * len(images)), 1), len(images) - 1)
+        order = np.random.default_rng([seed, len(images)]).permutation(len(images))
+        held_out = {images[i] for i in order[:count]}
+    else:
+        held_out = {one for one in images if one[0] == 1}
+    test = [i for i, one in enumerate(units) if one in held_out]
+    return [i for i, one in enumerate(units) if one not in held_out], test
+
+
+def _by_pattern(
+    spc: Tensor, mae: Tensor, units: Sequence[tuple[int, int]], patterns: Sequence[str]
+) -> dict[str, Score]:
+    """Scores of `(views, P)` values: the mean over each image's views, then over images, with an interval."""
+    names = sorted(set(units))
+    member = torch.tensor([[float(unit == name) for unit in units] for name in names], dtype=torch.float64)
+    member /= member.sum(1, keepdim=True)
+    estimates = [[_mean(column) for column in (member @ values.nan_to_num()).T] for values in (spc, mae)]
+    return {pattern: Score(*pair) for pattern, *pair in zip(patterns, *estimates, strict=True)}
+
+
+def _mean(values: Tensor) -> Estimate:
+    return estimate_of(jackknife(lambda keep: values[keep].mean(), len(values), least=1))
+
+
+def _constant(targets: Tensor, patterns: Sequence[str]) -> dict[str, Score]:
+    """Scores of the mean of the pattern, which is what least squared error draws where nothing is known of position."""
+    errors = (targets - targets.mean((1, 2), keepdim=True)).abs().mean((1, 2)).tolist()
+    return {
+        pattern: Score(Estimate(0.0, 0.0, 0.0), Estimate(error, error, error))
+        for pattern, error in zip(patterns, errors, strict=True)
+    }
+
+
+def _added(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
+    """Padded minus optimal, paired over images."""
+    if not {"padded", "optimal"} <= set(scores):
+        return {}
+
+    def difference(one: Estimate, two: Estimate) -> Estimate:
+        replicates = torch.tensor(one.replicates, dtype=torch.float64) - torch.tensor(
+            two.replicates, dtype=torch.float64
+        )
+        return estimate_of(interval_of(torch.tensor(one.value - two.value, dtype=torch.float64), replicates))
+
+    optimal = scores["optimal"]
+    return {
+        pattern: Score(difference(score.spc, optimal[pattern].spc), difference(score.mae, optimal[pattern].mae))
+        for pattern, score in scores["padded"].items()
+    }
