@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from measurements import NAN, made_channels, made_layer, made_measurement
-from padprint import report
+from padprint import measure, report
 from padprint.cli import app
 from padprint.comparison import Comparison
 from padprint.errors import MissingPackageError, ResultError
@@ -190,6 +192,34 @@ def test_several_measurements_and_differences(blank) -> None:
     apart = dataclasses.replace(weaker, n_images=3)
     page = Page(report.render({"own": stronger, "other": apart}))
     assert "Differences of SNR" not in page.text
+
+
+def test_what_weakens_a_measurement_is_in_its_report(blank, tmp_path: Path, monkeypatch) -> None:
+    for i in range(2):
+        pixels = torch.randint(200, 255, (30, 40, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(1, 4))
+    monkeypatch.setattr("padprint.subject.numeric_floor", lambda *_: {"0": 0.05})
+    result = measure(
+        net,
+        tmp_path,
+        layers=["0", "1"],
+        crop=32,
+        resize_short_side=64,
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        crops_per_image=2,
+    )
+    page = Page(report.render(result)).text
+    for words in (
+        "warning: 2 images: intervals need at least 3",
+        "warning: 2 of 2 images were enlarged so that a crop fits",
+        "not measured: 1: ",
+        "sees the whole input",
+        "warning: 0: the pattern is within ten times the numeric floor",
+    ):
+        assert words in page
 
 
 def test_nothing_to_report_and_bad_places_are_said(blank, tmp_path: Path, monkeypatch) -> None:

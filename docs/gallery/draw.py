@@ -31,6 +31,8 @@ def main(results: Path, images: Path) -> None:
         found = padprint.load(results / name)
         keep(plot.emergence(found[layer], found.crop), images / f"gallery-{name}-emergence.png")
         keep(plot.aware_channels(found), images / f"gallery-{name}-aware.png")
+    for name, picture in (("mobilenet", "mobilenet_v2"), ("initial", "mobilenet_v2_initial")):
+        keep(plot.overview(padprint.load(results / name)), images / f"{picture}.png")
     found = padprint.load(results / "craft")
     keep(plot.depth(found), images / "gallery-craft-depth.png")
     keep(plot.profile(found["basenet.slice5"]), images / "gallery-craft-profile.png")

@@ -59,6 +59,8 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor / 1.2)
     axes.set_ylabel("SNR (1), 95 % intervals")
+    if any(e.value <= 0 for one in estimates for e in one):
+        axes.set_title("hollow: not above zero", fontsize=9)
     layer_ticks(axes, layers)
     for x in range(1, len(layers)):
         axes.axvline(x - 0.5, color="#dddddd", linewidth=0.6)
