@@ -336,3 +336,21 @@ def test_results_have_tables_for_notebooks() -> None:
     assert "0.123 [0.110, 0.136]" in text
     assert "2 of 3: 1 top, 1 bottom" in text
     assert "2 dead features" in text
+
+
+@pytest.mark.parametrize("option", ["--plots", "--report"])
+def test_what_cannot_be_drawn_is_said_before_the_work(option: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("padprint.plot._base.find_spec", lambda name: None)
+    monkeypatch.setattr("padprint.cli._commands._measured", lambda *_, **__: pytest.fail("it was measured"))
+    result = runner.invoke(app, ["measure", "net", "photos", "--output", str(tmp_path / "out"), option])
+    assert result.exit_code == 1
+    assert result.stderr == "error: matplotlib is needed to draw: pip install matplotlib\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_demonstration_writes_a_report(blank, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("padprint.demo.run", lambda progress: made_measurement(made_layer()))
+    result = runner.invoke(app, ["demo", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"wrote {tmp_path / 'out' / 'report.html'}" in result.stderr.replace("\n", "")
+    assert "layer4" in Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text

@@ -58,7 +58,7 @@ class Job:
 def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
     """Measure, then write and show the result; only the first process of several shows and writes."""
     with _show.reporting() as console:
-        check_output(job.output)
+        check_output(job.output, plots=job.plots, report=job.report)
         with _processes.joined(job.device) as device:
             result = _measured(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
@@ -73,7 +73,7 @@ def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
 def compare(job: Job, *, as_json: bool, quiet: bool) -> None:
     """Compare, then write and show the result; only the first process of several shows and writes."""
     with _show.reporting() as console:
-        check_output(job.output)
+        check_output(job.output, plots=job.plots, report=job.report)
         with _processes.joined(job.device) as device:
             result = _compared(job, device, progress=_show.wants_progress(quiet))
         if _processes.first():
@@ -125,7 +125,7 @@ def inspect(model: str, size: tuple[int, int], *, as_json: bool) -> None:
 def demo(output: Path, *, as_json: bool, quiet: bool) -> None:
     """Run the demonstration, write its files and show them."""
     with _show.reporting() as console:
-        check_output(output)
+        check_output(output, plots=True, report=True)
         from padprint import demo
 
         result = demo.run(progress=_show.wants_progress(quiet))
@@ -138,12 +138,21 @@ def demo(output: Path, *, as_json: bool, quiet: bool) -> None:
         _show.as_json(result.to_dict())
 
 
-def check_output(folder: Path | None) -> None:
-    """Refuse an output folder that cannot be one before the work, not after it.
+def check_output(folder: Path | None, *, plots: bool = False, report: bool = False) -> None:
+    """Refuse what cannot be written before the work, not after it.
 
     Raises:
         ResultError: the path, or one of its parents, is a file.
+        MissingPackageError: what draws pictures or writes reports is missing.
     """
+    if report:
+        from padprint.report import check_available
+
+        check_available()
+    elif plots:
+        from padprint.plot import check_available
+
+        check_available()
     for path in () if folder is None else (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise ResultError(f"{path} cannot be a folder, a file has that name; choose another --output")

@@ -6,6 +6,7 @@ Every function takes a result or a layer of it and, optionally, axes to draw int
 
 from __future__ import annotations
 
+from padprint.plot._base import check_available
 from padprint.plot.channels import aware_channels, top_channels
 from padprint.plot.comparing import comparison
 from padprint.plot.curves import depth, profile
@@ -14,6 +15,7 @@ from padprint.plot.maps import map_box, overview, pattern_map, rim_box, save_pat
 
 __all__ = [
     "aware_channels",
+    "check_available",
     "comparison",
     "depth",
     "emergence",

@@ -28,14 +28,23 @@ LINES: tuple[str, ...] = ("-", "--", "-.", ":")
 _LETTER, _LINE = 0.08, 0.16  # inches that a letter and a line of a layer's name take under an axis
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of its own, safe without a display.
+def check_available() -> None:
+    """Say early that nothing can be drawn.
 
     Raises:
         MissingPackageError: matplotlib is missing.
     """
     if find_spec("matplotlib") is None:
         raise MissingPackageError("matplotlib is needed to draw: pip install matplotlib")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, safe without a display.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    check_available()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")

@@ -29,6 +29,19 @@ MANY = 12
 IN_PYTHON = "padprint.measure(...)"
 
 
+def check_available() -> None:
+    """Say early that no report can be written.
+
+    Raises:
+        MissingPackageError: jinja2 or matplotlib is missing.
+    """
+    from padprint import plot
+
+    if find_spec("jinja2") is None:
+        raise MissingPackageError("jinja2 is needed to write a report: pip install jinja2")
+    plot.check_available()
+
+
 def write(results: Results, path: str | Path) -> Path:
     """Write the report of a measurement, a comparison, or several measurements by name.
 
@@ -62,8 +75,7 @@ def render(results: Results) -> str:
         ResultError: there is nothing to show.
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    if find_spec("jinja2") is None:
-        raise MissingPackageError("jinja2 is needed to write a report: pip install jinja2")
+    check_available()
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     named = _named(results)
