@@ -1,20 +1,28 @@
 """Ring NMSE, shift consistency, tile mismatch, meanE and disR: answers by hand, slow references, pairs that agree."""
 
+import json
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import Result
+from PIL import Image
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 import padprint.padding as pp
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, conv, pointwise, sequential, stack, stride_two, unet, valid
 from padprint.baselines.labels import entropy_sums, label_consistency
+from padprint.baselines.probe import probe
 from padprint.baselines.ring import ring_errors, ring_nmse
 from padprint.baselines.shifts import change_squares, shift_consistency
 from padprint.baselines.tiles import seam_squares, tile_mismatch
+from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError
+from padprint.images import as_source
 from padprint.result import Estimate
 
 
@@ -364,3 +372,55 @@ def test_bad_input_to_labels() -> None:
             label_consistency(coarse, noise(2, 40), window=16, step=3, layers=["2"])
         with pytest.raises(LayerError, match="a map of one channel has one label"):
             label_consistency(single, noise(2, 20), window=8)
+
+
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, image in enumerate(noise(3, 48)):
+        pixels = (image.permute(1, 2, 0) * 40 + 128).clamp(0, 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return str(folder)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (["probe", "--crop", "16", "--crops-per-image", "4"], lambda net, x: probe(net, x, crop=16, crops_per_image=4)),
+        (
+            ["ring", "--padding", "own", "reflect", "--window", "40"],
+            lambda net, x: ring_nmse(net, x, ["own", "reflect"], window=40),
+        ),
+        (["shift", "--crop", "16", "--shift", "8"], lambda net, x: shift_consistency(net, x, crop=16, shift=8)),
+        (
+            ["tiles", "--crop", "16", "--layers", "0,4"],
+            lambda net, x: tile_mismatch(net, x, crop=16, layers=["0", "4"]),
+        ),
+        (["labels", "--window", "16", "--step", "8"], lambda net, x: label_consistency(net, x, window=16, step=8)),
+    ],
+    ids=["probe", "ring", "shift", "tiles", "labels"],
+)
+def test_commands_say_what_functions_return(arguments: list[str], work: Any, photos: str) -> None:
+    command, *rest = arguments
+    found = run(command, "nets:stack", photos, *rest, "--json")
+    assert found.exit_code == 0, found.stderr
+    expected = work(stack(), as_source(photos, mean=(0.5,) * 3, std=(0.2,) * 3))
+    assert json.loads(found.stdout) == json.loads(json.dumps(expected.to_dict()))
+    assert str(expected).splitlines()[2] in found.stderr
+    assert run(command, "nets:stack", photos, *rest, "--quiet").stdout == ""
+
+
+def test_commands_fail_in_one_line(photos: str) -> None:
+    found = run("tiles", "nets:stack", photos)
+    assert found.exit_code == 1
+    assert found.stdout == ""
+    (line,) = found.stderr.strip().splitlines()
+    assert line.startswith("error: 3 of 3 images are too small")
+    assert run("labels", "nets:stack", photos, "--window", "big").exit_code == 2
