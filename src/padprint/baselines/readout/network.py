@@ -188,8 +188,8 @@ def train_readout(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             schedule.step()
-            if not isfinite(float(loss)):
-                raise ModelError(f"the readout's loss is {float(loss)} in epoch {epoch}: lower its learning rate")
+            if not isfinite(found := loss.item()):
+                raise ModelError(f"the readout's loss is {found} in epoch {epoch}: lower its learning rate")
             if advance is not None:
                 advance()
     return readout.eval()
