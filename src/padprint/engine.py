@@ -13,7 +13,7 @@ from torch import nn
 
 from padprint.comparison import Comparison
 from padprint.errors import ImagesError, ModelError, PaddingError
-from padprint.geometry import crop_size
+from padprint.geometry import Geometry, crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
 from padprint.models import declared_normalisation
@@ -29,7 +29,7 @@ from padprint.weights import weights_sha256
 class Options(TypedDict, total=False):
     """Keywords that `measure` and `compare` share; `measure` says what they mean."""
 
-    layers: str | Sequence[str]
+    layers: str | Sequence[str] | Geometry
     crop: int | tuple[int, int]
     crops_per_image: int
     groups: int
@@ -57,7 +57,7 @@ OWN = "own"
 def measure(
     model: nn.Module,
     images: Images,
-    layers: str | Sequence[str] = "auto",
+    layers: str | Sequence[str] | Geometry = "auto",
     crop: int | tuple[int, int] = 224,
     crops_per_image: int = 16,
     groups: int = 10,
@@ -85,7 +85,8 @@ def measure(
         model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested.
         images: scenes larger than the crop: an iterable of `(C, H, W)` float tensors normalised as the model wants them,
             a Dataset or DataLoader of them (labels ignored), or a folder of photographs.
-        layers: dotted module names or globs; ``"auto"``: the last module output at each spatial resolution.
+        layers: dotted module names or globs; ``"auto"``: the last module output at each spatial resolution. Or what
+            `trace` found at the same crop, so that a network measured again and again, in training say, is traced once.
         crop: input size in pixels, one number or (height, width).
         crops_per_image: crops drawn from each image, without replacement; fewer where it admits fewer positions.
         groups: image i belongs to group i mod `groups`; error bars are delete-one-group jackknife.
@@ -214,6 +215,26 @@ def _measured(
             for name, model in given.items()
         ]
         return run.results(source, records, distributed)
+
+
+def planned(
+    model: nn.Module,
+    layers: str | Sequence[str] | Geometry,
+    crop: int | tuple[int, int],
+    channels: int,
+    settings: Settings,
+    paddings: Paddings,
+) -> Run:
+    """A run that has seen no image yet: its network is traced, unless its geometry is given, and its crops are planned.
+
+    Raises:
+        LayerError, ModelError, PaddingError: see `measure`.
+    """
+    with _placed(model, None) as (device, dtype):
+        subject = Subject(model, layers, crop_size(crop), device, dtype, paddings)
+    run = Run([subject], settings)
+    run.look(channels)
+    return run
 
 
 def _settings(o: Mapping[str, Any]) -> Settings:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import LayerError, ModelError
+from padprint.untouched import buffers_kept, full_precision, generators, randomness_kept
 
 OUTPUT = "output"
 """Name of the model's own output, where no named submodule returns the same tensor."""
@@ -172,7 +173,7 @@ def _matches(tap: Tap, pattern: str) -> bool:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module to hook: a compiled module's original.
+    """The module to hook: the original of what `torch.compile`, data parallelism or Lightning Fabric wrapped.
 
     Raises:
         ModelError: `model` is not an `nn.Module`, or is TorchScript.
@@ -183,8 +184,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
         raise ModelError(
             "model is TorchScript, inside which padding cannot be seen; pass the eager module or a torch.export program"
         )
-    inner = getattr(model, "_orig_mod", model)
-    return inner if isinstance(inner, nn.Module) else model
+    parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    names = ["module"] if parallel else ["_orig_mod", "_original_module"]
+    inner = next((one for one in (getattr(model, name, None) for name in names) if isinstance(one, nn.Module)), None)
+    return model if inner is None else unwrapped(inner)
 
 
 def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
@@ -210,23 +213,21 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
 
 @contextmanager
 def as_measured(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no autocast, full float32 and a private random state; all put back at the end."""
+    """Evaluation mode, no gradients, no autocast, full float32; mode, random state, buffers and flags put back at the end."""
     training = {module: module.training for module in model.modules()}
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    tf32 = matmul.allow_tf32, cudnn.allow_tf32
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
         model.eval()
-        matmul.allow_tf32 = cudnn.allow_tf32 = False
         with (
-            torch.random.fork_rng(devices=devices),
+            full_precision(),
+            randomness_kept(generators(model), devices),
+            buffers_kept(model),
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False) if devices else ExitStack(),
         ):
             yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = tf32
         for module, flag in training.items():
             module.training = flag
 

@@ -78,16 +78,24 @@ class Run:
 
     def start(self, image: Tensor, sizes: Sequence[tuple[int, int] | None] | None) -> None:
         """Trace the models, plan the crops and check the networks on the first image; `sizes` of all, where known."""
+        self.look(image.shape[0])
+        self.refuse_small(sizes or [])
         for subject in self.subjects:
-            subject.look(image.shape[0])
+            subject.start(self.plan, self.settings.groups, image)
+
+    def look(self, channels: int) -> None:
+        """Trace the models and plan the crops, which takes no image."""
+        for subject in self.subjects:
+            subject.look(channels)
         self.plan = self._planned()
+
+    def refuse_small(self, sizes: Sequence[tuple[int, int] | None]) -> None:
+        """Raise ImagesError where a scene of one of these (H, W), as far as they are known, does not hold a crop."""
         least = self.plan.smallest
-        known = [size for size in sizes or [] if size is not None]
+        known = [size for size in sizes if size is not None]
         small = [f"{h}x{w}" for h, w in known if h < least[0] or w < least[1]]
         if small:
             raise ImagesError(self._too_small(small, len(known)))
-        for subject in self.subjects:
-            subject.start(self.plan, self.settings.groups, image)
 
     def _planned(self) -> CropPlan:
         """Crops on the grid of every network, with room for the layers of all."""
@@ -152,13 +160,19 @@ class Run:
         """
         counts = self._merge(source, distributed)
         return [
-            [self._result(subject, padding, counts, source, record) for padding in subject.paddings]
+            [self.result(subject, padding, counts, record) for padding in subject.paddings]
             for subject, record in zip(self.subjects, records, strict=True)
         ]
 
-    def _result(
-        self, subject: Subject, padding: str, counts: dict[str, Any], source: Source, record: dict[str, Any]
-    ) -> Measurement:
+    def result(self, subject: Subject, padding: str, counts: dict[str, Any], record: dict[str, Any]) -> Measurement:
+        """Everything measured of one network under one padding.
+
+        Args:
+            subject: the network.
+            padding: one of its paddings.
+            counts: of the images: "source" (in words), "images", "skipped" and "upsampled".
+            record: what provenance says of the network.
+        """
         measured = subject.measured(padding)
         swapped = subject.paddings[padding] is not None
         return Measurement(
@@ -182,7 +196,7 @@ class Run:
                 "period": list(self.plan.period),
                 "device": subject.device.type,
                 "dtype": str(subject.dtype).removeprefix("torch."),
-                "images": source.description,
+                "images": counts["source"],
                 "skipped": counts["skipped"],
                 "upsampled": counts["upsampled"],
             },
@@ -212,6 +226,7 @@ class Run:
             for i, subject in enumerate(self.subjects):
                 subject.join(leader["subjects"][i], [one["subjects"][i] for one in reports], self.settings.groups)
         return {
+            "source": source.description,
             "images": n_images,
             "skipped": dict(sorted((k, v) for one in reports for k, v in one["skipped"].items())),
             "upsampled": sum(one["upsampled"] for one in reports),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.checks import change_when_grown, numeric_floor, relative
-from padprint.errors import LayerError, PaddingError
+from padprint.errors import LayerError, ModelError, PaddingError
 from padprint.forwards import Forwards, first_cell
 from padprint.geometry import Geometry, trace
 from padprint.moments import LayerMoments
@@ -20,6 +21,7 @@ from padprint.padding.swap import swapped, untrained
 from padprint.plan import Canvas, CropPlan
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
+from padprint.untouched import generators
 
 RESIDUAL_IMAGES = 4
 """How many of the first images tell how far an approximate F(x; *) still moves."""
@@ -33,7 +35,7 @@ class Subject:
 
     Args:
         model: in evaluation mode, on `device`.
-        layers: as asked for.
+        layers: as asked for; or their geometry, found before on a network of the same architecture.
         crop: (height, width), pixels.
         device, dtype: of the model.
         paddings: what its crops are padded with. The optimal features are computed once for all of them.
@@ -49,7 +51,7 @@ class Subject:
     def __init__(
         self,
         model: nn.Module,
-        layers: str | Sequence[str],
+        layers: str | Sequence[str] | Geometry,
         crop: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
@@ -72,15 +74,33 @@ class Subject:
         self.moved: dict[str, Tensor] = {}  # for an approximate margin: sums of (change of F*)^2 and F*^2
 
     def look(self, channels: int) -> None:
-        """Trace the model.
+        """Trace the model, unless its geometry was given.
 
         Raises:
             LayerError: none of the layers can be measured.
+            ModelError: the geometry that was given is that of another crop or network.
         """
-        self.geometry = trace(self.model, self.layers, self.crop, channels=channels)
+        if isinstance(self.layers, Geometry):
+            self.geometry = self.layers
+            self._refuse_other_geometry()
+        else:
+            self.geometry = trace(self.model, self.layers, self.crop, channels=channels)
         if not self.geometry.maps:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.geometry.unmeasured.items())
             raise LayerError(f"none of the layers can be measured: {reasons}")
+
+    def _refuse_other_geometry(self) -> None:
+        if self.geometry.crop != self.crop:
+            raise ModelError(
+                f"the geometry given was traced at a crop of {self.geometry.crop} px and the crop is {self.crop} px; "
+                "trace the network at the crop it is measured at"
+            )
+        known = dict(self.model.named_modules())
+        lost = [name for name, spec in self.geometry.maps.items() if spec.tap.leaf.module not in known]
+        if lost:
+            raise ModelError(
+                f"the geometry given is of another network: this one has no {', '.join(lost)}; trace it anew"
+            )
 
     def start(self, plan: CropPlan, groups: int, image: Tensor) -> None:
         """Get ready for crops drawn by `plan`, and check the network on the first image."""
@@ -109,6 +129,9 @@ class Subject:
         for scheme in self.paddings.values():
             if scheme is not None:
                 scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)  # whichever process measures the image
+        for place, generator in enumerate(generators(self.model)):  # likewise
+            digest = hashlib.blake2s(f"{self.plan.seed} {index} {place}".encode(), digest_size=7).digest()
+            generator.manual_seed(int.from_bytes(digest, "big"))
         first = 0
         for canvas in canvases:
             self._canvas(group, image, canvas, batch_size, order[first : first + len(canvas.crops)])

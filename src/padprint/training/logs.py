@@ -1,0 +1,85 @@
+"""Where numbers and figures of a training go: TensorBoard writers, loggers of any library, a function."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from padprint.errors import PadprintError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_METHODS = ("log_metrics", "log_dict", "log")
+"""Methods that take a dictionary of numbers: Lightning's and MLflow's, Fabric's, Weights & Biases' and HF Trainer's."""
+
+
+class Log:
+    """One logger or several behind one face.
+
+    Args:
+        target: with ``add_scalar`` (a TensorBoard ``SummaryWriter``); with ``log_metrics``, ``log_dict`` or ``log`` that
+            take a dictionary, and the step where they have a ``step``; a function of (dictionary, step); or a list of these.
+
+    Raises:
+        PadprintError: there is none, or it can log nothing.
+    """
+
+    def __init__(self, target: Any) -> None:
+        targets = list(target) if isinstance(target, list | tuple) else [target]
+        if not targets or None in targets:
+            raise PadprintError(
+                "there is no logger: give log=, a SummaryWriter, a logger or a function of (values, step)"
+            )
+        self._targets = targets
+        self._scalars = [_scalars_of(one) for one in targets]
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log the numbers that are finite."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for log in self._scalars:
+            log(finite, step)
+
+    @property
+    def draws(self) -> bool:
+        """Whether any of the loggers takes figures."""
+        return any(True for _ in self._drawing())
+
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Log a figure, where that can be done."""
+        for add_figure in self._drawing():
+            add_figure(name, figure, step)
+
+    def _drawing(self) -> Iterator[Any]:
+        """``add_figure`` of the TensorBoard writers among the targets and in them."""
+        for target in self._targets:
+            callbacks = getattr(getattr(target, "callback_handler", None), "callbacks", ())  # of a HF Trainer
+            writers = (getattr(callback, "tb_writer", None) for callback in callbacks)
+            for one in (target, getattr(target, "experiment", None), *writers):
+                if callable(getattr(one, "add_figure", None)):
+                    yield one.add_figure
+
+
+def _scalars_of(target: Any) -> Callable[[dict[str, float], int], object]:
+    """How a logger takes numbers."""
+    if callable(getattr(target, "add_scalar", None)):
+
+        def add(values: dict[str, float], step: int) -> None:
+            for name, value in values.items():
+                target.add_scalar(name, value, step)
+
+        return add
+    methods = [getattr(target, name, None) for name in _METHODS]
+    method = next(filter(callable, methods), None)
+    if method is not None:
+        parameters = inspect.signature(method).parameters.values()
+        if any(one.name == "step" or one.kind is one.VAR_KEYWORD for one in parameters):
+            return lambda values, step: method(values, step=step)
+        return lambda values, _: method(values)
+    if callable(target):
+        return target  # type: ignore[no-any-return]
+    raise PadprintError(
+        f"a {type(target).__name__} cannot log: it has none of add_scalar, {', '.join(_METHODS)}, and is no function"
+    )
