@@ -538,6 +538,7 @@ def test_copies_in_both_sets_are_refused(tmp_path: Path) -> None:
         posenet(stack(), images, test_images=[*leaves(2, start=5), images[1].clone()], **SMALL)
     with pytest.raises(ImagesError, match="also among those for training"):
         check_apart([b"a", b"b"], [b"b"])
+    posenet(stack(), [torch.ones(3, 40, 40)] * 4, sources=["padded"], **SMALL)  # nothing was learnt from a colour
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "one.png")
     with pytest.raises(ImagesError, match=r"1 files are both for training and for testing, the first one\.png"):
         posenet(stack(), tmp_path, test_images=[tmp_path / "one.png"], **SMALL)
