@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import padprint.padding as pp
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, conv, pointwise, sequential, stack, stride_two, unet, valid
+from padprint.baselines.estimates import GroupSums, ratio
 from padprint.baselines.labels import entropy_sums, label_consistency
 from padprint.baselines.probe import probe
 from padprint.baselines.ring import ring_errors, ring_nmse
@@ -28,6 +29,24 @@ from padprint.result import Estimate
 
 def numbers(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
+
+
+def test_sums_by_group_by_hand() -> None:
+    """Groups of 1 of 2, 2 of 2 and 3 of 2: the ratio is 1, without one of them 5/4, 1 and 3/4; t with 2 degrees is 4.303."""
+    sums = GroupSums()
+    for group, above in ((0, 1), (1, 2), (2, 1.5), (2, 1.5)):
+        sums.add(group, above, 1 if group == 2 else torch.tensor(2.0))
+    found = sums.estimate(lambda total: ratio(*total))
+    assert found.value == 1
+    assert found.replicates == (1.25, 1, 0.75)
+    half = 4.302653 * math.sqrt(2 / 3 * 2 * 0.25**2)
+    assert (found.low, found.high) == pytest.approx((1 - half, 1 + half))
+    alone = GroupSums()
+    alone.add(0, 3.0, 2.0)
+    one = alone.estimate(lambda total: ratio(*total))
+    assert one.value == 1.5
+    assert math.isnan(one.low)
+    assert [float(ratio(torch.tensor(a), torch.tensor(0.0))) for a in (0.0, 1.0)] == [0, math.inf]
 
 
 # ---------------------------------------------------------------------------------------------------------- ring NMSE
@@ -288,6 +307,13 @@ def test_tiles_laid_side_by_side() -> None:
     everywhere = [image] * 3  # all 23 x 23 positions of a crop
     found = tile_mismatch(net, everywhere, crop=16, crops_per_image=529)["4"]
     assert (found.seam.value, found.elsewhere.value) == pytest.approx(expected, rel=0.1)
+
+
+def test_circular_tiles_of_a_scene_of_that_period_have_no_seams() -> None:
+    scenes = [one.repeat(1, 3, 3) for one in noise(3, 16)]
+    own, circular = (tile_mismatch(stack(), scenes, crop=16, padding=name)["4"] for name in (None, "circular"))
+    assert own.seam.low > 0.3
+    assert circular.seam.value < 1e-6
 
 
 def test_bad_input_to_tiles() -> None:

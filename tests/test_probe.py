@@ -206,6 +206,26 @@ def test_cells_handed_over_are_those_that_are_probed() -> None:
     assert found.to_dict()["layers"]["4"]["row"]["added"].keys() == {"value", "low", "high"}
 
 
+def test_between_batches_the_model_is_as_it_was_and_gradients_flow() -> None:
+    net = stack().train()
+    readout = torch.zeros(4, requires_grad=True)
+    with left_as_found(net):
+        for batch in iterate(net, noise(2, 40), **OPTIONS, batch_size=3):
+            assert net.training
+            assert torch.is_grad_enabled()
+            torch.einsum("bchw,c->", batch.padded["4"], readout).backward()
+            torch.testing.assert_close(batch.padded["4"], net(batch.pixels).detach())
+            break
+    assert readout.grad.abs().sum() > 0
+
+
+def test_circular_padding_of_one_period_is_optimal_padding() -> None:
+    scenes = [one.repeat(1, 3, 3) for one in noise(5, 16)]
+    own, circular = (probe(stack(), scenes, crop=16, padding=name)["4"] for name in (None, "circular"))
+    assert own.border.added.low > 0.05
+    assert abs(circular.border.added.value) < 1e-6
+
+
 def test_bad_input() -> None:
     net = stack()
     with left_as_found(net):
