@@ -9,13 +9,14 @@ Advance = Callable[[], None]
 
 
 @contextmanager
-def progress_bar(total: int | None, shown: bool, label: str = "measuring") -> Iterator[Advance]:
-    """Yield a function to call after each image; it moves a bar with rate and remaining time, if `shown`.
+def progress_bar(total: int | None, shown: bool, label: str = "measuring", unit: str = "images") -> Iterator[Advance]:
+    """Yield a function to call after each unit of work; it moves a bar with rate and remaining time, if `shown`.
 
     Args:
-        total: number of images, or None where it is not known beforehand.
+        total: number of units, or None where it is not known beforehand.
         shown: False yields a function that does nothing.
         label: in front of the bar.
+        unit: what is counted, in the plural.
     """
     if not shown:
         yield lambda: None
@@ -38,6 +39,6 @@ def progress_bar(total: int | None, shown: bool, label: str = "measuring") -> It
         def advance() -> None:
             bar.advance(task)
             speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            bar.update(task, rate=f"{speed:.2f} images/s" if speed else "")
+            bar.update(task, rate=f"{speed:.2f} {unit}/s" if speed else "")
 
         yield advance

@@ -1,0 +1,178 @@
+"""How far the metrics of position can be trusted: their spread, their errors where the truth is known, their response.
+
+(a) Spread: the same network, five times anew with other scenes and other seeds: the coefficient of variation.
+(b) Known truths: does a metric say "position" where padding tells none, and is it silent where padding does?
+(c) Dose and response: does it rank networks by the size of a pattern that was put into them?
+
+Every metric gets the same number of crops, from the same scenes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.progress import progress_bar
+from padprint.scenes import DeadLeaves
+from padprint.studies.known import CROP, LAYER, Known, injected, known
+from padprint.studies.records import Records
+from padprint.studies.reliability_tables import Reliability
+from padprint.studies.scores import SCORES, Trial
+
+REAL = "MobileNetV2 (ImageNet)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the study is run with.
+
+    Attributes:
+        repetitions: of everything, each with scenes and seeds of its own.
+        scenes: in each repetition.
+        crops_per_scene: crops of 64 px from each.
+        epochs: of PosENet's readout; the learning rate falls after two thirds of them.
+        amplitudes: sizes of the injected pattern, in units of the features' standard deviation.
+        seed: of everything.
+        real: whether spread is measured on ImageNet's MobileNetV2 too.
+    """
+
+    repetitions: int = 5
+    scenes: int = 48
+    crops_per_scene: int = 4
+    epochs: int = 15
+    amplitudes: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    seed: int = 0
+    real: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ModelError: one of them makes no sense.
+        """
+        for name, least in (("repetitions", 3), ("scenes", 6), ("crops_per_scene", 1), ("epochs", 1)):
+            if getattr(self, name) < least:
+                raise ModelError(f"{name} must be {least} or more, but got {getattr(self, name)}")
+        if len(set(self.amplitudes)) < 3 or min(self.amplitudes) < 0:
+            raise ModelError(
+                f"amplitudes must be three different ones or more, none below 0, but got {self.amplitudes}"
+            )
+
+
+QUICK = Settings(repetitions=3, scenes=12, crops_per_scene=2, amplitudes=(0.0, 0.1, 0.5), real=False)
+"""For a first look, and to see that everything runs."""
+
+
+# -------------------------------------------------------------------------------------------------------- the work
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network and its scenes in one repetition, on which all metrics are tried.
+
+    Attributes:
+        part: "spread", "truth" or "dose".
+        case: what the network is.
+        repetition: which one.
+    """
+
+    part: str
+    case: Known | None
+    repetition: int
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return REAL if self.case is None else self.case.name
+
+    @property
+    def key(self) -> str:
+        """Of its record."""
+        return f"{self.part}/{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)}/{self.repetition}"
+
+
+def units(settings: Settings) -> list[Unit]:
+    """All work of a study, in the order it is done: what is needed for the table of truths first."""
+    spread = [case for case in known() if case.position]
+    cases: list[tuple[str, Known | None]] = [("truth", case) for case in known()]
+    cases += [("dose", case) for case in injected(settings.amplitudes)]
+    cases += [("spread", case) for case in spread]
+    cases += [("spread", None)] if settings.real else []
+    return [Unit(part, case, i) for part, case in cases for i in range(settings.repetitions)]
+
+
+def run(folder: str | Path, settings: Settings | None = None, *, progress: bool = False) -> Reliability:
+    """Run the study, or go on with one that was stopped.
+
+    Args:
+        folder: for its records; work that is there is not done again.
+        settings: None for the defaults.
+        progress: whether to show a progress bar on standard error.
+
+    Returns:
+        The records as tables.
+
+    Raises:
+        ResultError: the folder holds a study of other settings, or cannot be used.
+        MissingPackageError: the real network's weights cannot be fetched.
+    """
+    settings = settings or Settings()
+    records = Records(folder, {"study": "reliability", **asdict(settings)})
+    found = []
+    work = units(settings)
+    with progress_bar(len(work), progress, label="trying metrics", unit="networks") as advance:
+        for unit in work:
+            found.append(records.compute(unit.key, partial(_tried, unit, settings)))
+            advance()
+    return Reliability(asdict(settings), found)
+
+
+def _tried(unit: Unit, settings: Settings) -> dict[str, Any]:
+    """All scores of a unit, and the time each metric took."""
+    trial = _trial(unit, settings)
+    scores: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for metric in dict.fromkeys(score.metric for score in SCORES):
+        start = time.perf_counter()
+        scores |= metric(trial)
+        seconds[metric.__name__] = time.perf_counter() - start
+    truth = {} if unit.case is None else {key: getattr(unit.case, key) for key in ("response", "position", "amplitude")}
+    return {
+        "part": unit.part,
+        "network": unit.name,
+        "repetition": unit.repetition,
+        **truth,
+        "scores": scores,
+        "seconds": seconds,
+    }
+
+
+def _trial(unit: Unit, settings: Settings) -> Trial:
+    """The network and the scenes of a unit; in a spread the network stays and the scenes change."""
+    seed = 1000 * settings.seed + unit.repetition
+    if unit.case is None:
+        network, scenes, layers, crop = _real(settings, seed)
+    else:
+        network = unit.case.network(1000 * settings.seed if unit.part == "spread" else seed)
+        scenes, layers, crop = list(unit.case.scenes(seed, settings.scenes)), [LAYER], CROP
+    return Trial(network, layers, scenes, crop, settings.crops_per_scene, seed, settings.epochs)
+
+
+def _real(settings: Settings, seed: int) -> tuple[nn.Module, Sequence[Tensor], list[str], int]:
+    """ImageNet's MobileNetV2 on dead leaves: network, scenes, its layers at five resolutions, crop."""
+    from padprint.demo import mobilenet_weights
+    from padprint.models import load_model
+
+    loaded = load_model("torchvision:mobilenet_v2", weights=mobilenet_weights())
+    assert loaded.mean is not None and loaded.std is not None  # noqa: S101  # torchvision's models declare them
+    scenes = DeadLeaves(settings.scenes, 736, seed, mean=loaded.mean, std=loaded.std)
+    layers = ["features.1", "features.3", "features.6", "features.13", "features.18"]
+    return loaded.model.eval(), list(scenes), layers, 224

@@ -1,0 +1,148 @@
+"""What the reliability study found, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import nan, sqrt
+from statistics import fmean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from padprint.statistics import student_quantile
+from padprint.studies.scores import SCORES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.99
+"""Of the interval over repetitions that must leave out a metric's value for nothing before it is said to see position."""
+
+NEGLIGIBLE = 1e-4
+"""Less than so much above that value is rounding."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What came out.
+
+    Attributes:
+        settings: what it was run with, plain JSON values.
+        records: one for each network and repetition.
+    """
+
+    settings: dict[str, Any]
+    records: list[dict[str, Any]]
+
+    def spread(self) -> pd.DataFrame:
+        """One row per metric and network: mean, standard deviation and coefficient of variation over repetitions."""
+        rows = []
+        for network, values in self._values("spread"):
+            for score in SCORES:
+                these = values[score.name]
+                mean, sd = fmean(these), stdev(these)
+                rows.append(
+                    {
+                        "metric": score.name,
+                        "network": network,
+                        "mean": mean,
+                        "sd": sd,
+                        "cv": sd / abs(mean - score.nothing) if mean != score.nothing else nan,
+                    }
+                )
+        return _frame(rows)
+
+    def truths(self) -> pd.DataFrame:
+        """One row per metric and network: mean, 99 % interval over repetitions, what it says, and whether that is so."""
+        rows = []
+        facts = {record["network"]: record for record in self.records if record["part"] == "truth"}
+        for network, values in self._values("truth"):
+            for score in SCORES:
+                mean, low, high = _interval(values[score.name])
+                says, truth = bool(low > score.nothing + NEGLIGIBLE), bool(facts[network]["position"])
+                rows.append(
+                    {
+                        "metric": score.name,
+                        "network": network,
+                        "mean": mean,
+                        "low": low,
+                        "high": high,
+                        "says": says,
+                        "position": truth,
+                        "response": facts[network]["response"],
+                        "verdict": "right" if says == truth else "false alarm" if says else "miss",
+                    }
+                )
+        return _frame(rows)
+
+    def doses(self) -> pd.DataFrame:
+        """One row per metric and amplitude: mean and 99 % interval over repetitions."""
+        rows = []
+        amplitudes = {record["network"]: record["amplitude"] for record in self.records if record["part"] == "dose"}
+        for network, values in self._values("dose"):
+            for score in SCORES:
+                mean, low, high = _interval(values[score.name])
+                entry = {"metric": score.name, "amplitude": amplitudes[network], "mean": mean, "low": low, "high": high}
+                rows.append(entry | {"seen": bool(low > score.nothing + NEGLIGIBLE)})
+        return _frame(rows)
+
+    def ranks(self) -> pd.DataFrame:
+        """One row per metric: Spearman's correlation of score and amplitude over all networks, the least amplitude seen.
+
+        An amplitude is seen where the interval leaves out the metric's value for nothing, and at all larger ones too.
+        """
+        doses, rows = self.doses(), []
+        for score in SCORES:
+            points = [(r["amplitude"], r["scores"][score.name]) for r in self.records if r["part"] == "dose"]
+            ranked = _frame(points).rank()
+            own = doses[(doses.metric == score.name) & (doses.amplitude > 0)].sort_values("amplitude", ascending=False)
+            seen = own.amplitude[own.seen.cummin()]
+            correlation = ranked[0].corr(ranked[1]) if ranked[1].nunique() > 1 else 0.0
+            rows.append({"metric": score.name, "spearman": correlation, "least seen": seen.min() if len(seen) else nan})
+        return _frame(rows)
+
+    def summary(self) -> pd.DataFrame:
+        """The table: one row per metric."""
+        truths, ranks = self.truths(), self.ranks().set_index("metric")
+        spread = self.spread()
+        rows = []
+        for score in SCORES:
+            own = truths[truths.metric == score.name]
+            seconds = [r["seconds"][score.metric.__name__] for r in self.records if r["part"] != "spread"]
+            rows.append(
+                {
+                    "metric": score.name,
+                    "source": score.source,
+                    "about": score.about,
+                    "cv": spread[spread.metric == score.name].cv.median(),
+                    "false alarms": int((own.verdict == "false alarm").sum()),
+                    "misses": int((own.verdict == "miss").sum()),
+                    **ranks.loc[score.name].to_dict(),
+                    "seconds": median(seconds),
+                }
+            )
+        return _frame(rows)
+
+    def times_wider(self, metric: str = "PosENet", than: str = "PPP-SNR") -> dict[str, float]:
+        """By network: one metric's coefficient of variation over another's."""
+        cv = self.spread().set_index(["network", "metric"]).cv
+        return {network: float(cv[network, metric] / cv[network, than]) for network in cv.index.unique("network")}
+
+    def _values(self, part: str) -> Iterator[tuple[str, dict[str, list[float]]]]:
+        """For each network of a part, each metric's values over the repetitions."""
+        networks = dict.fromkeys(record["network"] for record in self.records if record["part"] == part)
+        for network in networks:
+            own = [r["scores"] for r in self.records if (r["part"], r["network"]) == (part, network)]
+            yield network, {score.name: [one[score.name] for one in own] for score in SCORES}
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and Student's interval at `LEVEL`."""
+    half = student_quantile(len(values) - 1, LEVEL) * stdev(values) / sqrt(len(values))
+    return fmean(values), fmean(values) - half, fmean(values) + half
+
+
+def _frame(rows: Sequence[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table

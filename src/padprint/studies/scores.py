@@ -1,0 +1,177 @@
+"""Every metric of position as one number for a network and some scenes, so that they can be tried side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite, isnan
+from typing import Any
+
+from torch import Tensor, nn
+
+from padprint.engine import measure
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a metric is tried on.
+
+    Attributes:
+        network: in evaluation mode.
+        layers: the layers to look at; where a metric gives a number for each, the last one counts.
+        scenes: normalised as the network wants them.
+        crop: px.
+        crops_per_scene: how many crops every metric gets.
+        seed: of crops, readouts and classifiers.
+        epochs: of trained readouts.
+    """
+
+    network: nn.Module
+    layers: Sequence[str]
+    scenes: Sequence[Tensor]
+    crop: int
+    crops_per_scene: int
+    seed: int
+    epochs: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of `padprint.measure`."""
+        return {
+            "layers": list(self.layers),
+            "crop": self.crop,
+            "crops_per_image": self.crops_per_scene,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Score:
+    """One of the numbers that are compared.
+
+    Attributes:
+        name: for tables.
+        metric: the function that gives it.
+        source: who proposed it.
+        about: "position" where it is meant to tell of position, "response" where of what padding does to features.
+        nothing: its value where there is nothing to see.
+    """
+
+    name: str
+    metric: Callable[[Trial], Scores]
+    source: str
+    about: str
+    nothing: float = 0.0
+
+
+def ppp(trial: Trial) -> Scores:
+    """The padding pattern (Lin et al., 2023, in padprint's reading)."""
+    layer = measure(trial.network, trial.scenes, **trial.options)[trial.layers[-1]]
+    positional = layer.positional.value
+    return {
+        "PPP-SNR": layer.snr.value,
+        "PPP-MAE": layer.mae.value,
+        "PPP-MAE above floor": layer.mae.value - layer.mae_floor.value,
+        "PPP relative": layer.relative.value,
+        "PPP-SNR x positional": layer.snr.value * (0.0 if isnan(positional) else positional),
+    }
+
+
+def posenet(trial: Trial) -> Scores:
+    """PosENet's rank correlation, mean over its three simple maps, from padded and from optimally padded features."""
+    from padprint.baselines.readout.network import ReadoutSettings
+    from padprint.baselines.readout.run import posenet as read
+
+    settings = ReadoutSettings(epochs=trial.epochs, drops=(max(1, 2 * trial.epochs // 3),))
+    found = read(
+        trial.network,
+        trial.scenes,
+        views="crops",
+        sources=["padded", "optimal"],
+        patterns=["H", "V", "G"],
+        settings=settings,
+        **trial.options,
+    )
+    padded, optimal = ([score.spc.value for score in found[source].values()] for source in ("padded", "optimal"))
+    return {
+        "PosENet": sum(padded) / len(padded),
+        "PosENet less control": (sum(padded) - sum(optimal)) / len(padded),
+    }
+
+
+def ridge(trial: Trial) -> Scores:
+    """R^2 of the closed-form probe, mean over row, column and distance to the border."""
+    from padprint.baselines.probe import TARGETS, probe
+
+    layer = probe(trial.network, trial.scenes, **trial.options)[trial.layers[-1]]
+    gains = [getattr(layer, target) for target in TARGETS]
+    return {
+        "probe R2": sum(gain.padded.value for gain in gains) / len(gains),
+        "probe R2 added": sum(gain.added.value for gain in gains) / len(gains),
+    }
+
+
+def ring(trial: Trial) -> Scores:
+    """Padding-ring NMSE of the network's own padding, mean over its operators; 0 where nothing pads.
+
+    Operators whose true ring does not vary are left out: there any error is infinitely large.
+    """
+    from padprint.baselines.ring import ring_nmse
+
+    found = ring_nmse(trial.network, trial.scenes, seed=trial.seed)
+    values = [value.value for layer in found.values() for value in layer.nmse.values() if isfinite(value.value)]
+    return {"ring NMSE": sum(values) / len(values) if values else 0.0}
+
+
+def shift(trial: Trial) -> Scores:
+    """Change of features between two crops that are shifted against each other, by up to 8 px."""
+    from padprint.baselines.shifts import shift_consistency
+
+    change = shift_consistency(trial.network, trial.scenes, shift=8, **trial.options)[trial.layers[-1]].change
+    return {"shift change": change.padded.value, "shift change added": change.added.value}
+
+
+def tiles(trial: Trial) -> Scores:
+    """Change of features next to the seams of tiles."""
+    from padprint.baselines.tiles import tile_mismatch
+
+    return {"tile mismatch": tile_mismatch(trial.network, trial.scenes, **trial.options)[trial.layers[-1]].seam.value}
+
+
+def labels(trial: Trial) -> Scores:
+    """Entropy (meanE) and disagreement (disR) of the labels that the layer's channels make, in windows that slide by a quarter of the crop."""
+    from padprint.baselines.labels import label_consistency
+
+    found = label_consistency(
+        trial.network,
+        trial.scenes,
+        layers=list(trial.layers),
+        window=trial.crop,
+        step=trial.crop // 4,
+        region=min(2 * trial.crop, *trial.scenes[0].shape[1:]),
+        seed=trial.seed,
+    )
+    layer = found[trial.layers[-1]]
+    return {"meanE": layer.mean_entropy.value, "disR": layer.disagreeing.value}
+
+
+SCORES = (
+    Score("PPP-SNR", ppp, "Lin et al. 2023", "position"),
+    Score("PPP-SNR x positional", ppp, "padprint", "position"),
+    Score("PPP-MAE", ppp, "Lin et al. 2023", "position"),
+    Score("PPP-MAE above floor", ppp, "padprint", "position"),
+    Score("PPP relative", ppp, "padprint", "position"),
+    Score("PosENet", posenet, "Islam et al. 2020", "position"),
+    Score("PosENet less control", posenet, "padprint", "position"),
+    Score("probe R2", ridge, "padprint", "position"),
+    Score("probe R2 added", ridge, "padprint", "position"),
+    Score("ring NMSE", ring, "LP padding 2025", "response"),
+    Score("shift change", shift, "Zhang 2019", "response"),
+    Score("shift change added", shift, "padprint", "response"),
+    Score("tile mismatch", tiles, "Buglakova et al. 2025", "response"),
+    Score("meanE", labels, "PP-Pad 2023", "response"),
+    Score("disR", labels, "PP-Pad 2023", "response"),
+)
+"""What is compared, in the order of the tables."""
