@@ -1,0 +1,199 @@
+"""Properties of the pattern: what it does when the padding is swapped, the input's size changes, or images are few.
+
+Depth, scheme, network, and trained against initial weights are read off the formation study's own table; what is here
+needs networks to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from padprint.engine import OWN, compare, measure
+from padprint.errors import ResultError
+from padprint.padding import convert, revert
+from padprint.result import LayerMeasurement, Measurement
+from padprint.studies.formation import read_config, task_of, weights_file
+from padprint.studies.formation_config import FormationConfig, Unit
+from padprint.studies.formation_training import held_out, initial, row, settled
+from padprint.studies.records import Records
+from padprint.studies.tasks import Digits, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("swap", "size", "images")
+COUNTS = (2, 4, 8, 16, 32, 64, 128)
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How networks are measured.
+
+    Attributes:
+        layers, crop, crops_per_image, groups: see `padprint.measure`.
+    """
+
+    layers: str | Sequence[str]
+    crop: int
+    crops_per_image: int
+    groups: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Crops of the size, half as large again, and one more px of each: strides that are even in one are not in the other."""
+        return self.crop, self.crop + 1, self.crop * 3 // 2, self.crop * 3 // 2 + 1
+
+    def options(self, **changes: Any) -> Any:
+        """Keywords of `padprint.measure`."""
+        return {**vars(self), "batch_size": 32, **changes}
+
+
+def swaps(model: nn.Module, scenes: Sequence[Tensor], schemes: Sequence[str], setting: Setting) -> Rows:
+    """Run with each of several schemes, over the same crops: a row for each scheme ("run") and layer."""
+    found: Mapping[str, Measurement]
+    if len(schemes) > 1:
+        found = compare(model, scenes, schemes, **setting.options())
+    else:
+        padding = None if schemes[0] == OWN else schemes[0]
+        found = {schemes[0]: measure(model, scenes, padding=padding, **setting.options())}
+    return [{"run": scheme, **one} for scheme, result in found.items() for one in _rows(result)]
+
+
+def sizes(model: nn.Module, scenes: Sequence[Tensor], setting: Setting) -> Rows:
+    """Inputs of several sizes: a row for each size ("crop") and layer.
+
+    ``near`` and ``far`` are the mean squared pattern of the cells nearest to the top or left, and nearest to the bottom or
+    right (feature^2): they differ where a stride leaves more padding on one side.
+    """
+    out: Rows = []
+    for crop in setting.sizes:
+        result = measure(model, scenes, **setting.options(crop=crop))
+        for one, layer in zip(_rows(result), result.layers.values(), strict=True):
+            out.append(
+                {"crop": crop, **one, "near": _energy(layer, "top", "left"), "far": _energy(layer, "bottom", "right")}
+            )
+    return out
+
+
+def convergence(model: nn.Module, scenes: Sequence[Tensor], counts: Sequence[int], setting: Setting) -> Rows:
+    """Ever more images, one crop of each: a row for each number ("images") and layer."""
+    kept = [count for count in counts if count <= len(scenes)]
+    return [
+        {"images": count, **one}
+        for count in kept
+        for one in _rows(measure(model, scenes, limit=count, **setting.options(crops_per_image=1)))
+    ]
+
+
+def _rows(result: Measurement) -> Rows:
+    return [row(depth, layer, result.n_crops) for depth, layer in enumerate(result.layers.values(), 1)]
+
+
+def _energy(layer: LayerMeasurement, *sides: str) -> float:
+    """Mean squared pattern over the cells nearest to some sides, without bias."""
+    profiles = [layer.profile[side] for side in sides]
+    total = sum(float((profile.pattern.value * profile.count).sum()) for profile in profiles)
+    return total / sum(int(profile.count.sum()) for profile in profiles)
+
+
+# ------------------------------------------------------------------------------------------------- of a formation study
+
+
+def properties(
+    study: str | Path,
+    folder: str | Path,
+    parts: Sequence[str] = PARTS,
+    seeds: Sequence[int] | None = None,
+    watch: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, pd.DataFrame]:
+    """Measure the networks that a formation study trained, or what is left of it.
+
+    Args:
+        study: its folder.
+        folder: for the records of this one.
+        parts: of `PARTS`. "swap": every network run with every scheme, with its held-out accuracy; "size": inputs of
+            several sizes; "images": ever more images, networks of the digits task and the first of the seeds.
+        seeds: of the trainings to take; None: the study's first.
+        watch: called with how many networks are done, of how many.
+
+    Returns:
+        By part a row for each network, setting and layer: network, task, scheme (trained with), seed; then see `swaps`,
+        `sizes` and `convergence`. Trainings that did not learn their task are left out.
+
+    Raises:
+        ResultError: there is no such study or part, or none of its trainings has finished and learned.
+    """
+    import pandas as pd
+
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise ResultError(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    config = read_config(study)
+    chosen = config.seeds[:1] if seeds is None else tuple(seeds)
+    units = [unit for unit in finished(study, config) if unit.seed in chosen]
+    if not units:
+        raise ResultError(f"no training of seed {', '.join(map(str, chosen))} has finished and learned its task")
+    records = Records(folder, {"formation": config.to_dict()})
+    work = [
+        (part, unit)
+        for part in parts
+        for unit in units
+        if part != "images" or (unit.task, unit.seed) == ("digits", chosen[0])
+    ]
+    tasks = {name: task_of(name, config) for name in {unit.task for _, unit in work}}
+    found: dict[str, Rows] = {part: [] for part in parts}
+    for done, (part, unit) in enumerate(work):
+        watch(done, len(work))
+        record = records.compute(
+            f"{part}/{unit.key}",
+            lambda part=part, unit=unit: {"rows": _measured(part, unit, study, config, tasks[unit.task])},  # type: ignore[misc]
+        )
+        found[part] += [{**vars(unit), **one} for one in record["rows"]]
+    watch(len(work), len(work))
+    return {part: pd.DataFrame(rows) for part, rows in found.items()}
+
+
+def finished(study: str | Path, config: FormationConfig) -> list[Unit]:
+    """The trainings that are finished and learned their task.
+
+    Raises:
+        ResultError: there is none.
+    """
+    records = Records(study, config.to_dict())
+    last = {unit: records.get(f"{unit.key}/{config.steps}") for unit in config.units}
+    found = [
+        unit
+        for unit, record in last.items()
+        if record is not None and record["accuracy"] >= config.learned and weights_file(study, unit).exists()
+    ]
+    if not found:
+        raise ResultError(f"no training in {study} has finished and learned its task: there is nothing to measure")
+    return found
+
+
+def trained(unit: Unit, study: str | Path, config: FormationConfig, task: Task) -> nn.Module:
+    """A finished training's network, as it was measured at its end."""
+    model = initial(unit, config, task)
+    model.load_state_dict(load_file(weights_file(study, unit)))
+    return settled(model, unit.seed, task, config)
+
+
+def _measured(part: str, unit: Unit, study: str | Path, config: FormationConfig, task: Task) -> Rows:
+    layers: str | list[str] = config.layers[0] if config.layers == ("auto",) else list(config.layers)
+    setting = Setting(layers, config.crop, config.crops_per_image, config.groups)
+    model = trained(unit, study, config, task)
+    if part == "size":
+        return sizes(model, task.scenes, setting)
+    if part == "images":
+        scenes = Digits(config.crop, config.scene, max(COUNTS)).scenes
+        return convergence(model, scenes, COUNTS, setting)
+    plain = revert(model)
+    accuracy = {scheme: held_out(convert(plain, scheme, seed=0), task, config.held_out)[1] for scheme in config.schemes}
+    return [{**one, "accuracy": accuracy[one["run"]]} for one in swaps(plain, task.scenes, config.schemes, setting)]
