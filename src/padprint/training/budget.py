@@ -31,41 +31,46 @@ class Budget:
         if share is not None and not 0 < share <= 1:
             raise PadprintError(f"budget must be a share of the time above 0 and up to 1, or None, but got {share!r}")
         self._every, self._share, self._clock = every, share, clock
-        self._spent = 0.0
+        self._done = 0.0
+        self._since: float | None = None
         self._latest: float | None = None
         self._started: float | None = None
 
     def due(self, step: int) -> bool:
         """Whether to measure after so many steps. The first call starts the account of time."""
         if self._started is None:
-            self._started = self._clock() - self._spent
+            self._started = self._clock() - self._done
         if step % self._every:
             return False
         if self._share is None or self._latest is None:
             return True
         elapsed = self._clock() - self._started
-        return self._spent + self._latest <= self._share * (elapsed + self._latest)
+        return self._done + self._latest <= self._share * (elapsed + self._latest)
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """What is done inside is paid for before the training starts."""
-        start = self._clock()
-        yield
-        self._spent += self._clock() - start
-
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """What is done inside is a measurement, failed ones too."""
-        start = self._clock()
+        """What is done inside is paid for, and is no measurement."""
+        self._since = self._clock()
         try:
             yield
         finally:
-            self._latest = self._clock() - start
-            self._spent += self._latest
+            self._done, self._since = self.spent(), None
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """What is done inside is a measurement, a failed one too."""
+        before = self._done
+        try:
+            with self.preparing():
+                yield
+        finally:
+            self._latest = self._done - before
+
+    def spent(self) -> float:
+        """Seconds spent so far."""
+        return self._done + (0.0 if self._since is None else self._clock() - self._since)
 
     def used(self) -> float:
-        """Share of the time that went into what is done so far; 0 before anything is."""
-        if self._started is None:
-            return 0.0
-        elapsed = self._clock() - self._started
-        return self._spent / elapsed if elapsed > 0 else 0.0
+        """Share of the time spent so far; 0 before the account starts."""
+        elapsed = 0.0 if self._started is None else self._clock() - self._started
+        return self.spent() / elapsed if elapsed > 0 else 0.0

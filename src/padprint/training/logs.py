@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -71,15 +72,31 @@ def _scalars_of(target: Any) -> Callable[[dict[str, float], int], object]:
                 target.add_scalar(name, value, step)
 
         return add
-    methods = [getattr(target, name, None) for name in _METHODS]
-    method = next(filter(callable, methods), None)
-    if method is not None:
-        parameters = inspect.signature(method).parameters.values()
-        if any(one.name == "step" or one.kind is one.VAR_KEYWORD for one in parameters):
-            return lambda values, step: method(values, step=step)
-        return lambda values, _: method(values)
+    for method in filter(callable, (getattr(target, name, None) for name in _METHODS)):
+        if _takes(method, step=0):
+            return functools.partial(_with_step, method)
+        if _takes(method):
+            return functools.partial(_without_step, method)
     if callable(target):
         return target  # type: ignore[no-any-return]
     raise PadprintError(
-        f"a {type(target).__name__} cannot log: it has none of add_scalar, {', '.join(_METHODS)}, and is no function"
+        f"a {type(target).__name__} cannot log: it has no add_scalar, none of {', '.join(_METHODS)} that takes a dictionary, "
+        "and is no function"
     )
+
+
+def _with_step(method: Callable[..., object], values: dict[str, float], step: int) -> object:
+    return method(values, step=step)
+
+
+def _without_step(method: Callable[..., object], values: dict[str, float], step: int) -> object:  # noqa: ARG001
+    return method(values)
+
+
+def _takes(method: Callable[..., object], **more: object) -> bool:
+    """Whether a method can be called with a dictionary and `more`."""
+    try:
+        inspect.signature(method).bind({}, **more)
+    except TypeError:
+        return False
+    return True

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+FIGURES = 0.5
+"""Largest share of the time for measuring that goes into drawing."""
+
+
 class Watch:
     """Measures a network every so many steps of its training, and logs what it finds.
 
@@ -67,7 +71,8 @@ class Watch:
         budget: largest share of the time since the first call that measuring may take. A step that is due is passed over
             as long as it would lead above, so that measurements move apart; what is measured never changes. None: no limit.
             The first is always taken: nobody knows before what it costs.
-        figures: draw the patterns too, where a logger takes figures (``add_figure``).
+        figures: draw the patterns too, where a logger takes figures (``add_figure``): with the first measurement, and
+            then with those at which drawing, so far, takes no more than half of the budget.
         strict: let a measurement that fails end the training. Otherwise a warning says so once for each kind of failure
             and the training goes on; see `failures`. What is wrong from the start is an error in any case.
         prefix: of the names logged: ``prefix/layer/quantity``.
@@ -102,6 +107,7 @@ class Watch:
         self.failures: list[tuple[int, str]] = []
         self._strict, self._figures, self._prefix = strict, figures, prefix
         self._log, self._budget = Log(log), Budget(every, budget)
+        self._drawing = Budget(1, None if budget is None else FIGURES, self._budget.spent)
         self._model = unwrapped(model)
         self._last: int | None = None
         self._measures = not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
@@ -151,10 +157,11 @@ class Watch:
             self._trace()
         found = engine.measure(self._model, self._images, **self._options)
         found = replace(found, provenance={**found.provenance, "step": step})
-        values = {**scalars(found), "share of time": self._budget.used()}
+        values = {**scalars(found), "share_of_time": self._budget.used()}
         self._log.scalars({f"{self._prefix}/{name}": value for name, value in values.items()}, step)
-        if self._figures and self._log.draws:
-            self._log.figure(f"{self._prefix}/patterns", plot.overview(found), step)
+        if self._figures and self._log.draws and self._drawing.due(step):
+            with self._drawing.spending():
+                self._log.figure(f"{self._prefix}/patterns", plot.overview(found), step)
         return found
 
     def _trace(self) -> None:
@@ -167,7 +174,7 @@ class Watch:
     def _failed(self, step: int, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         kind = type(error).__name__
-        known = any(earlier.startswith(kind) for _, earlier in self.failures)
+        known = any(earlier.startswith(f"{kind}:") for _, earlier in self.failures)
         self.failures.append((step, reason))
         if not known:
             warnings.warn(
