@@ -74,13 +74,13 @@ def as_json(document: dict[str, Any]) -> None:
 def measurement(console: Console, result: Measurement) -> None:
     """The table of a measurement, then notes, unmeasured layers and warnings."""
     rows = [_tables.cells(layer) for layer in result.layers.values()]
-    _print_table(console, _tables.HEADERS, rows)
+    table(console, _tables.HEADERS, rows)
     lines(console, [_tables.summary(result), *_tables.remarks(result)])
 
 
 def comparison(console: Console, result: Comparison) -> None:
     """The table of a comparison, then what a reader must know."""
-    _print_table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result))
+    table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result))
     lines(console, _tables.comparison_remarks(result))
 
 
@@ -95,7 +95,7 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
         "rim cells t b l r",
         "reach px t b l r",
     )
-    _print_table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
+    table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
     rows, columns = crop
     py, px = found.period
     lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
@@ -108,7 +108,7 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
 def inspection(console: Console, found: Inspection) -> None:
     """The table of padding operators, then counts and what is uneven."""
     headers, rows = _inspection_text.table(found)
-    _print_table(console, headers, rows)
+    table(console, headers, rows)
     lines(console, _inspection_text.remarks(found))
 
 
@@ -134,16 +134,17 @@ def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
     )
 
 
-def _print_table(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; all columns but the first are numbers."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    printed = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, header in enumerate(headers):
-        table.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
+        printed.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
     for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        printed.add_row(*row)
+    console.print(printed)
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from padprint.scenes import DeadLeaves
 from padprint.studies.known import CROP, LAYER, Known, injected, known
 from padprint.studies.records import Records
 from padprint.studies.reliability_tables import Reliability
-from padprint.studies.scores import SCORES, Trial
+from padprint.studies.scores import SCORES, Scores, Trial
 
 REAL = "MobileNetV2 (ImageNet)"
 
@@ -126,33 +126,33 @@ def run(folder: str | Path, settings: Settings | None = None, *, progress: bool 
     """
     settings = settings or Settings()
     records = Records(folder, {"study": "reliability", **asdict(settings)})
-    found = []
-    work = units(settings)
+    found, work = [], units(settings)
     with progress_bar(len(work), progress, label="trying metrics", unit="networks") as advance:
         for unit in work:
-            found.append(records.compute(unit.key, partial(_tried, unit, settings)))
+            found.append(_tried(unit, settings, records))
             advance()
     return Reliability(asdict(settings), found)
 
 
-def _tried(unit: Unit, settings: Settings) -> dict[str, Any]:
-    """All scores of a unit, and the time each metric took."""
-    trial = _trial(unit, settings)
+def _tried(unit: Unit, settings: Settings, records: Records) -> dict[str, Any]:
+    """All scores of a unit, and the time each metric took; each metric's record is kept when it is done."""
+    trial = cache(partial(_trial, unit, settings))  # made when the first metric without a record wants it
+
+    def work(metric: Callable[[Trial], Scores]) -> dict[str, Any]:
+        given, start = trial(), time.perf_counter()
+        scores = metric(given)
+        return {"scores": scores, "seconds": time.perf_counter() - start}
+
     scores: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for metric in dict.fromkeys(score.metric for score in SCORES):
-        start = time.perf_counter()
-        scores |= metric(trial)
-        seconds[metric.__name__] = time.perf_counter() - start
+        name = metric.__name__
+        record = records.compute(f"{unit.key}/{name}", partial(work, metric))
+        scores |= record["scores"]
+        seconds[name] = record["seconds"]
     truth = {} if unit.case is None else {key: getattr(unit.case, key) for key in ("response", "position", "amplitude")}
-    return {
-        "part": unit.part,
-        "network": unit.name,
-        "repetition": unit.repetition,
-        **truth,
-        "scores": scores,
-        "seconds": seconds,
-    }
+    about = {"part": unit.part, "network": unit.name, "repetition": unit.repetition}
+    return {**about, **truth, "scores": scores, "seconds": seconds}
 
 
 def _trial(unit: Unit, settings: Settings) -> Trial:

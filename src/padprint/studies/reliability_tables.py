@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
+from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
+from padprint._document import finite
+from padprint._tables import number
 from padprint.statistics import student_quantile
 from padprint.studies.scores import SCORES
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.99
 """Of the interval over repetitions that must leave out a metric's value for nothing before it is said to see position."""
+
+TABLES = ("summary", "spread", "truths", "doses")
 
 NEGLIGIBLE = 1e-4
 """Less than so much above that value is rounding."""
@@ -126,6 +131,53 @@ class Reliability:
         """By network: one metric's coefficient of variation over another's."""
         cv = self.spread().set_index(["network", "metric"]).cv
         return {network: float(cv[network, metric] / cv[network, than]) for network in cv.index.unique("network")}
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The summary for people: headers and rows."""
+        headers = ("metric", "source", "spread", "false alarms", "misses", "rank correlation", "least seen", "seconds")
+        keys = ("cv", "false alarms", "misses", "spearman", "least seen", "seconds")
+        rows = [
+            (
+                row["metric"],
+                row["source"],
+                *(f"{row[key]}" if isinstance(row[key], int) else number(row[key]) for key in keys),
+            )
+            for row in self.summary().to_dict("records")
+        ]
+        return headers, rows
+
+    def lines(self) -> list[str]:
+        """What belongs under the table."""
+        truths = self.truths().drop_duplicates("network").position
+        wider = ", ".join(f"{number(value)} on {network}" for network, value in self.times_wider().items())
+        return [
+            f"spread: standard deviation over mean, median of networks; {self.settings['repetitions']} repetitions, "
+            f"{self.settings['scenes']} scenes of {self.settings['crops_per_scene']} crops each, seed {self.settings['seed']}",
+            f"false alarms: of {int((~truths).sum())} networks whose padding tells nothing of position; "
+            f"misses: of {int(truths.sum())} whose padding does",
+            f"PosENet's spread over that of PPP-SNR: {wider}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All tables as plain JSON values; None for what is not finite."""
+        tables = {name: getattr(self, name)().to_dict("records") for name in TABLES}
+        found: dict[str, Any] = finite({"settings": self.settings, **tables, "times_wider": self.times_wider()})
+        return found
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the tables as CSV, and the figure as PNG and SVG.
+
+        Args:
+            folder: a folder that exists, such as the study's own.
+        """
+        from padprint.studies.reliability_figure import draw
+
+        for name in TABLES:
+            getattr(self, name)().to_csv(Path(folder) / f"{name}.csv", index=False, float_format="%.6g")
+        figure = draw(self)
+        for suffix in ("png", "svg"):
+            figure.savefig(Path(folder) / f"reliability.{suffix}")
+        return Path(folder)
 
     def _values(self, part: str) -> Iterator[tuple[str, dict[str, list[float]]]]:
         """For each network of a part, each metric's values over the repetitions."""

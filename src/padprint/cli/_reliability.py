@@ -1,0 +1,59 @@
+"""``padprint study reliability``."""
+
+# heavy imports wait until the command runs
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from padprint.cli._options import Json, Quiet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from padprint.studies.reliability_tables import Reliability
+
+EPILOG = "Example: padprint study reliability --output reliability --quick"
+
+
+def reliability(
+    output: Annotated[
+        Path,
+        typer.Option("--output", metavar="DIR", help="Folder for records, tables and figure; a stopped study goes on."),
+    ],
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few scenes and repetitions: minutes, wide intervals.")
+    ] = False,
+    repetitions: Annotated[int | None, typer.Option(min=3, help="Of everything, with other scenes and seeds.")] = None,
+    scenes: Annotated[int | None, typer.Option(min=6, help="Scenes in each repetition.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of PosENet's readout.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try every metric of position on networks of which the truth is known."""
+    from dataclasses import replace
+
+    from padprint.cli import _show
+    from padprint.studies.reliability import QUICK, Settings, run
+
+    asked: dict[str, Any] = {"repetitions": repetitions, "scenes": scenes, "epochs": epochs, "seed": seed}
+    with _show.reporting() as console:
+        settings = replace(QUICK if quick else Settings(), **{k: v for k, v in asked.items() if v is not None})
+        found = run(output, settings, progress=_show.wants_progress(quiet))
+        found.save(output)
+        if not quiet:
+            _print(console, found, output)
+    if json:
+        _show.as_json(found.to_dict())
+
+
+def _print(console: Console, found: Reliability, output: Path) -> None:
+    from padprint.cli import _show
+
+    headers, rows = found.table()
+    _show.table(console, headers, rows)
+    _show.lines(console, [*found.lines(), f"wrote tables and reliability.png, reliability.svg to {output}"])

@@ -1,0 +1,96 @@
+"""The reliability study in one figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure, plain
+from padprint.studies.reliability_tables import Reliability
+from padprint.studies.scores import SCORES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVES = ("PPP-SNR", "PPP relative", "PosENet", "PosENet less control", "probe R2 added", "tile mismatch")
+"""Metrics whose response is drawn; all others are in the tables."""
+
+
+def draw(found: Reliability) -> Figure:
+    """Spread, errors where the truth is known, and response, of every metric.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    figure = new_figure(15, 7.2)
+    spread, truths, doses = figure.subplots(1, 3, width_ratios=(1, 1.35, 1))
+    _spread(spread, found)
+    _truths(truths, found)
+    _doses(doses, found)
+    return figure
+
+
+def _spread(axes: Axes, found: Reliability) -> None:
+    table = found.spread()
+    names = [score.name for score in SCORES]
+    for i, network in enumerate(table.network.unique()):
+        cv = table[table.network == network].set_index("metric").cv.reindex(names)
+        axes.plot(cv, range(len(names)), MARKERS[i], color=COLOURS[i], label=plain(network), linestyle="none")
+    axes.set(
+        xscale="log",
+        xlabel="standard deviation over mean",
+        title=f"Spread over {found.settings['repetitions']} sets of scenes and seeds",
+    )
+    _metrics(axes)
+    axes.grid(axis="x", alpha=0.4)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
+
+
+def _truths(axes: Axes, found: Reliability) -> None:
+    table = found.truths()
+    networks = list(table.network.unique())
+    looks = {"right": (".", "#9a9a9a", 5), "false alarm": ("^", COLOURS[1], 9), "miss": ("v", COLOURS[0], 9)}
+    for verdict, (marker, colour, size) in looks.items():
+        own = table[table.verdict == verdict]
+        x = [networks.index(network) for network in own.network]
+        y = [[score.name for score in SCORES].index(metric) for metric in own.metric]
+        axes.plot(x, y, marker, color=colour, markersize=size, label=verdict, linestyle="none")
+    tells = table.drop_duplicates("network").position.tolist()
+    words = [f"{plain(n)}\n({'tells' if t else 'tells nothing'})" for n, t in zip(networks, tells, strict=True)]
+    axes.set_xticks(range(len(networks)), words, rotation=90)
+    axes.set(title="What it says of position from padding", xlim=(-0.5, len(networks) - 0.5))
+    _metrics(axes)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.04), ncols=3, frameon=False)
+
+
+def _doses(axes: Axes, found: Reliability) -> None:
+    table = found.doses()
+    nothing = {score.name: score.nothing for score in SCORES}
+    for i, metric in enumerate(curve for curve in CURVES if curve in nothing):
+        own = table[(table.metric == metric) & (table.amplitude > 0)].sort_values("amplitude")
+        top = (own["mean"] - nothing[metric]).abs().max()
+        if not top > 0:
+            continue
+        line = LINES[i % len(LINES)]
+        axes.plot(
+            own.amplitude,
+            (own["mean"] - nothing[metric]) / top,
+            line,
+            marker=MARKERS[i],
+            color=COLOURS[i],
+            label=metric,
+        )
+    axes.set(
+        xscale="log",
+        xlabel="injected pattern, rms in units of the features'",
+        ylabel="score, in units of its largest",
+        title="Response to an injected pattern",
+    )
+    axes.grid(alpha=0.4)
+    axes.legend(frameon=False)
+
+
+def _metrics(axes: Axes) -> None:
+    axes.set_yticks(range(len(SCORES)), [score.name for score in SCORES])
+    axes.set_ylim(len(SCORES) - 0.5, -0.5)
