@@ -21,6 +21,10 @@ class PaddingError(PadprintError):
     """A padding scheme that does not exist, that cannot be applied to a layer, or that nothing was there to apply to."""
 
 
+class HaloError(PadprintError):
+    """No overlap of tiles keeps what was asked for: the output sees the whole input, or the tile is too small."""
+
+
 class ResultError(PadprintError):
     """A saved result cannot be read: missing, half written, damaged, or of another schema."""
 

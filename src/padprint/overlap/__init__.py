@@ -1,0 +1,49 @@
+"""How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
+
+Names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from padprint.overlap.advice import halo
+    from padprint.overlap.result import Halo
+    from padprint.overlap.tiling import Tiling
+    from padprint.overlap.tools import units, weight_map
+    from padprint.overlap.verification import Verification, verify
+    from padprint.overlap.widths import OutputHalo, PaddingHalo
+
+_HOMES = {
+    "halo": "advice",
+    "Halo": "result",
+    "OutputHalo": "widths",
+    "PaddingHalo": "widths",
+    "Tiling": "tiling",
+    "Verification": "verification",
+    "units": "tools",
+    "verify": "verification",
+    "weight_map": "tools",
+}
+
+__all__ = [
+    "Halo",
+    "OutputHalo",
+    "PaddingHalo",
+    "Tiling",
+    "Verification",
+    "halo",
+    "units",
+    "verify",
+    "weight_map",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'padprint.overlap' has no attribute {name!r}")
+    value = getattr(import_module(f"padprint.overlap.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

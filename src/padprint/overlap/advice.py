@@ -1,0 +1,278 @@
+"""`halo`: measure what tiles lose at their borders, and say by how much they must overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import padprint
+from padprint import engine
+from padprint.baselines.crops import CropRun, Scene, Scenes, Views, reseed, swapping
+from padprint.errors import HaloError, ImagesError
+from padprint.geometry import Sides, crop_size
+from padprint.images import Images
+from padprint.layers import as_measured
+from padprint.overlap.distance import ERRORS, Sums, nearest_side, pooled, scale_of
+from padprint.overlap.outputs import geometry_of, structural_halos
+from padprint.overlap.result import Halo, check_tolerance
+from padprint.overlap.tiling import Map
+from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.padding import Scheme
+from padprint.plan import Canvas
+from padprint.weights import weights_sha256
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from padprint.baselines.crops import LoadOptions
+
+
+def halo(
+    model: nn.Module,
+    images: Images,
+    output_layer: str | Sequence[str] | None = None,
+    tile: int | tuple[int, int] = 512,
+    tolerance: float = 0.01,
+    error: str = "relative",
+    padding: Sequence[str | Scheme] = (engine.OWN,),
+    *,
+    tiles_per_image: int = 4,
+    margin: int | None = None,
+    batch_size: int = 4,
+    name: str | None = None,
+    **options: Unpack[LoadOptions],
+) -> Halo:
+    """Find how much tiles must overlap so that a tiled run agrees with one pass over the whole scene.
+
+    The network runs on tiles drawn from the images and on the scenes around them; the change of its output is summed by
+    the distance of a cell to the tile's border. The effective halo is the smallest width such that at every distance
+    beyond it the error stays within the tolerance; the advice is the widest of all images', rounded up so that tiles
+    start at multiples of the total stride. A further image of the same kind needs more with a chance of about 1 in
+    n + 1, for n images.
+
+    Args:
+        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested, at any stride. Left as found.
+        images: scenes larger than the tile and what the network sees around it; see `padprint.measure`.
+        output_layer: dotted module names or globs; None: every tensor the model returns that is a map.
+        tile: input size of a tile, px, one number or (height, width).
+        tolerance: the error allowed, in the unit of `error`.
+        error: "relative", rms change over the rms of the output in all scenes; "absolute", rms change; "maximum", largest
+            absolute change; "labels", share of cells whose strongest channel changes. rms and shares are over the cells at
+            one distance from one side.
+        padding: schemes to swap in while tiles run, by name or as schemes (`padprint.padding`); ``"own"`` is the
+            network's. All run on the same tiles.
+        tiles_per_image: tiles drawn from each image, without replacement; fewer where it admits fewer positions.
+        margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate.
+        batch_size: tiles in one forward pass.
+        name: of the model, for the record; None: its class.
+        **options: see `padprint.measure`.
+
+    Returns:
+        Structural and effective halos, the curve of errors, and the advice, by padding.
+
+    Raises:
+        HaloError: an output sees the whole input, is no map, or takes one input size, so that no overlap helps; the
+            tolerance is reached under none of the paddings.
+        ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
+    """
+    check_tolerance(tolerance)
+    if error not in ERRORS:
+        raise HaloError(f"there is no error {error!r}; known are {', '.join(ERRORS)}")
+    settings = {"crop": tile, "crops_per_image": tiles_per_image, "margin": margin, "batch_size": batch_size, **options}
+    scenes = Scenes(model, images, settings)
+    schemes = engine._schemes(padding, scenes.settings.seed)
+    if not schemes:
+        raise HaloError("padding names no scheme; the network's own is 'own'")
+    run: TileRun | None = None
+    for scene in scenes:
+        if run is None:
+            run = _started(scenes, scene, schemes, output_layer)
+        run.measure(scene)
+    assert run is not None  # noqa: S101  # Scenes raises where there is no image
+    result = run.read(tolerance, error, name or type(scenes.model).__name__)
+    if all(one.tiling is None for one in result.values()):
+        raise HaloError(result.first.reason or "")
+    return result
+
+
+# --------------------------------------------------------------------------------------------------- running on tiles
+
+
+@dataclass
+class _Output:
+    """An output while it is measured: where its cells lie, and its sums by padding and image."""
+
+    map: Map
+    channels: int
+    structural: Sides
+    side: Tensor
+    distance: Tensor
+    sums: dict[str, list[Sums]]
+
+
+class TileRun(CropRun):
+    """A pass over tiles, under one padding or several."""
+
+    def __init__(self, scenes: Scenes, subject: Views) -> None:
+        super().__init__(subject, scenes.settings)
+        self.scenes = scenes
+        self.n_tiles = 0
+        self.outputs: dict[str, _Output] = {}
+
+    def prepare(self, structural: dict[str, Sides]) -> None:
+        """Empty sums for every output."""
+        for name, spec in self.subject.geometry.maps.items():
+            one = Map(spec.size, spec.stride)
+            stride = [float(s) for s in spec.stride]
+            side, distance = nearest_side(spec.size, stride, structural[name])
+            sums: dict[str, list[Sums]] = {padding: [] for padding in self.subject.paddings}
+            self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums)
+
+    def measure(self, scene: Scene) -> None:
+        """Add the tiles of one image."""
+        for out in self.outputs.values():
+            for sums in out.sums.values():
+                sums.append(Sums(max(out.map.size)))
+        for scheme in self.subject.paddings.values():
+            reseed(scheme, self.plan.seed, scene.index)
+        for canvas in self.canvases(scene.size, scene.index):
+            with as_measured(self.scenes.model):
+                self._canvas(scene, canvas)
+            self.n_tiles += len(canvas.crops)
+        self.n_images += 1
+
+    def _canvas(self, scene: Scene, canvas: Canvas) -> None:
+        forwards = self.subject.forwards
+        x = forwards.placed(
+            scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
+        )
+        maps = forwards.maps(x)
+        size = self.settings.batch_size
+        for padding, scheme in self.subject.paddings.items():
+            for start in range(0, len(canvas.crops), size):
+
+                def add(name: str, tiles: Tensor, whole: list[Tensor], padding: str = padding) -> None:
+                    self._add(self.outputs[name], padding, tiles, torch.stack(whole))
+
+                with swapping(scheme):
+                    forwards.crops(x, maps, canvas.crops[start : start + size], add)
+
+    @staticmethod
+    def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:
+        out.sums[padding][-1].add(tiles - whole, changed_labels(tiles, whole), whole, out.side, out.distance)
+
+    def read(self, tolerance: float, error: str, name: str) -> Halo:
+        """Everything measured, read at one tolerance.
+
+        Raises:
+            HaloError: labels are asked for, and a map has one channel.
+        """
+        subject, geometry = self.subject, self.subject.geometry
+        if error == "labels" and any(out.channels < 2 for out in self.outputs.values()):
+            one = next(key for key, out in self.outputs.items() if out.channels < 2)
+            raise HaloError(f"{one} has one channel and so no labels; measure another error than 'labels'")
+        paddings = {
+            padding: PaddingHalo(
+                padding,
+                geometry.crop,
+                self.plan.period,
+                {key: _output_halo(key, out, padding, error, tolerance) for key, out in self.outputs.items()},
+                scheme,
+            )
+            for padding, scheme in subject.paddings.items()
+        }
+        return Halo(
+            paddings,
+            tile=geometry.crop,
+            tolerance=tolerance,
+            error=error,
+            n_images=self.n_images,
+            n_tiles=self.n_tiles,
+            margin=self.plan.margin,
+            approximate=subject.approximate,
+            unmeasured=geometry.unmeasured,
+            warnings=tuple(self._cautions()),
+            provenance={
+                "padprint": padprint.__version__,
+                "torch": str(torch.__version__),
+                "model": name,
+                "weights_sha256": weights_sha256(subject.model),
+                "tiles_per_image": self.settings.crops_per_image,
+                "seed": self.settings.seed,
+                "device": subject.device.type,
+                "images": self.scenes.source.description,
+                "skipped": dict(self.scenes.source.skipped),
+            },
+        )
+
+    def _cautions(self) -> list[str]:
+        found = []
+        if self.n_images < 3:
+            found.append(
+                f"{self.n_images} image{'s' * (self.n_images > 1)} cannot tell how images differ: use a dozen or more"
+            )
+        if self.subject.approximate:
+            found.append(
+                f"the scene around a tile is {self.plan.margin} px wide, less than the output sees, so that the reference "
+                "itself is changed by padding: the result is approximate"
+            )
+        if any(scheme is not None for scheme in self.subject.paddings.values()):
+            found.append(
+                "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
+            )
+        return found
+
+    def _too_small(self, small: Sequence[str], total: int) -> str:
+        need = "x".join(str(n) for n in self.plan.smallest)
+        tile = "x".join(str(n) for n in self.plan.crop)
+        return (
+            f"{len(small)} of {total} images are too small (the first is {small[0]} px): a {tile} tile with the "
+            f"{self.plan.margin} px (top, bottom, left, right) that the output sees around it needs {need} px; use larger "
+            f"images (or resize_short_side={max(self.plan.smallest)}), a smaller tile, or a margin below that"
+        )
+
+
+def changed_labels(tiles: Tensor, whole: Tensor) -> Tensor | None:
+    """`(B, h, w)`, whether the strongest of C channels is another one; None for one channel."""
+    return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None
+
+
+def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: float) -> OutputHalo:
+    sums = out.sums[padding]
+    scale = scale_of(sums)
+    by_image = torch.stack([one.errors(error, scale) for one in sums])
+    return OutputHalo(
+        name,
+        out.map,
+        out.channels,
+        out.structural,
+        scale,
+        pooled(sums).errors(error, scale),
+        by_image,
+        tolerance,
+        error,
+    )
+
+
+def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Sequence[str] | None) -> TileRun:
+    """A run whose network is traced, checked and planned for on its first image."""
+    tile = crop_size(scenes.options["crop"])
+    with as_measured(scenes.model):
+        height, width = tile
+        if scene.size[0] < height or scene.size[1] < width:
+            size, wanted = "x".join(map(str, scene.size)), "x".join(map(str, tile))
+            raise ImagesError(
+                f"image {scene.index} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
+            )
+        x = scene.image[None, :, :height, :width].to(scene.device, scene.dtype)
+        geometry = geometry_of(scenes.model, x, output_layer, tile)
+        structural = structural_halos(scenes.model, geometry, x.shape[1])
+        subject = Views(scenes.model, geometry, tile, scene.device, scene.dtype, schemes)
+        run = TileRun(scenes, subject)
+        run.start(scene.image, scenes.source.sizes())
+    run.prepare(structural)
+    return run

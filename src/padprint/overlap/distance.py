@@ -1,0 +1,154 @@
+"""Distances to a tile's border, and sums of errors over the cells at each distance.
+
+Every cell of a map belongs to one side of the tile; its distance to that side is counted in cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+SIDES = ("top", "bottom", "left", "right")
+ERRORS = {
+    "relative": "relative rms change",
+    "absolute": "rms change",
+    "maximum": "largest change",
+    "labels": "share of changed labels",
+}
+"""How an error may be measured, in words."""
+
+
+def nearest_side(
+    size: tuple[int, int], stride: Sequence[float], halo: Sequence[int], borders: Sequence[bool] = (True,) * 4
+) -> tuple[Tensor, Tensor]:
+    """The side of a tile that each cell of a map belongs to, and how far it is from there.
+
+    A cell belongs to the side whose structural halo it lies deepest in; where all four are alike, to the nearest.
+
+    Args:
+        size: (h, w) of the map, cells.
+        stride: (y, x), input px from cell to cell.
+        halo: structural, cells (top, bottom, left, right).
+        borders: whether the tile ends at each side; a side where the image ends too is no border.
+
+    Returns:
+        `(h, w)` int64 numbers of sides in the order of `SIDES`, -1 where there is no border at all; and `(h, w)` int64
+        distances to that side in cells, 0 for the border cell. Of sides equally near the first counts.
+    """
+    h, w = size
+    rows, columns = torch.arange(h)[:, None].expand(h, w), torch.arange(w).expand(h, w)
+    cells = torch.stack([rows, h - 1 - rows, columns, w - 1 - columns])
+    sy, sx = map(float, stride)
+    pixels = torch.tensor([sy, sy, sx, sx], dtype=torch.float64)[:, None, None]
+    depth = (torch.tensor(list(halo))[:, None, None] - cells) * pixels
+    depth[~torch.tensor(list(borders))] = -torch.inf
+    side = depth.argmax(0)
+    distance = cells.gather(0, side[None])[0]
+    return (side if any(borders) else torch.full_like(side, -1)), distance
+
+
+@dataclass
+class Sums:
+    """What errors at each distance are made of, for one image: `(4, L)` float64, by side and distance in cells.
+
+    Attributes:
+        length: L.
+        count: cells that were compared.
+        squares: of the change, summed over cells and channels.
+        largest: absolute change.
+        changed: cells whose strongest channel is another one.
+        energy: (2,): squares of the reference summed over all cells and channels, and how many numbers those are.
+        channels: of the map.
+    """
+
+    length: int
+    count: Tensor = field(init=False)
+    squares: Tensor = field(init=False)
+    largest: Tensor = field(init=False)
+    changed: Tensor = field(init=False)
+    energy: Tensor = field(init=False)
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        self.count, self.squares, self.largest, self.changed = torch.zeros(4, 4, self.length, dtype=torch.float64)
+        self.energy = torch.zeros(2, dtype=torch.float64)
+
+    def add(self, change: Tensor, labels: Tensor | None, reference: Tensor, side: Tensor, distance: Tensor) -> None:
+        """Add maps that were compared.
+
+        Args:
+            change: `(B, C, h, w)` features of the tile minus those of the whole scene.
+            labels: `(B, h, w)`, whether a cell's label changed; None for a map of one channel, which has no labels.
+            reference: `(B, C, h, w)` features of the whole scene.
+            side: `(h, w)` from `nearest_side`; -1 for cells that do not count.
+            distance: likewise.
+        """
+        self.channels = change.shape[1]
+        known = (side >= 0).flatten()
+        place = (side * self.length + distance).flatten()[known]
+        amount = change.abs().double()
+        squares, largest = amount.square().sum((0, 1)).cpu(), amount.amax((0, 1)).cpu()
+        flat = (self.count.view(-1), self.squares.view(-1), self.largest.view(-1), self.changed.view(-1))
+        flat[0].index_add_(0, place, torch.full(place.shape, float(len(change)), dtype=torch.float64))
+        flat[1].index_add_(0, place, squares.flatten()[known])
+        flat[2].scatter_reduce_(0, place, largest.flatten()[known], "amax")
+        if labels is not None:
+            flat[3].index_add_(0, place, labels.sum(0).double().cpu().flatten()[known])
+        self.energy += torch.tensor([float(reference.double().square().sum()), float(reference.numel())])
+
+    def errors(self, kind: str, scale: float) -> Tensor:
+        """`(4, L)` errors by side and distance, NaN where there is no cell.
+
+        Args:
+            kind: one of `ERRORS`.
+            scale: rms of the reference, which "relative" errors are measured in.
+        """
+        if kind == "maximum":
+            return torch.where(self.count > 0, self.largest, torch.nan)
+        if kind == "labels":
+            return self.changed / self.count
+        rms = (self.squares / (self.count * self.channels)).sqrt()
+        return rms / scale if kind == "relative" else rms
+
+
+def pooled(sums: Sequence[Sums]) -> Sums:
+    """The sums of several images as one."""
+    total = Sums(sums[0].length)
+    total.channels = sums[0].channels
+    for one in sums:
+        for name in ("count", "squares", "changed", "energy"):
+            getattr(total, name).add_(getattr(one, name))
+        torch.maximum(total.largest, one.largest, out=total.largest)
+    return total
+
+
+def scale_of(sums: Sequence[Sums]) -> float:
+    """Rms of the reference over all images."""
+    energy, count = torch.stack([one.energy for one in sums]).sum(0).tolist()
+    return float((energy / count) ** 0.5) if count else 0.0
+
+
+def halo_cells(errors: Tensor, tolerance: float, most: Sequence[int]) -> list[int]:
+    """By side, the fewest cells to drop so that the error stays within the tolerance at every distance beyond.
+
+    Args:
+        errors: `(4, L)`, by side and distance.
+        tolerance: in the same unit.
+        most: by side, the structural halo: what lies beyond differs by rounding alone and is not looked at.
+    """
+    found = []
+    for row, limit in zip(errors, most, strict=True):
+        above = (row[:limit] > tolerance).nonzero()
+        found.append(int(above[-1]) + 1 if len(above) else 0)
+    return found
+
+
+def worst_beyond(errors: Tensor, halo: Sequence[int]) -> float:
+    """The largest error of the cells that are kept: at least `halo` cells, by side, from the border; 0 where none are."""
+    kept = [row[max(0, n) :] for row, n in zip(errors, halo, strict=True)]
+    values = torch.cat(kept)
+    values = values[~values.isnan()]
+    return float(values.max()) if len(values) else 0.0

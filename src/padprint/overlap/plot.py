@@ -1,0 +1,75 @@
+"""The picture of a halo: error against its width, and against what it costs."""
+
+# matplotlib is imported when a picture is drawn
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from padprint._tables import label
+from padprint.overlap.distance import ERRORS
+from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from padprint.overlap.result import Halo
+    from padprint.overlap.widths import PaddingHalo
+
+
+def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
+    """Draw the error beyond a halo against its width and against the extra pixels it costs, for each padding.
+
+    Lines are over all images together, bands reach up to the worst single image; dots mark what is advised.
+
+    Args:
+        halo: the result.
+        ax: two axes; without them a new figure.
+
+    Returns:
+        The figure drawn into.
+
+    Raises:
+        MissingPackageError: matplotlib is missing.
+    """
+    if ax is None:
+        figure = new_figure(10.0, 4.2)
+        figure.suptitle(", ".join(plain(label(name)) for name in halo.first.outputs), fontsize=12)
+        ax = list(figure.subplots(1, 2, sharey=True))
+    floor = _floor(halo)
+    for i, one in enumerate(halo.values()):
+        _line(ax[0], one, [p.halo for p in one.curve], floor, i)
+        _line(ax[1], one, [100 * p.cost for p in one.curve], floor, i)
+        tiles = one.tiling
+        if tiles is not None:
+            for axes, place in zip(ax, (max(tiles.pixels), 100 * tiles.cost), strict=True):
+                axes.plot(place, max(one.error_of(tiles), floor), "o", color=COLOURS[i % len(COLOURS)])
+    for axes in ax:
+        axes.axhline(halo.tolerance, color="#888888", linewidth=0.8, linestyle=":")
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=floor)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    ax[0].set_xlim(0, 1.15 * max(one.structural for one in halo.values()) or None)
+    ax[0].set_xlabel("halo on each side (input px)")
+    ax[0].set_ylabel(ERRORS[halo.error])
+    ax[1].set_xlabel("extra pixels computed (%)")
+    ax[1].set_xlim(0, 400)
+    ax[0].legend(fontsize=9, loc="upper right")
+    return figure_of(ax[0])
+
+
+def _floor(halo: Halo) -> float:
+    """The bottom of the axis: below the tolerance, and four decades below the top at most."""
+    top = max((p.worst for one in halo.values() for p in one.curve), default=1.0)
+    return min(halo.tolerance / 5, top * 1e-4) if top > 0 else halo.tolerance / 5
+
+
+def _line(axes: Axes, one: PaddingHalo, places: Sequence[float], floor: float, i: int) -> None:
+    colour = COLOURS[i % len(COLOURS)]
+    low, high = (
+        [max(v, floor) for v in values] for values in zip(*((p.error, p.worst) for p in one.curve), strict=True)
+    )
+    axes.plot(places, low, LINES[i % len(LINES)], color=colour, label=plain(label(one.padding)))
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -1,0 +1,158 @@
+"""What `padprint.halo` returns: halos, errors by distance, and the tiles that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from padprint import _saved
+from padprint._document import finite
+from padprint.errors import HaloError, ResultError
+from padprint.geometry import Sides
+from padprint.overlap import text
+from padprint.overlap.document import document
+from padprint.overlap.widths import PaddingHalo
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from padprint.images import Images
+    from padprint.overlap.verification import Verification
+
+HALO_FILE = "halo.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Halo(Mapping[str, PaddingHalo]):
+    """How much tiles must overlap, by padding.
+
+    Attributes:
+        paddings: by name, in the order asked for.
+        tile: (height, width), px.
+        tolerance: the error allowed, in the unit of `error`.
+        error: how it is measured, one of "relative", "absolute", "maximum" and "labels".
+        n_images, n_tiles: that were compared.
+        margin: scene px around a tile (top, bottom, left, right).
+        approximate: the margin is below what the output sees.
+        unmeasured: outputs that are no maps, with the reason.
+        warnings: what a reader must know.
+        provenance: the network, the options and the software.
+    """
+
+    paddings: dict[str, PaddingHalo]
+    tile: tuple[int, int]
+    tolerance: float
+    error: str
+    n_images: int
+    n_tiles: int
+    margin: Sides
+    approximate: bool
+    unmeasured: dict[str, str]
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    def __getitem__(self, name: str) -> PaddingHalo:
+        return self.paddings[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paddings)
+
+    def __len__(self) -> int:
+        return len(self.paddings)
+
+    @property
+    def first(self) -> PaddingHalo:
+        """The first padding that was asked for, the network's own by default."""
+        return next(iter(self.paddings.values()))
+
+    def at(self, tolerance: float) -> Halo:
+        """The same measurement read at another tolerance.
+
+        Raises:
+            HaloError: the tolerance is no positive number.
+        """
+        check_tolerance(tolerance)
+        return replace(
+            self,
+            tolerance=tolerance,
+            paddings={
+                name: replace(one, outputs={key: replace(out, tolerance=tolerance) for key, out in one.outputs.items()})
+                for name, one in self.paddings.items()
+            },
+        )
+
+    def verify(self, model: nn.Module, images: Images, **options: Any) -> Verification:
+        """Run the network in the advised tiles on other images, and compare; see `padprint.overlap.verify`."""
+        from padprint.overlap.verification import verify
+
+        return verify(self, model, images, **options)
+
+    def units(self, padding: str | None = None) -> dict[str, Any]:
+        """The advice in the units of other tools; see `padprint.overlap.units`.
+
+        Args:
+            padding: which; None: the first.
+
+        Raises:
+            HaloError: the tile has no room for the advice.
+        """
+        from padprint.overlap.tools import units
+
+        return units(self.first if padding is None else self[padding])
+
+    def plot(self, ax: Sequence[Axes] | None = None) -> Figure:
+        """Draw error against halo and against cost; see `padprint.overlap.plot`."""
+        from padprint.overlap.plot import plot
+
+        return plot(self, ax)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain values; what is not finite is None."""
+        plain: dict[str, Any] = finite(document(self))
+        return plain
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per padding and halo: error and cost."""
+        import pandas as pd  # only frames need pandas
+
+        columns = ["padding", "halo", "overlap_y", "overlap_x", "error", "worst_image", "cost", "aligned"]
+        rows = [
+            (name, p.halo, *p.overlap, p.error, p.worst, p.cost, p.aligned)
+            for name, one in self.items()
+            for p in one.curve
+        ]
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+        return frame
+
+    def save(self, folder: str | Path) -> Path:
+        """Write halo.json into a folder, which is made where it is missing.
+
+        Raises:
+            ResultError: the folder's path is a file.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
+        _saved.write_document(folder / HALO_FILE, document(self))
+        return folder / HALO_FILE
+
+    def __str__(self) -> str:
+        return text.table(self)
+
+    def __repr__(self) -> str:
+        return f"<Halo: tile {self.tile}, tolerance {self.tolerance:g} ({self.error}), {', '.join(self)}>"
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Raises HaloError where a tolerance is no positive number."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance < torch.inf:
+        raise HaloError(f"tolerance must be a number above 0, such as 0.01, but got {tolerance!r}")

@@ -1,0 +1,128 @@
+"""Halos as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from padprint._tables import label, number
+from padprint.overlap.distance import ERRORS
+
+if TYPE_CHECKING:
+    from padprint.overlap.result import Halo
+    from padprint.overlap.tiling import Tiling
+    from padprint.overlap.widths import PaddingHalo, Width
+
+HEADERS = (
+    "padding",
+    "structural px",
+    "effective px [images]",
+    "advised halo px",
+    "overlap px",
+    "step px",
+    "extra pixels",
+    "error [worst image]",
+)
+
+
+def table(halo: Halo) -> str:
+    """The table of a halo and what must be said of it."""
+    rows = [HEADERS, *cells(halo)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join([summary(halo), *(line.rstrip() for line in lines), *remarks(halo)])
+
+
+def cells(halo: Halo) -> list[tuple[str, ...]]:
+    """One row for each padding."""
+    return [_row(one) for one in halo.values()]
+
+
+def _row(one: PaddingHalo) -> tuple[str, ...]:
+    first = (label(one.padding), str(one.structural), width(one.effective))
+    tiles = one.tiling
+    if tiles is None:
+        return (*first, "not reached", "", "", "", "")
+    errors = f"{number(one.error_of(tiles))} [{number(one.error_of(tiles, worst=True))}]"
+    return (*first, halo_pixels(tiles), pair(tiles.overlap), pair(tiles.step), f"{100 * tiles.cost:.0f} %", errors)
+
+
+def width(one: Width) -> str:
+    """``72 [56, 96]``: over all images, and of the single images the least and the most."""
+    return f"{one.value} [{one.low}, {one.high}]"
+
+
+def pair(values: Sequence[int]) -> str:
+    """One number, or ``rows x columns`` where they differ."""
+    return " x ".join(str(n) for n in dict.fromkeys(values)) if len(set(values)) == 1 else " x ".join(map(str, values))
+
+
+def halo_pixels(tiles: Tiling) -> str:
+    """One number, or (top, bottom, left, right) where they differ."""
+    sides = tiles.pixels
+    return str(sides[0]) if len(set(sides)) == 1 else " ".join(map(str, sides))
+
+
+def summary(halo: Halo) -> str:
+    """What was asked."""
+    outputs = ", ".join(label(name) for name in halo.first.outputs)
+    return (
+        f"{outputs}: tile {pair(halo.tile)} px, tolerance {halo.tolerance:g} ({ERRORS[halo.error]}), "
+        f"{halo.n_images} image{'s' * (halo.n_images > 1)}, {halo.n_tiles} tiles, total stride "
+        f"{pair(halo.first.period)} px"
+    )
+
+
+def remarks(halo: Halo) -> Iterator[str]:
+    """What must be said of the table."""
+    for one in halo.values():
+        if one.tiling is None:
+            yield f"{label(one.padding)}: {not_reached(one)}"
+    yield from paired(halo)
+    for name, reason in halo.unmeasured.items():
+        yield f"not a map: {label(name)}: {reason}"
+    for warning in halo.warnings:
+        yield f"warning: {warning}"
+
+
+def paired(halo: Halo) -> Iterator[str]:
+    """Every padding against the first, on the same tiles."""
+    first, *others = halo.values()
+    for other in others:
+        pairs = list(zip(other.image_pixels, first.image_pixels, strict=True))
+        fewer, more = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+        yield (
+            f"{label(other.padding)} needs {other.effective.value} px where {label(first.padding)} needs "
+            f"{first.effective.value}: fewer in {fewer} and more in {more} of {len(pairs)} images, on the same tiles"
+        )
+
+
+def not_reached(one: PaddingHalo) -> str:
+    """Why there is no advice, and what can be had."""
+    out = next(iter(one.outputs.values()))
+    need = f"single images need a halo of up to {one.effective.high} px on each side"
+    room = one.room
+    if room is None:
+        best = "no step of the total stride fits into its maps"
+    else:
+        best = (
+            f"the best it can do is {number(one.error_of(room, worst=True))}, with a halo of {halo_pixels(room)} px "
+            f"({number(one.error_of(room))} over all images)"
+        )
+    return (
+        f"a tile of {pair(one.tile)} px has no room for a tolerance of {out.tolerance:g}: {need}, {best}; "
+        f"take larger tiles (beyond {2 * one.structural} px the tolerance is always reached) or a larger tolerance"
+    )
+
+
+def advice(one: PaddingHalo) -> Iterator[str]:
+    """The advice in the units of other tools, one line for each."""
+    from padprint.overlap.tools import lines
+
+    yield from lines(one)

@@ -1,0 +1,275 @@
+"""`verify`: run a network in the advised tiles on images that the advice has not seen, and compare with one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint._document import finite
+from padprint._tables import label, number
+from padprint.baselines.crops import Scene, Scenes, reseed, swapping
+from padprint.errors import HaloError, ImagesError
+from padprint.forwards import Forwards
+from padprint.geometry import trace
+from padprint.images import Images
+from padprint.layers import as_measured
+from padprint.overlap.advice import changed_labels
+from padprint.overlap.distance import ERRORS, SIDES, Sums, nearest_side, pooled
+from padprint.overlap.stitching import Place, stitch
+from padprint.overlap.text import pair
+from padprint.overlap.tiling import Tiling, sides
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from padprint.baselines.crops import LoadOptions
+    from padprint.overlap.result import Halo
+    from padprint.overlap.widths import OutputHalo
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output of a tiled run against one pass.
+
+    Attributes:
+        name: of the output.
+        passed: the error stays within the tolerance at every distance from the tiles' borders, over all images together.
+        worst: the largest error at any distance, over all images together, in the unit of the advice.
+        worst_distance: where: (side, px from the tile's border).
+        worst_image: the same of the worst single image, and which: (error, index).
+        mean: mean absolute change over all cells and channels, output units.
+        rms: rms change over all cells, over the scale that the advice was measured in.
+        largest: largest absolute change of any cell, output units.
+        largest_at: where: (image, y, x), input px.
+    """
+
+    name: str
+    passed: bool
+    worst: float
+    worst_distance: tuple[str, float]
+    worst_image: tuple[float, int]
+    mean: float
+    rms: float
+    largest: float
+    largest_at: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        padding: of the tiles.
+        tiling: the tiles.
+        error, tolerance: what is allowed, as in the advice.
+        outputs: by name.
+        n_images, n_tiles: that were run.
+    """
+
+    padding: str
+    tiling: Tiling
+    error: str
+    tolerance: float
+    outputs: Mapping[str, OutputCheck]
+    n_images: int
+    n_tiles: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output stays within the tolerance."""
+        return all(one.passed for one in self.outputs.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain values."""
+        document: dict[str, Any] = finite(
+            {
+                "passed": self.passed,
+                "padding": self.padding,
+                "error": self.error,
+                "tolerance": self.tolerance,
+                "tile": list(self.tiling.tile),
+                "overlap": list(self.tiling.overlap),
+                "n_images": self.n_images,
+                "n_tiles": self.n_tiles,
+                "outputs": {name: vars(one) for name, one in self.outputs.items()},
+            }
+        )
+        return document
+
+    def __str__(self) -> str:
+        lines = [
+            f"verified on {self.n_images} other image{'s' * (self.n_images > 1)}, {self.n_tiles} tiles of "
+            f"{pair(self.tiling.tile)} px that overlap by {pair(self.tiling.overlap)} px, padding {label(self.padding)}:"
+        ]
+        for one in self.outputs.values():
+            side, distance = one.worst_distance
+            verdict, sign = ("PASS", "<=") if one.passed else ("FAIL", ">")
+            image, y, x = one.largest_at
+            lines += [
+                f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {self.tolerance:g}, worst "
+                f"{distance:g} px from a tile's {side} border; worst image {one.worst_image[1]}: {number(one.worst_image[0])}",
+                f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
+                f"{number(one.largest)} at ({y}, {x}) px of image {image}",
+            ]
+        return "\n".join(lines)
+
+
+def verify(
+    halo: Halo,
+    model: nn.Module,
+    images: Images,
+    *,
+    padding: str | None = None,
+    tiling: Tiling | None = None,
+    batch_size: int = 4,
+    **options: Unpack[LoadOptions],
+) -> Verification:
+    """Run a network in tiles over whole images, stitch, and compare with one pass over each.
+
+    The check is the promise: over all images together, the error at every distance from the tiles' borders must stay within
+    the tolerance, in the unit and on the scale of the advice. Cells that lie far from any border do not dilute it. Of an
+    image, as many px are used as tiles on the total stride cover.
+
+    Args:
+        halo: the advice.
+        model: the network it was given for.
+        images: images that the advice has not seen, larger than a tile; see `padprint.measure`.
+        padding: under which of the advice's paddings tiles run; None: the first. One that is swapped in pads the pass over the
+            whole image as well, so that both agree at the image's own border.
+        tiling: other tiles than the advised ones.
+        batch_size: tiles in one forward pass.
+        **options: see `padprint.measure`.
+
+    Raises:
+        HaloError: the advice has no such padding, or has no room for it.
+        ImagesError: an image is not larger than a tile; and see `padprint.measure`.
+        ModelError, PaddingError: see `padprint.measure`.
+    """
+    name = halo.first.padding if padding is None else padding
+    if name not in halo:
+        raise HaloError(f"the advice has no padding {name!r}, only {', '.join(halo)}")
+    tiles = halo[name].advised if tiling is None else tiling
+    scenes = Scenes(model, images, {"crop": halo.tile, "batch_size": batch_size, **options})
+    check: _Check | None = None
+    for scene in scenes:
+        if check is None:
+            check = _Check(halo, name, tiles, scenes, scene)
+        check.add(scene)
+    assert check is not None  # noqa: S101  # Scenes raises where there is no image
+    return check.result()
+
+
+class _Check:
+    """A tiled run while it goes over the images."""
+
+    def __init__(self, halo: Halo, padding: str, tiles: Tiling, scenes: Scenes, scene: Scene) -> None:
+        self.advice, self.halo, self.padding, self.tiles, self.scenes = halo[padding], halo, padding, tiles, scenes
+        channels = scene.image.shape[0]
+        geometry = trace(scenes.model, list(self.advice.outputs), halo.tile, channels=channels)
+        lost = [name for name in self.advice.outputs if name not in geometry.maps]
+        if lost or any(geometry.maps[name].size != one.map.size for name, one in self.advice.outputs.items()):
+            raise HaloError(f"the advice is of another network: {', '.join(lost or geometry.maps)} differs in this one")
+        self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype)
+        self.tallies = {name: _Tally(one) for name, one in self.advice.outputs.items()}
+        self.n_images = self.n_tiles = 0
+
+    def add(self, scene: Scene) -> None:
+        """Compare one image."""
+        image = self._covered(scene)
+        reseed(self.advice.scheme, self.scenes.settings.seed, scene.index)
+        with as_measured(self.scenes.model), swapping(self.advice.scheme):
+            if not self.n_images:
+                self.forwards.choose_layout(image)
+            x = self.forwards.placed(image)
+            maps = {name: features.clone() for name, features in self.forwards.maps(x).items()}
+            stitched, places = stitch(self.forwards, x, maps, self.tiles, self.scenes.settings.batch_size)
+        for name, tally in self.tallies.items():
+            tally.add(scene.index, stitched[name], maps[name], self._sides(name, maps[name], places))
+        self.n_images += 1
+        self.n_tiles += len(places)
+
+    def _covered(self, scene: Scene) -> Tensor:
+        """As much of an image as tiles on the total stride cover.
+
+        Raises:
+            ImagesError: there is no seam in it.
+        """
+        tile, period = self.tiles.tile, self.tiles.period
+        size = [t + (n - t) // p * p for n, t, p in zip(scene.size, tile, period, strict=True)]
+        if any(n < t for n, t in zip(size, tile, strict=True)) or tuple(size) == tile:
+            have, need = "x".join(map(str, scene.size)), "x".join(str(t + p) for t, p in zip(tile, period, strict=True))
+            raise ImagesError(
+                f"image {scene.index} of {have} px holds no seam between tiles of {pair(tile)} px; use images of {need} px or more"
+            )
+        return scene.image[:, : size[0], : size[1]]
+
+    def _sides(self, name: str, whole: Tensor, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+        """For every cell of a stitched map, which border of its tile it belongs to and how far it is from there."""
+        one = self.advice.outputs[name]
+        stride = [float(s) for s in one.map.stride]
+        side, distance = torch.full((2, *whole.shape[-2:]), -1)
+        for place in places:
+            parts = nearest_side(one.map.size, stride, one.structural, place.borders)
+            for target, part in zip((side, distance), parts, strict=True):
+                place.paste(name, target[None], part[None])
+        return side, distance.clamp(min=0)
+
+    def result(self) -> Verification:
+        """Everything compared."""
+        outputs = {name: tally.result(self.halo.error) for name, tally in self.tallies.items()}
+        return Verification(
+            self.padding, self.tiles, self.halo.error, self.halo.tolerance, outputs, self.n_images, self.n_tiles
+        )
+
+
+class _Tally:
+    """Sums of one output over the images."""
+
+    def __init__(self, advice: OutputHalo) -> None:
+        self.advice = advice
+        self.sums: list[Sums] = []
+        self.indices: list[int] = []
+        self.absolute, self.squares, self.count = 0.0, 0.0, 0
+        self.largest, self.largest_at = -1.0, (0, 0, 0)
+
+    def add(self, index: int, stitched: Tensor, whole: Tensor, places: tuple[Tensor, Tensor]) -> None:
+        """Add the maps of one image, both `(C, h, w)`."""
+        change = (stitched - whole)[None]
+        sums = Sums(max(self.advice.map.size))
+        sums.add(change, changed_labels(stitched[None], whole[None]), whole[None], *places)
+        self.sums.append(sums)
+        self.indices.append(index)
+        amount = change[0].abs().double()
+        self.absolute += float(amount.sum())
+        self.squares += float(amount.square().sum())
+        self.count += amount.numel()
+        cells = amount.amax(0)
+        if float(cells.max()) > self.largest:
+            y, x = divmod(int(cells.argmax()), cells.shape[1])
+            sy, sx = self.advice.map.stride
+            self.largest, self.largest_at = float(cells.max()), (index, int(y * sy), int(x * sx))
+
+    def result(self, error: str) -> OutputCheck:
+        """The check of this output."""
+        one = self.advice
+        errors = pooled(self.sums).errors(error, one.scale).nan_to_num(0)
+        side, distance = divmod(int(errors.argmax()), errors.shape[1])
+        single = [float(sums.errors(error, one.scale).nan_to_num(0).max()) for sums in self.sums]
+        hardest = max(range(len(single)), key=single.__getitem__)
+        worst = float(errors.max())
+        return OutputCheck(
+            one.name,
+            worst <= one.tolerance,
+            worst,
+            (SIDES[side], float(distance * sides(one.map)[side])),
+            (single[hardest], self.indices[hardest]),
+            self.absolute / self.count,
+            (self.squares / self.count) ** 0.5 / one.scale if one.scale else nan,
+            self.largest,
+            self.largest_at,
+        )

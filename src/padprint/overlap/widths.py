@@ -1,0 +1,229 @@
+"""What one output, and one padding of it, need: halos, errors by distance, and the tiles that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from padprint.errors import HaloError
+from padprint.geometry import Sides
+from padprint.overlap import text
+from padprint.overlap.distance import halo_cells, worst_beyond
+from padprint.overlap.tiling import Map, Tiling, grid, sides, tiling
+
+if TYPE_CHECKING:
+    from padprint.padding import Scheme
+
+
+@dataclass(frozen=True)
+class Width:
+    """A width that differs between images.
+
+    Attributes:
+        value: over all images together.
+        low, high: smallest and largest of the single images.
+    """
+
+    value: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One overlap and what it gives and costs.
+
+    Attributes:
+        halo: px dropped on each side of a tile.
+        overlap: (y, x), px that tiles share.
+        error: the largest at any distance beyond the halo, over all images together; of the worst output.
+        worst: the same of any single image.
+        cost: extra pixels computed per pixel of a large image.
+        aligned: whether the step from tile to tile is a multiple of the total stride.
+    """
+
+    halo: int
+    overlap: tuple[int, int]
+    error: float
+    worst: float
+    cost: float
+    aligned: bool
+
+
+@dataclass(frozen=True, eq=False)
+class OutputHalo:
+    """One output under one padding.
+
+    Attributes:
+        name: of the output.
+        map: its size and stride on a tile.
+        channels: of the map.
+        structural: (top, bottom, left, right) cells that padding can touch at all.
+        scale: rms of the output in the whole scenes, over all images.
+        errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell.
+        by_image: `(n, 4, L)`, the same for each image alone.
+        tolerance: the error allowed.
+        error: how it is measured.
+    """
+
+    name: str
+    map: Map
+    channels: int
+    structural: Sides
+    scale: float
+    errors: Tensor
+    by_image: Tensor
+    tolerance: float
+    error: str
+
+    @cached_property
+    def image_halos(self) -> list[list[int]]:
+        """By image, cells on (top, bottom, left, right) beyond which it stays within the tolerance."""
+        return [halo_cells(one, self.tolerance, self.structural) for one in self.by_image]
+
+    @cached_property
+    def effective(self) -> tuple[Width, Width, Width, Width]:
+        """The effective halo on (top, bottom, left, right), cells."""
+        whole = halo_cells(self.errors, self.tolerance, self.structural)
+        single = zip(*self.image_halos, strict=True)
+        top, bottom, left, right = (
+            Width(value, min(ones), max(ones)) for value, ones in zip(whole, single, strict=True)
+        )
+        return top, bottom, left, right
+
+    @property
+    def effective_pixels(self) -> Width:
+        """The effective halo on its widest side, input px."""
+        single = [self._pixels(halo) for halo in self.image_halos]
+        return Width(self._pixels([side.value for side in self.effective]), min(single), max(single))
+
+    @property
+    def structural_pixels(self) -> Sides:
+        """The structural halo in input px, rounded up."""
+        top, bottom, left, right = (int(-(-n * s // 1)) for n, s in zip(self.structural, sides(self.map), strict=True))
+        return top, bottom, left, right
+
+    def error_beyond(self, halo: Sequence[int], *, worst: bool = False) -> float:
+        """The largest error at any distance beyond a halo of (top, bottom, left, right) cells.
+
+        Args:
+            halo: cells.
+            worst: of any single image, instead of over all images together.
+        """
+        if worst:
+            return max(worst_beyond(one, halo) for one in self.by_image)
+        return worst_beyond(self.errors, halo)
+
+    def _pixels(self, halo: Sequence[int]) -> int:
+        return max(int(-(-n * s // 1)) for n, s in zip(halo, sides(self.map), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PaddingHalo:
+    """What one padding needs.
+
+    Attributes:
+        padding: of the tiles; "own" is the network's.
+        tile: (height, width), px.
+        period: (y, x), total stride, px.
+        outputs: by name.
+        scheme: what is swapped in, or None.
+    """
+
+    padding: str
+    tile: tuple[int, int]
+    period: tuple[int, int]
+    outputs: Mapping[str, OutputHalo]
+    scheme: Scheme | None = None
+
+    @property
+    def effective(self) -> Width:
+        """The effective halo in input px: the widest side of the widest output."""
+        widths = [one.effective_pixels for one in self.outputs.values()]
+        return Width(*(max(getattr(one, part) for one in widths) for part in ("value", "low", "high")))
+
+    @property
+    def structural(self) -> int:
+        """The structural halo in input px: the widest side of the widest output."""
+        return max(max(one.structural_pixels) for one in self.outputs.values())
+
+    @property
+    def image_pixels(self) -> list[int]:
+        """The effective halo of each image, input px."""
+        halos = [[one._pixels(halo) for halo in one.image_halos] for one in self.outputs.values()]
+        return [max(ones) for ones in zip(*halos, strict=True)]
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """Tiles on which every image stays within the tolerance on its own; None where the tile has no room for that."""
+        return tiling(self.tile, self.period, self.maps, self.need)
+
+    @property
+    def need(self) -> dict[str, list[int]]:
+        """By output, cells on (top, bottom, left, right) beyond which every image stays within the tolerance."""
+        return {name: [side.high for side in one.effective] for name, one in self.outputs.items()}
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no advice; None where there is."""
+        return text.not_reached(self) if self.tiling is None else None
+
+    @property
+    def advised(self) -> Tiling:
+        """`tiling`.
+
+        Raises:
+            HaloError: the tile has no room for it.
+        """
+        if self.tiling is None:
+            raise HaloError(text.not_reached(self))
+        return self.tiling
+
+    @property
+    def room(self) -> Tiling | None:
+        """The tiles with the shortest step, which drop all that can be dropped."""
+        need = {}
+        for name, one in self.maps.items():
+            rows, columns = (one.size[axis] - int(self.period[axis] / one.stride[axis]) for axis in (0, 1))
+            need[name] = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+        return tiling(self.tile, self.period, self.maps, need)
+
+    def error_of(self, tiles: Tiling, *, worst: bool = False) -> float:
+        """The largest error that tiles leave, of any output; see `OutputHalo.error_beyond`."""
+        return max(one.error_beyond(tiles.halos[name], worst=worst) for name, one in self.outputs.items())
+
+    @cached_property
+    def curve(self) -> tuple[Point, ...]:
+        """Error and cost by halo, from none to as much as the tile has room for."""
+        unit = max(grid(self.maps))
+        points: list[Point] = []
+        halo = 0
+        while True:
+            cells = {name: [int(halo / s) for s in sides(one)] for name, one in self.maps.items()}
+            step = [
+                min(
+                    int((one.size[axis] - 2 * cells[name][2 * axis]) * one.stride[axis])
+                    for name, one in self.maps.items()
+                )
+                for axis in (0, 1)
+            ]
+            if min(step) <= 0:
+                return tuple(points)
+            errors = [
+                max(one.error_beyond(cells[name], worst=worst) for name, one in self.outputs.items())
+                for worst in (False, True)
+            ]
+            overlap = self.tile[0] - step[0], self.tile[1] - step[1]
+            cost = self.tile[0] * self.tile[1] / (step[0] * step[1]) - 1
+            aligned = all(one % period == 0 for one, period in zip(step, self.period, strict=True))
+            points.append(Point(halo, overlap, errors[0], errors[1], cost, aligned))
+            halo += unit
+
+    @property
+    def maps(self) -> dict[str, Map]:
+        """By output, how its map lies on the tile."""
+        return {name: one.map for name, one in self.outputs.items()}
