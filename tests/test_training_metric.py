@@ -141,6 +141,25 @@ def test_states_saved_midway_go_on_elsewhere() -> None:
     assert values(two) == asked(net, images)
 
 
+class Sloping(nn.Module):
+    """Features that depend on place a little, so that the self-check has something to report."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1e-6 * torch.arange(x.shape[-1])
+
+
+def test_the_self_check_reported_is_that_of_the_first_image() -> None:
+    net, images = nn.Sequential(nets.stack(), Sloping()), noise(4, SIZE)
+    expected = measure(net, images, layers="1", **OPTIONS).numeric_floor
+    one, two = metric(net, layers="1"), metric(net, layers="1")
+    one.persistent(True)
+    one.update(images[:2])
+    two.load_state_dict(one.state_dict())
+    two.update([image * 3 for image in images[2:]])
+    assert expected > 0
+    assert one.measurement().numeric_floor == two.measurement().numeric_floor == expected
+
+
 def test_in_a_collection() -> None:
     net, images = nets.stack(), noise(4, SIZE)
     both = MetricCollection({"own": metric(net, layers="4"), "reflect": metric(net, layers="4", padding="reflect")})
@@ -205,8 +224,15 @@ def test_an_update_that_fails_leaves_the_metric_as_it_was() -> None:
         one.update([images[3], bad])
     with pytest.raises(ImagesError, match="1 of 2 images are too small"):
         one.update([images[3], images[3][:, :10]])
-    handle = net[2].register_forward_hook(lambda *_: 1 / 0)
-    with pytest.raises(ModelError, match="division"):
+    passes: list[int] = []
+
+    def fails_in_the_second_image(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) == 3:  # after the first image's canvas and crops
+            raise RuntimeError("out of memory")
+
+    handle = net[2].register_forward_hook(fails_in_the_second_image)
+    with pytest.raises(ModelError, match="out of memory"):
         one.update(images[2:])
     handle.remove()
     one.update(images[2:])
