@@ -136,9 +136,12 @@ class Digits(Task):
         ]
 
     @cached_property
-    def _backgrounds(self) -> tuple[list[Tensor], list[Tensor]]:
-        """For training, and held out."""
-        return self._leaves(0, self.BACKGROUNDS), self._leaves(1, self.BACKGROUNDS)
+    def _backgrounds(self) -> list[Tensor]:
+        return self._leaves(0, self.BACKGROUNDS)
+
+    @cached_property
+    def _held_backgrounds(self) -> list[Tensor]:
+        return self._leaves(1, self.BACKGROUNDS)
 
     def _leaves(self, seed: int, count: int) -> list[Tensor]:
         """Dead leaves of little contrast, in [0.1, 0.4], so that white digits stand out."""
@@ -152,7 +155,8 @@ class Digits(Task):
         return _normalised(scene)
 
     def _drawn(self, generator: np.random.Generator, count: int, *, held_out: bool) -> tuple[Tensor, Tensor]:
-        backgrounds, digits = self._backgrounds[held_out], self._held if held_out else self._kept
+        backgrounds = self._held_backgrounds if held_out else self._backgrounds
+        digits = self._held if held_out else self._kept
         chosen = generator.choice(digits, size=count)
         crops = []
         for digit in chosen:
