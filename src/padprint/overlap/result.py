@@ -79,14 +79,8 @@ class Halo(Mapping[str, PaddingHalo]):
             HaloError: the tolerance is no positive number.
         """
         check_tolerance(tolerance)
-        return replace(
-            self,
-            tolerance=tolerance,
-            paddings={
-                name: replace(one, outputs={key: replace(out, tolerance=tolerance) for key, out in one.outputs.items()})
-                for name, one in self.paddings.items()
-            },
-        )
+        paddings = {name: one.at(tolerance) for name, one in self.items()}
+        return replace(self, tolerance=tolerance, paddings=paddings)
 
     def verify(self, model: nn.Module, images: Images, **options: Any) -> Verification:
         """Run the network in the advised tiles on other images, and compare; see `padprint.overlap.verify`."""

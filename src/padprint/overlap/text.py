@@ -107,16 +107,15 @@ def not_reached(one: PaddingHalo) -> str:
     """Why there is no advice, and what can be had."""
     out = next(iter(one.outputs.values()))
     need = f"single images need a halo of up to {one.effective.high} px on each side"
-    room = one.room
-    if room is None:
-        best = "no step of the total stride fits into its maps"
+    best = one.best
+    if best is None:
+        most = "no step of the total stride fits into its maps"
     else:
-        best = (
-            f"the best it can do is {number(one.error_of(room, worst=True))}, with a halo of {halo_pixels(room)} px "
-            f"({number(one.error_of(room))} over all images)"
-        )
+        tiles = best.advised
+        error, whole = number(best.error_of(tiles, worst=True)), number(best.error_of(tiles))
+        most = f"the best it can do is {error}, with a halo of {halo_pixels(tiles)} px ({whole} over all images)"
     return (
-        f"a tile of {pair(one.tile)} px has no room for a tolerance of {out.tolerance:g}: {need}, {best}; "
+        f"a tile of {pair(one.tile)} px has no room for a tolerance of {out.tolerance:g}: {need}, {most}; "
         f"take larger tiles (beyond {2 * one.structural} px the tolerance is always reached) or a larger tolerance"
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from padprint.errors import HaloError
@@ -183,14 +185,19 @@ class PaddingHalo:
             raise HaloError(text.not_reached(self))
         return self.tiling
 
-    @property
-    def room(self) -> Tiling | None:
-        """The tiles with the shortest step, which drop all that can be dropped."""
-        need = {}
-        for name, one in self.maps.items():
-            rows, columns = (one.size[axis] - int(self.period[axis] / one.stride[axis]) for axis in (0, 1))
-            need[name] = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
-        return tiling(self.tile, self.period, self.maps, need)
+    def at(self, tolerance: float) -> PaddingHalo:
+        """The same at another tolerance."""
+        outputs = {name: replace(one, tolerance=tolerance) for name, one in self.outputs.items()}
+        return replace(self, outputs=outputs)
+
+    @cached_property
+    def best(self) -> PaddingHalo | None:
+        """The same at the smallest tolerance that the tile has room for; None where not even one step fits."""
+        errors = torch.cat([one.by_image.flatten() for one in self.outputs.values()])
+        values = [0.0, *sorted(set(errors[~errors.isnan()].tolist()))]
+        if self.at(values[-1]).tiling is None:
+            return None
+        return self.at(values[bisect_left(values, True, key=lambda value: self.at(value).tiling is not None)])
 
     def error_of(self, tiles: Tiling, *, worst: bool = False) -> float:
         """The largest error that tiles leave, of any output; see `OutputHalo.error_beyond`."""

@@ -1,0 +1,440 @@
+"""Halos: structural ones by arithmetic and by running networks on tiles and scenes, effective ones of known filters, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from helpers import left_as_found, noise
+from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
+from padprint.overlap import halo
+from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
+
+SIZE = 64
+
+
+EVEN = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+
+
+def stack_of(n: int) -> nn.Module:
+    return nets.sequential(*(nets.conv(3, 3) for _ in range(n)))
+
+
+def twice_the_size() -> nn.Module:
+    """3x3, then a transposed 4x4 of stride 2: an output of twice the input's resolution."""
+    return nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
+
+
+# cells (top, bottom, left, right) on a tile of 64 px, worked out by hand
+STRUCTURAL: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int]]] = {
+    "one 3x3": (lambda: stack_of(1), (1, 1, 1, 1)),
+    "five 3x3": (lambda: stack_of(5), (5, 5, 5, 5)),
+    "dilations 2 and 3": (nets.dilated, (5, 5, 5, 5)),
+    "1x7 and 7x1": (nets.separable, (3, 3, 3, 3)),
+    "one stride 2": (nets.stride_one, (1, 0, 1, 0)),
+    "two strides 2": (nets.stride_two, (1, 0, 1, 0)),
+    "1x7, then stride (2, 1)": (nets.lopsided, (1, 0, 4, 4)),
+    "even kernels 4 and 2, same": (nets.even_same, (1, 3, 1, 3)),
+    "pads of left 3, top 1, bottom 2": (lambda: nets.padded("constant", 3, 0, 1, 2), (1, 2, 3, 0)),
+    "no padding": (nets.valid, (0, 0, 0, 0)),
+    "stride 2 and nearest up": (lambda: nets.upsampled("nearest"), (2, 0, 2, 0)),
+    "transposed 4x4 of stride 2": (twice_the_size, (3, 3, 3, 3)),
+    "U-Net of depth 1": (lambda: nets.unet(1, "nearest"), (3, 3, 3, 3)),
+    "U-Net of depth 2": (lambda: nets.unet(2, "nearest"), (7, 7, 7, 7)),
+    "U-Net of depth 3": (lambda: nets.unet(3, "nearest"), (15, 15, 15, 15)),
+}
+
+
+@EVEN
+@pytest.mark.parametrize("name", STRUCTURAL)
+def test_structural_halos_are_those_of_arithmetic(name: str) -> None:
+    make, expected = STRUCTURAL[name]
+    result = halo(make(), noise(1, 128), tile=SIZE, tiles_per_image=1)
+    (out,) = result.first.outputs.values()
+    assert out.structural == expected
+
+
+def test_a_structural_halo_wider_than_the_tile_is_not_cut_at_its_size() -> None:
+    result = halo(stack_of(6), noise(1, 64), tile=5, tiles_per_image=1, tolerance=0.99, error="relative")
+    (out,) = result.first.outputs.values()
+    assert out.structural == (6, 6, 6, 6)
+
+
+@EVEN
+@pytest.mark.parametrize(
+    "make",
+    [
+        nets.lopsided,
+        nets.even_same,
+        lambda: nets.unet(2, "transposed3"),
+        lambda: nets.unet(2, "bilinear"),
+        lambda: nets.unet(1, "bicubic"),
+        twice_the_size,
+        nets.shuffled,
+        nets.max_pooled,
+    ],
+)
+def test_beyond_the_structural_halo_nothing_changes_and_at_it_something_does(make: Callable[[], nn.Module]) -> None:
+    net = make().double()
+    margin, tile = 32, 32
+    (scene,) = noise(1, tile + 2 * margin)
+    result = halo(net, [scene], tile=tile, tiles_per_image=1)
+    (out,) = result.first.outputs.values()
+    x = scene.double()[None]
+    with torch.no_grad():
+        alone, whole = net(x[..., margin:-margin, margin:-margin])[0], net(x)[0]
+    h, w = alone.shape[-2:]
+    row, column = (int(margin / s) for s in out.map.stride)
+    changed = ((alone - whole[:, row : row + h, column : column + w]).abs() > 1e-12).any(0)
+    rows, columns = changed[:, w // 2].nonzero().flatten(), changed[h // 2].nonzero().flatten()
+    assert (h, w) == out.map.size
+    top, bottom, left, right = out.structural
+    assert not changed[top : h - bottom, left : w - right].any()
+    assert set(rows.tolist()) <= {*range(top), *range(h - bottom, h)}
+    for side, cells, n in ((top, rows, h), (left, columns, w)):
+        assert side == 0 or side - 1 in cells.tolist(), (out.structural, cells, n)
+
+
+# ------------------------------------------------------------------------------------------------ known decays
+
+
+def filtered(taps: Tensor) -> nn.Module:
+    """A vertical filter, zero padding."""
+    k = len(taps)
+    net = nn.Conv2d(1, 1, (k, 1), padding=(k // 2, 0), bias=False)
+    net.weight.data.copy_(taps[None, None, :, None])
+    return nn.Sequential(net).eval()
+
+
+BOX = torch.full((31,), 1 / 31)
+DECAY = torch.tensor([0.8 ** abs(k) for k in range(-24, 25)])
+DECAY /= DECAY.sum()
+
+
+@pytest.mark.parametrize("taps", [BOX, DECAY], ids=["box", "exponential"])
+@pytest.mark.parametrize("tolerance", [0.3, 0.1, 0.03, 0.01, 0.001])
+@pytest.mark.parametrize("error", ["relative", "absolute", "maximum"])
+def test_effective_halo_of_a_known_response(taps: Tensor, tolerance: float, error: str) -> None:
+    """On a constant image of ones the change at distance d is the weight of the taps that reach beyond the border."""
+    reach = len(taps) // 2
+    missing = [float(taps[reach + d + 1 :].double().sum()) for d in range(reach + 1)]
+    expected = next(d for d, value in enumerate(missing) if value <= tolerance)
+    result = halo(filtered(taps), [torch.ones(1, 160, 80)] * 3, tile=(96, 48), tolerance=tolerance, error=error)
+    (out,) = result.first.outputs.values()
+    assert out.structural == (reach, reach, 0, 0)
+    assert [(w.value, w.low, w.high) for w in out.effective] == [(expected,) * 3] * 2 + [(0, 0, 0)] * 2
+    assert result.first.effective.value == expected
+    assert result.first.tiling.step == (96 - 2 * expected, 48)
+
+
+@pytest.mark.parametrize("tolerance", [0.4, 0.2, 0.1])
+def test_effective_halo_of_a_box_on_noise(tolerance: float) -> None:
+    """White noise: d cells from the border (15 - d) of 31 taps are missing, a relative rms change of sqrt((15 - d) / 31)."""
+    expected = math.ceil(15 - tolerance**2 * 31)
+    result = halo(filtered(BOX), noise(6, (160, 160), channels=1), tile=(96, 96), tolerance=tolerance)
+    (out,) = result.first.outputs.values()
+    assert abs(out.effective[0].value - expected) <= 1
+    assert out.effective[0].low <= out.effective[0].value <= out.effective[0].high
+
+
+def test_the_share_of_changed_labels_is_counted_by_cell() -> None:
+    """Two channels, of which padding makes the other the stronger one as far as the box reaches more than half."""
+    net = nn.Conv2d(1, 2, (31, 1), padding=(15, 0))
+    net.weight.data.copy_(torch.stack([BOX, 0 * BOX])[:, None, :, None])
+    net.bias.data.copy_(torch.tensor([0.0, 0.75]))  # the second wins where the first falls below 0.75
+    result = halo(nn.Sequential(net), [torch.ones(1, 128, 80)] * 2, tile=(64, 48), tolerance=0.5, error="labels")
+    (out,) = result.first.outputs.values()
+    missing = [(15 - d) / 31 for d in range(16)]
+    expected = next(d for d, value in enumerate(missing) if 1 - value > 0.75)
+    assert out.effective[0].value == expected
+    assert set(out.errors[0][:16].tolist()) == {0.0, 1.0}
+
+
+def test_paddings_are_measured_on_the_same_tiles() -> None:
+    """On a constant image replicated cells are right and zeros are not."""
+    result = halo(filtered(BOX), [torch.ones(1, 160, 80)] * 3, tile=(96, 48), padding=["own", "replicate"])
+    assert result["replicate"].effective.value == 0
+    assert result["own"].effective.value == 15
+    assert result["own"].image_pixels == [15] * 3
+    assert "replicate needs 0 px where own needs 15: fewer in 3 and more in 0 of 3 images" in str(result)
+    alone = halo(filtered(BOX), [torch.ones(1, 160, 80)] * 3, tile=(96, 48), padding=["replicate"])
+    assert torch.equal(
+        alone["replicate"].outputs["0"].errors.nan_to_num(), result["replicate"].outputs["0"].errors.nan_to_num()
+    )
+
+
+def test_the_advice_holds_for_the_hardest_image() -> None:
+    """One image of ones is twice as hard as those of a half, in units of the output."""
+    images = [torch.full((1, 160, 80), level) for level in (0.5, 0.5, 1.0)]
+    result = halo(filtered(BOX), images, tile=(96, 48), tolerance=0.1, error="absolute")
+    by_level = [next(d for d in range(16) if level * (15 - d) / 31 <= 0.1) for level in (0.5, 0.5, 1.0)]
+    assert result.first.image_pixels == by_level
+    assert (result.first.effective.low, result.first.effective.high) == (by_level[0], by_level[2])
+    assert result.first.tiling.pixels[:2] == (by_level[2],) * 2
+    assert result.first.error_of(result.first.tiling, worst=True) <= 0.1
+
+
+def test_batch_size_does_not_change_the_result_and_the_seed_does() -> None:
+    net, images = nets.unet(2, "bilinear"), noise(3, 128)
+    one, two, other = (halo(net, images, tile=64, batch_size=b, seed=s).to_dict() for b, s in ((1, 0), (4, 0), (4, 1)))
+    errors = [d["paddings"]["own"]["outputs"]["output"]["errors"]["top"][:9] for d in (one, two, other)]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+    assert errors[0] != pytest.approx(errors[2], rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------ outputs and strides
+
+
+def test_every_map_that_a_network_returns_is_stitched() -> None:
+    net = nets.ready(nets.Nested())
+    result = halo(net, noise(2, 128), tile=64)
+    assert {name: one.map.size for name, one in result.first.outputs.items()} == {
+        "output[low]": (64, 64),
+        "second": (32, 32),
+        "output[high.1.0]": (32, 32),
+    }
+    alone = halo(net, noise(2, 128), "first", tile=64)
+    assert list(alone.first.outputs) == ["first"]
+
+
+def test_what_is_no_map_is_left_out_unless_it_is_asked_for() -> None:
+    class WithScore(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.score = nets.conv(), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            y = self.body(x)
+            return {"map": y, "score": self.score(y.mean((-2, -1)))}
+
+    net = nets.ready(WithScore())
+    result = halo(net, noise(2, 128), tile=64)
+    assert list(result.first.outputs) == ["body"]
+    assert "score" in result.unmeasured
+    with pytest.raises(HaloError, match=r"nothing to stitch: score: its output \(1x2\) does not grow"):
+        halo(net, noise(2, 128), "score", tile=64)
+
+
+def test_larger_and_smaller_maps_are_told_in_their_own_cells_and_in_input_px() -> None:
+    larger = halo(twice_the_size(), noise(2, 128), tile=64, tolerance=1e-4)
+    (out,) = larger.first.outputs.values()
+    assert (out.map.size, [float(s) for s in out.map.stride]) == ((128, 128), [0.5, 0.5])
+    assert out.structural_pixels == (2, 2, 2, 2)  # three cells of half a px
+    assert larger.first.tiling.pixels == (2, 2, 2, 2)
+    smaller = halo(nets.stride_two(), noise(2, 128), tile=64, tolerance=1e-4)
+    (out,) = smaller.first.outputs.values()
+    assert out.structural_pixels == (4, 0, 4, 0)
+    assert smaller.first.tiling.overlap == (4, 4)
+
+
+@pytest.mark.parametrize("tile", [64, 66, 61, (64, 80)])
+def test_steps_are_multiples_of_the_total_stride(tile: int | tuple[int, int]) -> None:
+    result = halo(
+        nets.unet(2, "nearest") if tile != 61 else nets.stride_two(), noise(2, 160), tile=tile if tile != 66 else 68
+    )
+    tiles = result.first.tiling
+    assert all(step % period == 0 for step, period in zip(tiles.step, tiles.period, strict=True))
+    for name, one in result.first.outputs.items():
+        for axis in (0, 1):
+            dropped = sum(tiles.halos[name][2 * axis : 2 * axis + 2])
+            assert (one.map.size[axis] - dropped) * one.map.stride[axis] == tiles.step[axis]
+            assert all(n >= w.high for n, w in zip(tiles.halos[name], one.effective, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ curves, at, files
+
+
+def test_the_curve_falls_and_costs_more() -> None:
+    result = halo(nets.unet(2, "bilinear"), noise(3, 128), tile=64)
+    curve = result.first.curve
+    assert [p.halo for p in curve] == list(range(32))
+    assert [p.overlap[0] for p in curve] == [2 * h for h in range(32)]
+    assert all(a.error >= b.error and a.worst >= b.worst and a.cost < b.cost for a, b in pairwise(curve))
+    assert curve[8].cost == pytest.approx(64 * 64 / 48**2 - 1)
+    assert [p.halo for p in curve if p.aligned] == list(range(0, 32, 2))
+    frame = result.to_frame()
+    assert len(frame) == 32
+    assert frame.error.tolist() == [p.error for p in curve]
+
+
+def test_another_tolerance_reads_the_same_measurement() -> None:
+    net, images = nets.unet(2, "bilinear"), noise(3, 128)
+    one = halo(net, images, tile=64, tolerance=0.1)
+    again, anew = one.at(0.001), halo(net, images, tile=64, tolerance=0.001)
+    assert again.to_dict() == anew.to_dict()
+    assert again.first.effective.value > one.first.effective.value
+    with pytest.raises(HaloError, match="tolerance must be a number above 0"):
+        one.at(-1)
+
+
+def test_saved_json_is_what_to_dict_gives(tmp_path) -> None:
+    result = halo(nets.stack(), noise(2, 128), tile=64, padding=["own", "reflect"])
+    path = result.save(tmp_path / "made")
+    assert path.name == "halo.json"
+    found, expected = json.loads(path.read_text()), result.to_dict()
+    assert found["paddings"]["reflect"]["advised"] == expected["paddings"]["reflect"]["advised"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="cannot be a folder"):
+        result.save(tmp_path / "file")
+
+
+def test_a_picture_has_a_line_for_each_padding() -> None:
+    result = halo(nets.unet(2, "bilinear"), noise(2, 128), tile=64, padding=["own", "reflect"])
+    figure = result.plot()
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["own", "reflect"]
+    assert len(figure.axes) == 2
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def attention() -> nn.Module:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nets.conv(3, 4, stride=4)
+            self.mix = nn.MultiheadAttention(4, 1, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            tokens = x.flatten(2).mT
+            return self.mix(tokens, tokens, tokens)[0].mT.reshape(x.shape)
+
+    return nets.ready(Attention())
+
+
+@pytest.mark.parametrize(
+    ("net", "operator"),
+    [
+        (lambda: nets.sequential(nets.conv(), nn.GroupNorm(2, 4), nets.conv(4, 4)), "group_norm in 1"),
+        (lambda: nets.sequential(nets.conv(), nn.InstanceNorm2d(4)), "instance_norm in 1"),
+        (attention, "multi_head_attention_forward in mix"),
+        (lambda: nets.ready(nets.SqueezeExcite()), "adaptive_avg_pool2d in gate.0"),
+        (nets.corner_aligned, "interpolate in 1"),
+    ],
+)
+def test_no_overlap_helps_where_the_output_sees_the_whole_input(net: Callable[[], nn.Module], operator: str) -> None:
+    with pytest.raises(HaloError, match="no overlap of tiles can keep .*" + operator.replace(".", r"\.")):
+        halo(net(), noise(1, 128), tile=64)
+
+
+def test_a_network_of_one_input_size() -> None:
+    with pytest.raises(HaloError, match="only inputs of that size can be run"):
+        halo(nets.fixed_head(64), noise(1, 128), tile=64)
+
+
+def test_a_tile_too_small_says_the_best_that_can_be_had() -> None:
+    with pytest.raises(
+        HaloError, match=r"a tile of 16 px has no room for a tolerance of 0.01: .* up to 8 px .* best it"
+    ) as found:
+        halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16)
+    reached = float(str(found.value).split("the best it can do is ")[1].split(",")[0])
+    assert halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16, tolerance=1.01 * reached).first.tiling is not None
+    with pytest.raises(HaloError, match="has no room"):
+        halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16, tolerance=0.99 * reached)
+
+
+def test_one_padding_may_have_room_where_another_has_none() -> None:
+    result = halo(filtered(BOX), [torch.ones(1, 160, 80)] * 3, tile=(24, 48), padding=["own", "replicate"])
+    assert result["own"].tiling is None
+    assert result["replicate"].tiling is not None
+    assert "own: a tile of 24 x 48 px has no room" in str(result)
+    with pytest.raises(HaloError, match="has no room"):
+        _ = result["own"].advised
+    assert result.to_dict()["paddings"]["own"]["units"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"tile": 128}, ImagesError, "are too small .* a 128x128 tile with the .* needs 134x134 px"),
+        ({"tile": 200}, ImagesError, "image 0 of 128x128 px is smaller than a tile of 200x200 px"),
+        ({"tolerance": 0}, HaloError, "tolerance must be a number above 0"),
+        ({"tolerance": math.nan}, HaloError, "tolerance must be a number above 0"),
+        ({"error": "rms"}, HaloError, "no error 'rms'; known are relative, absolute, maximum, labels"),
+        ({"padding": []}, HaloError, "padding names no scheme"),
+        ({"padding": ["mirror"]}, PaddingError, "mirror"),
+        ({"output_layer": "nothing"}, LayerError, "no layer of the model is called 'nothing'"),
+    ],
+)
+def test_bad_input(options: dict, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        halo(nets.stack(), noise(1, 128), **{"tile": 64, **options})
+
+
+def test_labels_need_more_than_one_channel() -> None:
+    with pytest.raises(HaloError, match="one channel and so no labels"):
+        halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(96, 48), error="labels")
+
+
+def test_the_model_is_left_as_found() -> None:
+    net = nets.unet(2, "bilinear").train()
+    with left_as_found(net):
+        result = halo(net, noise(2, 128), tile=64, padding=["own", "reflect"])
+        result.verify(net, noise(1, 128, seed=1))
+
+
+def test_a_margin_below_the_reach_is_said() -> None:
+    result = halo(nets.unet(2, "bilinear"), noise(3, 96), tile=64, margin=4)
+    assert result.approximate
+    assert any("approximate" in warning for warning in result.warnings)
+
+
+# ------------------------------------------------------------------------------------------------ arithmetic
+
+
+def test_cells_belong_to_the_nearest_side_where_all_are_alike() -> None:
+    side, distance = nearest_side((4, 6), (1, 1), (2, 2, 2, 2))
+    assert side.tolist() == [[0, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 3], [2, 1, 1, 1, 1, 3], [1, 1, 1, 1, 1, 1]]
+    assert distance.tolist() == [[0] * 6, [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 0], [0] * 6]
+
+
+def test_cells_belong_to_the_side_that_reaches_them() -> None:
+    side, distance = nearest_side((5, 5), (1, 1), (0, 0, 3, 0))
+    assert side[2].tolist() == [2, 2, 2, 2, 3]
+    assert distance[2, :4].tolist() == [0, 1, 2, 3]
+    side, _ = nearest_side((5, 5), (1, 1), (3, 3, 3, 3), (False, False, False, True))
+    assert side.unique().tolist() == [3]
+    assert nearest_side((5, 5), (1, 1), (3, 3, 3, 3), (False,) * 4)[0].unique().tolist() == [-1]
+
+
+def test_sums_are_those_of_loops() -> None:
+    g = torch.Generator().manual_seed(0)
+    change, reference = torch.randn(2, 3, 5, 7, generator=g), torch.randn(2, 3, 5, 7, generator=g)
+    labels = torch.rand(2, 5, 7, generator=g) < 0.5
+    side, distance = nearest_side((5, 7), (1, 1), (2, 2, 2, 2))
+    sums = Sums(7)
+    sums.add(change, labels, reference, side, distance)
+    for s in range(4):
+        for d in range(7):
+            cells = [(y, x) for y in range(5) for x in range(7) if side[y, x] == s and distance[y, x] == d]
+            values = torch.stack([change[:, :, y, x] for y, x in cells]) if cells else torch.zeros(0)
+            found = {
+                kind: float(sums.errors(kind, 2.0)[s, d]) for kind in ("relative", "absolute", "maximum", "labels")
+            }
+            if not cells:
+                assert all(math.isnan(value) for value in found.values())
+                continue
+            assert found["absolute"] == pytest.approx(float(values.square().mean().sqrt()), rel=1e-6)
+            assert found["relative"] == pytest.approx(found["absolute"] / 2)
+            assert found["maximum"] == pytest.approx(float(values.abs().max()))
+            assert found["labels"] == pytest.approx(
+                sum(int(labels[b, y, x]) for b in (0, 1) for y, x in cells) / len(cells) / 2
+            )
+
+
+def test_a_halo_ends_behind_the_last_distance_above_the_tolerance() -> None:
+    nan = math.nan
+    errors = torch.tensor([[0.5, 0.05, 0.2, 0.01, nan], [0.01] * 5, [nan] * 5, [0.5, 0.5, 0.5, 0.5, 0.5]])
+    assert halo_cells(errors, 0.1, (5, 5, 5, 5)) == [3, 0, 0, 5]
+    assert halo_cells(errors, 0.1, (2, 5, 5, 3)) == [1, 0, 0, 3]
+    assert worst_beyond(errors, (1, 0, 0, 5)) == pytest.approx(0.2)
+    assert worst_beyond(errors, (3, 0, 0, 5)) == pytest.approx(0.01)
