@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
-from padprint.cli import baseline
+from padprint.cli import _halo, baseline, study
 from padprint.cli._options import (
     MODEL_HELP,
     BatchSize,
@@ -48,6 +48,7 @@ app = typer.Typer(
 
 
 app.add_typer(baseline.app)
+app.add_typer(study.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -239,6 +240,9 @@ def demo(
     from padprint.cli import _commands
 
     _commands.demo(output, as_json=json, quiet=quiet)
+
+
+app.command(epilog=_halo.EPILOG, cls=Lists)(_halo.halo)
 
 
 def main() -> None:
