@@ -266,7 +266,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     ):
         with pytest.raises(ModelError, match=words):
             ReadoutSettings(**wrong)
-    with pytest.raises(ImagesError, match=r"\(images, channels, 28, 28\) features, got \(4, 6, 12, 12\)"):
+    with pytest.raises(ImagesError, match=r"\(channels, 28, 28\) features of every image, got \(6, 12, 12\)"):
         train_readout(random_features(4, size=12), ground_truth("H"))
     with pytest.raises(ModelError, match="the readout's loss is nan in epoch 0"):
         train_readout(random_features(4) * math.inf, ground_truth("H"))
@@ -364,7 +364,7 @@ def test_kept_features_are_those_computed_anew() -> None:
         kept = Kept(torch.float32)
         for start in range(0, 40, 7):
             kept.add("padded", features_of(net, specs, images[start : start + 7], 12))
-        stored = kept.taken("padded", range(40))
+        stored = torch.stack(kept.features("padded", range(40)))
         generator = torch.Generator().manual_seed(0)
         readout = Readout(stored.shape[1], 1, (32, 32), settings, generator)
         optimiser = torch.optim.SGD(readout.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
@@ -380,14 +380,24 @@ def test_kept_features_are_those_computed_anew() -> None:
         assert torch.allclose(train_readout(stored, target, settings)(stored), readout(stored), atol=1e-5)
 
 
-def test_features_are_taken_once_and_hold_their_order() -> None:
+def test_kept_features_hold_their_order_and_are_not_copied() -> None:
     kept = Kept(torch.float32)
     features = random_features(6, 2, 4)
-    kept.add("padded", features)
-    assert torch.equal(kept.taken("padded", [4, 0]), features[[4, 0]])
-    with pytest.raises(KeyError, match="taken before"):
-        kept.taken("padded", [4])
-    assert torch.equal(kept.taken("padded", [1, 5]), features[[1, 5]])
+    for part in features.split(4):
+        kept.add("padded", part)
+    one, two = kept.features("padded", [4, 0])
+    assert torch.equal(one, features[4])
+    assert torch.equal(two, features[0])
+    assert one.data_ptr() == kept.features("padded", [4])[0].data_ptr()
+    kept.forget("padded")
+    assert not kept.holds("padded")
+
+
+def test_a_list_of_features_is_read_as_a_tensor_is() -> None:
+    features, targets = random_features(40, size=12), ground_truths(["H"], 48)
+    as_tensor, as_list = (train_readout(x, targets, QUICK) for x in (features, list(features)))
+    assert torch.equal(as_tensor(features), as_list(features))
+    assert torch.equal(score(as_tensor, features, targets)[0], score(as_list, list(features), targets)[0])
 
 
 def test_features_that_cannot_be_kept_are_an_error() -> None:
@@ -443,7 +453,7 @@ def test_batchnorm_of_the_random_network_is_calibrated() -> None:
         kept = Kept(torch.float32)
         kept.add_views(0, 0, images, keep=True)
         assert from_random(kept, net, specs, 32, 3, seed=0) == []
-    features = kept.taken("random", range(8))
+    features = torch.stack(kept.features("random", range(8)))
     assert float(features.mean((0, 2, 3)).abs().max()) < 1e-3
     assert float((features.std((0, 2, 3)) - 1).abs().max()) < 1e-2
 

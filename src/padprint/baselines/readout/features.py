@@ -43,7 +43,7 @@ class Kept:
         self.images: list[tuple[int, int]] = []
         self.pixels: list[Tensor] = []
         self.digests: list[bytes] = []
-        self._features: dict[str, list[Tensor | None]] = {}
+        self._features: dict[str, list[Tensor]] = {}
 
     def add_views(self, dataset: int, index: int, pixels: Tensor, *, keep: bool) -> None:
         """Note `(B, 3, H, W)` views of image `index` of one of the sets of images."""
@@ -71,18 +71,13 @@ class Kept:
         """Whether there are features from there."""
         return source in self._features
 
-    def taken(self, source: str, views: Sequence[int]) -> Tensor:
-        """`(n, C, h, w)` features of some views, which are no longer kept after that; never twice in memory."""
-        own = self._features[source]
-        first = own[views[0]]
-        if first is None:
-            raise KeyError(f"the features of {source} were taken before")
-        found = first.new_empty(len(views), *first.shape)
-        for row, view in enumerate(views):
-            one, own[view] = own[view], None
-            if one is not None:
-                found[row] = one
-        return found.permute(0, 3, 1, 2)
+    def features(self, source: str, views: Sequence[int]) -> list[Tensor]:
+        """`(C, h, w)` features of some views, channels last in memory; not copied."""
+        return [self._features[source][view].permute(2, 0, 1) for view in views]
+
+    def forget(self, source: str) -> None:
+        """Keep the features of a source no longer."""
+        del self._features[source]
 
 
 def from_whole(kept: Kept, dataset: int, scenes: Scenes, feat_size: int, sources: Sequence[str]) -> Specs:

@@ -7,10 +7,10 @@ each comes out as if it were learnt alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,8 @@ class ReadoutSettings:
 
 OFFICIAL = ReadoutSettings()
 
+Features: TypeAlias = Tensor | Sequence[Tensor]
+
 
 class Readout(nn.Module):
     """P readouts side by side: convolutions, BatchNorm, sigmoid, and bilinear enlargement.
@@ -141,7 +143,7 @@ class Readout(nn.Module):
 
 
 def train_readout(
-    features: Tensor,
+    features: Features,
     targets: Tensor,
     settings: ReadoutSettings = OFFICIAL,
     *,
@@ -152,7 +154,8 @@ def train_readout(
     """Train readouts of features by stochastic gradient descent on the mean squared error.
 
     Args:
-        features: `(N, C, h, w)` of N images, h and w being `settings.feat_size`; half precision is read as single.
+        features: `(N, C, h, w)` of N images, or a list of N `(C, h, w)`, h and w being `settings.feat_size`. Half precision
+            is read as single; channels last in memory are read fastest.
         targets: `(rows, columns)` map to draw, or `(P, rows, columns)` maps.
         settings: see `ReadoutSettings`.
         seed: of the initial weights and of the order of images.
@@ -167,23 +170,21 @@ def train_readout(
         ModelError: the training diverged.
     """
     _check_features(features, settings)
-    where = features.device if device is None else torch.device(device)
+    where = features[0].device if device is None else torch.device(device)
     generator = torch.Generator().manual_seed(seed)
     targets = targets.reshape(-1, *targets.shape[-2:])
     size = (targets.shape[-2], targets.shape[-1])
-    readout = Readout(features.shape[1], len(targets), size, settings, generator).to(where)
+    readout = Readout(len(features[0]), len(targets), size, settings, generator).to(where)
     error = MapError(targets.to(where), settings.cells)
     optimiser = torch.optim.SGD(
         readout.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(settings.drops), settings.drop_factor)
-    rows = features.permute(0, 2, 3, 1)  # channels last, which makes the convolution twice as fast
     with torch.enable_grad():
         for epoch in range(settings.epochs):
             order = torch.randperm(len(features), generator=generator)
             for chosen in torch.split(order, settings.batch_size):
-                batch = rows[chosen.to(rows.device)].permute(0, 3, 1, 2).to(where, torch.float32)
-                loss = error(readout.cells(batch)).sum()
+                loss = error(readout.cells(_batch(features, chosen.tolist(), where))).sum()
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -231,13 +232,13 @@ FLAT = 1e-6
 
 
 def score(
-    readout: Readout, features: Tensor, targets: Tensor, *, batch_size: int = 32, device: Any = None
+    readout: Readout, features: Features, targets: Tensor, *, batch_size: int = 32, device: Any = None
 ) -> tuple[Tensor, Tensor]:
     """Spearman's rank correlation and mean absolute error of every image's drawing.
 
     Args:
         readout: trained.
-        features: `(N, C, h, w)`.
+        features: as in `train_readout`.
         targets: `(rows, columns)`, or `(P, rows, columns)`.
         batch_size: images drawn at once.
         device: of the readout; None: where the features are.
@@ -245,12 +246,12 @@ def score(
     Returns:
         Both `(N, P)` float64. The correlation is NaN where a drawing is constant.
     """
-    where = features.device if device is None else torch.device(device)
+    where = features[0].device if device is None else torch.device(device)
     targets = targets.reshape(-1, *targets.shape[-2:]).to(where)
     spc, mae = [], []
     with torch.no_grad():
         for start in range(0, len(features), batch_size):
-            drawn = readout(features[start : start + batch_size].to(where, torch.float32))
+            drawn = readout(_batch(features, range(start, min(start + batch_size, len(features))), where))
             mae.append((drawn - targets).abs().double().mean((2, 3)).cpu())
             spc.append(rank_correlation(drawn, targets).cpu())
     return torch.cat(spc), torch.cat(mae)
@@ -284,7 +285,15 @@ def ranks(values: Tensor) -> Tensor:
     )
 
 
-def _check_features(features: Tensor, settings: ReadoutSettings) -> None:
+def _batch(features: Features, chosen: Iterable[int], device: torch.device) -> Tensor:
+    """`(B, C, h, w)` float32 features of some images, channels last, which makes the convolution twice as fast."""
+    rows = torch.stack([features[i].permute(1, 2, 0) for i in chosen])
+    return rows.permute(0, 3, 1, 2).to(device, torch.float32)
+
+
+def _check_features(features: Features, settings: ReadoutSettings) -> None:
     n = settings.feat_size
-    if features.dim() != 4 or len(features) == 0 or tuple(features.shape[-2:]) != (n, n):
-        raise ImagesError(f"the readout learns from (images, channels, {n}, {n}) features, got {tuple(features.shape)}")
+    shapes = {tuple(one.shape) for one in features}
+    if len(shapes) != 1 or next(iter(shapes))[1:] != (n, n):
+        got = ", ".join(map(str, sorted(shapes))) or "none"
+        raise ImagesError(f"the readout learns from (channels, {n}, {n}) features of every image, got {got}")

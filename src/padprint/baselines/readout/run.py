@@ -131,10 +131,10 @@ def posenet(
                         kept, model, read[0].specs, settings.feat_size, given.get("batch_size", 16), seed
                     )
                 if kept.holds(source):
-                    readout = train_readout(
-                        kept.taken(source, train), targets, settings, seed=seed, device=device, advance=advance
-                    )
-                    scores[source] = score(readout, kept.taken(source, test), targets, device=device)
+                    learnt_from, unseen = kept.features(source, train), kept.features(source, test)
+                    readout = train_readout(learnt_from, targets, settings, seed=seed, device=device, advance=advance)
+                    scores[source] = score(readout, unseen, targets, device=device)
+                    kept.forget(source)
     units = [kept.images[i] for i in test]
     by_source = {source: _by_pattern(*one, units, patterns) for source, one in scores.items()}
     return PosENetResult(
