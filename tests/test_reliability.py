@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from padprint.cli import app
@@ -99,30 +100,39 @@ def test_the_summary_counts(two_metrics):
     assert table.seconds["PPP-SNR"] == 2
 
 
+def cheap(unit, settings):
+    """A trial whose scenes say whose it is, and that costs nothing."""
+    return Trial(None, [LAYER], [torch.tensor([len(unit.key), unit.repetition, settings.scenes])], 64, 1, 0, 1)
+
+
 def test_a_stopped_study_goes_on(two_metrics, monkeypatch, tmp_path):
-    cases = [case for case in known() if case.name in ("1x1 convolutions", "injected pattern, 0.5")]
-    monkeypatch.setattr(reliability, "known", lambda: cases)
-    settings = replace(QUICK, scenes=6)
+    monkeypatch.setattr(reliability, "_trial", cheap)
     calls = []
 
     def counted(trial):
-        calls.append(trial.seed)
+        calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
         return {"PPP-SNR": float(trial.scenes[0].sum())}
 
-    changed = (replace(two_metrics[0], metric=counted), two_metrics[1])
     for module in MODULES:
-        monkeypatch.setattr(module, "SCORES", changed)
+        monkeypatch.setattr(module, "SCORES", (replace(two_metrics[0], metric=counted), two_metrics[1]))
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, settings)
-    found = run(tmp_path, settings)
-    assert len(calls) == len(units(settings)) + 1
-    again = run(tmp_path, settings)
-    assert len(calls) == len(units(settings)) + 1
+        run(tmp_path, QUICK)
+    found = run(tmp_path, QUICK)
+    assert len(calls) == len({unit.key for unit in units(QUICK)}) + 1
+    again = run(tmp_path, QUICK)
+    assert len(calls) == len({unit.key for unit in units(QUICK)}) + 1
     assert found.records == again.records
-    fresh = run(tmp_path / "fresh", settings)
+    fresh = run(tmp_path / "fresh", QUICK)
     assert [r["scores"] for r in fresh.records] == [r["scores"] for r in found.records]
+
+
+def test_a_network_among_truths_and_doses_is_tried_once():
+    keys = [unit.key for unit in units(QUICK)]
+    both = [unit for unit in units(QUICK) if unit.name == "injected pattern, 0.5" and unit.part != "spread"]
+    assert len({unit.key for unit in both}) == len(both) / 2 == QUICK.repetitions
+    assert len(keys) == QUICK.repetitions * (9 + 3 + 3)
 
 
 def test_repetitions_have_scenes_of_their_own_and_a_spread_keeps_its_network():
@@ -164,9 +174,9 @@ def test_every_score_has_a_metric_that_gives_it():
 
 
 def test_other_settings_need_another_folder(two_metrics, monkeypatch, tmp_path):
-    monkeypatch.setattr(reliability, "known", lambda: known()[:1])
-    run(tmp_path, replace(QUICK, scenes=6))
-    with pytest.raises(ResultError, match=r"scenes is 6 there and 7 here"):
+    monkeypatch.setattr(reliability, "_trial", cheap)
+    run(tmp_path, QUICK)
+    with pytest.raises(ResultError, match=r"scenes is 12 there and 7 here"):
         run(tmp_path, replace(QUICK, scenes=7))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -129,7 +130,7 @@ def relu_net(seed: int, padding: int = 1, padding_mode: Literal["zeros", "circul
                 nn.ReLU(),
             ]
     net = Named(nn.Sequential(*layers))
-    calibrate_batchnorm(net, DeadLeaves(8, 96, seed=1_000_003))
+    calibrate_batchnorm(net, _calibration())
     return net.eval()
 
 
@@ -225,11 +226,17 @@ class Shifted(nn.Module):
         return features
 
 
+@cache
+def _calibration() -> Tensor:
+    """Eight scenes that set the scale of every network, `(8, 3, 96, 96)`."""
+    return torch.stack(list(DeadLeaves(8, 96, seed=1_000_003)))
+
+
 def _linear() -> nn.Conv2d:
     """A zero-padded 3x3 convolution without bias, scaled so that its output has variance 1 on dead leaves."""
     layer = nn.Conv2d(3, CHANNELS, 3, padding=1, bias=False)
     with torch.no_grad():
-        out = layer(torch.stack(list(DeadLeaves(8, 96, seed=1_000_003))))[..., 1:-1, 1:-1]
+        out = layer(_calibration())[..., 1:-1, 1:-1]
         layer.weight /= out.square().mean((0, 2, 3)).sqrt()[:, None, None, None]
     return layer
 

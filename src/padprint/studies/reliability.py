@@ -79,7 +79,7 @@ class Unit:
     """One network and its scenes in one repetition, on which all metrics are tried.
 
     Attributes:
-        part: "spread", "truth" or "dose".
+        part: "spread" (the same network in every repetition), "truth" or "dose" (another one in each).
         case: what the network is.
         repetition: which one.
     """
@@ -95,8 +95,9 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """Of its record."""
-        return f"{self.part}/{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)}/{self.repetition}"
+        """Of its records; the same network in the table of truths and among the doses has the same."""
+        kind = "same" if self.part == "spread" else "other"
+        return f"{kind}/{re.sub(r'[^A-Za-z0-9.]+', '-', self.name)}/{self.repetition}"
 
 
 def units(settings: Settings) -> list[Unit]:
