@@ -1,0 +1,148 @@
+"""The same small training for every variant and seed, and what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from padprint import _tables
+from padprint._document import finite
+from padprint.baselines.estimates import _plain, estimate_of
+from padprint.baselines.fconv.variants import parsed
+from padprint.errors import ResultError
+from padprint.progress import progress_bar
+from padprint.result import Estimate
+from padprint.statistics import jackknife
+from padprint.studies.records import Records
+from padprint.untouched import full_precision, randomness_kept
+
+Run = Mapping[str, float]
+"""What came of one training."""
+
+
+@dataclass(frozen=True, repr=False)
+class Trials:
+    """Trainings by variant, one for each seed.
+
+    Attributes:
+        runs: of each variant.
+        accuracies: the keys of runs that hold shares of right answers.
+        counts: the keys that hold whole numbers.
+        settings: plain JSON values.
+        remarks: what a reader of the numbers must know.
+    """
+
+    runs: dict[str, tuple[Run, ...]]
+    accuracies: tuple[str, ...]
+    counts: tuple[str, ...]
+    settings: dict[str, Any]
+    remarks: tuple[str, ...]
+
+    def accuracy(self, variant: str, key: str = "accuracy") -> Estimate:
+        """Mean over seeds, with its 95 % interval: Student's t over seeds; NaN ends for one seed."""
+        values = self._values(variant, key)
+        return estimate_of(jackknife(lambda keep: values[keep].mean(), len(values), least=1))
+
+    def deviation(self, variant: str, key: str = "accuracy") -> float:
+        """Standard deviation over seeds, divided by their number, as the authors have it."""
+        return float(self._values(variant, key).std(correction=0))
+
+    def _values(self, variant: str, key: str) -> torch.Tensor:
+        return torch.tensor([run[key] for run in self.runs[variant]], dtype=torch.float64)
+
+    def __str__(self) -> str:
+        headers = ["padding"]
+        for key in self.accuracies:
+            headers += [f"{key} % [95 %]", "sd"]
+        rows = [self._row(variant) for variant in self.runs]
+        return "\n".join([*_tables.aligned([*headers, *self.counts], rows), "", *self.remarks])
+
+    def _row(self, variant: str) -> list[str]:
+        row = [variant]
+        for key in self.accuracies:
+            row += [percent(self.accuracy(variant, key)), f"{100 * self.deviation(variant, key):.1f}"]
+        for key in self.counts:
+            values = self._values(variant, key)
+            low, high = int(values.min()), int(values.max())
+            row.append(f"{low}" if low == high else f"{low} to {high}")
+        return row
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values; None for what is not finite."""
+        summary = {
+            variant: {
+                key: {**_plain(self.accuracy(variant, key)), "sd": self.deviation(variant, key)}
+                for key in self.accuracies
+            }
+            for variant in self.runs
+        }
+        document: dict[str, Any] = finite(
+            {"variants": summary, "runs": _plain(self.runs), "settings": self.settings, "remarks": list(self.remarks)}
+        )
+        return document
+
+
+def percent(share: Estimate) -> str:
+    """A share in per cent, with its interval where it has one."""
+    value, low, high = (f"{100 * x:.1f}" for x in (share.value, share.low, share.high))
+    return value if low == high == "nan" else f"{value} [{low}, {high}]"
+
+
+def check(variants: Sequence[str], seeds: Sequence[int]) -> None:
+    """Refuse what cannot be run, before anything is.
+
+    Raises:
+        PaddingError: a scheme that does not exist.
+        ResultError: no variant or no seed, or one of them twice.
+    """
+    for name, values in (("variants", variants), ("seeds", seeds)):
+        if isinstance(values, str) or not values or len(set(values)) < len(values):
+            raise ResultError(f"{name} must be a list without repetitions, but got {values!r}")
+    for variant in variants:
+        parsed(variant)
+
+
+def trained(
+    work: Callable[[str, int], Run],
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    settings: Mapping[str, Any],
+    folder: str | Path | None,
+    progress: bool,
+) -> dict[str, tuple[Run, ...]]:
+    """Do the work for every variant and seed, seed by seed; with a folder, only what is not done there.
+
+    Args:
+        work: trains one network; called with torch's generator at the seed, and in full precision.
+        variants: see `check`.
+        seeds: likewise.
+        settings: of the work; a folder holds one kind alone.
+        folder: for the runs, or None.
+        progress: show a bar on standard error.
+
+    Raises:
+        ResultError: the folder holds other settings' work, or cannot be read.
+    """
+    kept = None if folder is None else Records(folder, settings)
+    runs: dict[str, list[Run]] = {variant: [] for variant in variants}
+    with progress_bar(len(variants) * len(seeds), progress, "training", "networks") as advance:
+        for seed in seeds:
+            for variant in variants:
+                one = partial(_seeded, work, variant, seed)
+                key = f"{re.sub('[^a-zA-Z0-9.+-]', '_', variant)}/{seed}"
+                runs[variant].append(one() if kept is None else kept.compute(key, one))
+                advance()
+    return {variant: tuple(found) for variant, found in runs.items()}
+
+
+def _seeded(work: Callable[[str, int], Run], variant: str, seed: int) -> Run:
+    with randomness_kept(), full_precision():
+        torch.manual_seed(seed)
+        return {"seed": seed, **work(variant, seed)}
