@@ -278,11 +278,10 @@ def spearman(values: Tensor, target_ranks: Sequence[Tensor]) -> Tensor:
 def ranks(values: Tensor) -> Tensor:
     """Ranks of `(n,)` values from 1 on, float64; equal values share the mean of their ranks."""
     ordered, order = values.sort()
-    least = torch.searchsorted(ordered, ordered)
-    most = torch.searchsorted(ordered, ordered, right=True)
-    return torch.empty(len(values), dtype=torch.float64, device=values.device).scatter_(
-        0, order, (least + most + 1).double() / 2
-    )
+    _, counts = torch.unique_consecutive(ordered, return_counts=True)
+    shared = counts.cumsum(0).double() - (counts.double() - 1) / 2
+    found = torch.empty(len(values), dtype=torch.float64, device=values.device)
+    return found.scatter_(0, order, shared.repeat_interleave(counts))
 
 
 def _batch(features: Features, chosen: Iterable[int], device: torch.device) -> Tensor:
