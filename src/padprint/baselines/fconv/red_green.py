@@ -181,9 +181,9 @@ def red_green(
             "epoch": epoch,
         }
 
-    config = {"test": "red-green", **asdict(settings)}
+    config = {"kind": "red-green", **asdict(settings)}
     runs = trained(work, variants, seeds, settings=config, folder=folder, progress=progress)
-    return Trials(runs, ("similar", "dissimilar"), ("epoch",), config, _remarks(settings, len(seeds)))
+    return Trials(runs, ("similar", "dissimilar"), ("epoch",), (), config, _remarks(settings, len(seeds)))
 
 
 def _placed(data: Labelled, device: str | None) -> Labelled:

@@ -33,14 +33,16 @@ class Trials:
     Attributes:
         runs: of each variant.
         accuracies: the keys of runs that hold shares of right answers.
-        counts: the keys that hold whole numbers.
+        ranges: the keys whose least and largest value are shown.
+        flags: the keys that hold 0 or 1.
         settings: plain JSON values.
         remarks: what a reader of the numbers must know.
     """
 
     runs: dict[str, tuple[Run, ...]]
     accuracies: tuple[str, ...]
-    counts: tuple[str, ...]
+    ranges: tuple[str, ...]
+    flags: tuple[str, ...]
     settings: dict[str, Any]
     remarks: tuple[str, ...]
 
@@ -61,17 +63,16 @@ class Trials:
         for key in self.accuracies:
             headers += [f"{key} % [95 %]", "sd"]
         rows = [self._row(variant) for variant in self.runs]
-        return "\n".join([*_tables.aligned([*headers, *self.counts], rows), "", *self.remarks])
+        return "\n".join([*_tables.aligned([*headers, *self.ranges, *self.flags], rows), "", *self.remarks])
 
     def _row(self, variant: str) -> list[str]:
         row = [variant]
         for key in self.accuracies:
             row += [percent(self.accuracy(variant, key)), f"{100 * self.deviation(variant, key):.1f}"]
-        for key in self.counts:
-            values = self._values(variant, key)
-            low, high = int(values.min()), int(values.max())
+        for key in self.ranges:
+            low, high = (int(end) for end in self._values(variant, key).aminmax())
             row.append(f"{low}" if low == high else f"{low} to {high}")
-        return row
+        return row + [f"{int(self._values(variant, key).sum())} of {len(self.runs[variant])}" for key in self.flags]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
