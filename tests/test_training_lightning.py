@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from helpers import noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
+from padprint.errors import MissingPackageError
 from padprint.training.metric import scalars
 from training_runs import OPTIONS, Drawn, assert_equal, batches, left, network
 
@@ -129,3 +131,10 @@ def test_a_failure_does_not_end_the_training(tmp_path: Path) -> None:
     assert trainer.global_step == 7
     assert callback.watch is not None
     assert [step for step, _ in callback.watch.failures] == list(range(8))
+
+
+def test_without_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lightning", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError, match=r"lightning is needed for .*: pip install 'padprint\[training\]'"):
+        importlib.reload(importlib.import_module("padprint.training.lightning"))

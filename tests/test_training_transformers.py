@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 
 from helpers import noise
 from padprint import LayerError, PadprintError, measure
+from padprint.errors import MissingPackageError
 from padprint.training.metric import scalars
 from training_runs import OPTIONS, Augmented, Drawn, assert_equal, left, network
 
@@ -67,13 +70,13 @@ def test_what_is_logged_is_what_measure_finds(bf16: bool, tmp_path: Path) -> Non
     assert logged[1]["padprint/body.6/snr"] == scalars(measure(trained, scenes, **OPTIONS))["body.6/snr"]
 
 
-def test_tensorboard_reads_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
     one = trainer(tmp_path, report_to="tensorboard")
     one.add_callback(PatternCallback(noise(3, 40), log=one, every=7, budget=None, **OPTIONS))
     one.train()
-    events = accumulator.EventAccumulator(str(tmp_path / "logs")).Reload()
+    [file] = tmp_path.rglob("events.out.tfevents.*")
+    events = accumulator.EventAccumulator(str(file.parent)).Reload()
     assert [event.step for event in events.Scalars("train/padprint/body.6/snr")] == [0, 7]
     assert [image.step for image in events.Images("padprint/patterns")] == [0, 7]
     assert len(events.Scalars("train/loss")) == 7
@@ -103,3 +106,9 @@ def test_a_failure_does_not_end_the_training(tmp_path: Path) -> None:
     assert callback.watch is not None
     assert len(callback.watch.failures) == 8
     assert torch.isfinite(one.model.head.weight).all()
+
+
+def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingPackageError, match=r"transformers is needed for .*: pip install 'padprint\[training\]'"):
+        importlib.reload(importlib.import_module("padprint.training.transformers"))
