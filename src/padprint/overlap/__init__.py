@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from padprint.overlap.advice import halo
     from padprint.overlap.result import Halo
     from padprint.overlap.tiling import Tiling
-    from padprint.overlap.tools import units, weight_map
+    from padprint.overlap.tools import monai_arguments, units, weight_map
     from padprint.overlap.verification import Verification, verify
     from padprint.overlap.widths import OutputHalo, PaddingHalo
 
@@ -23,6 +23,7 @@ _HOMES = {
     "PaddingHalo": "widths",
     "Tiling": "tiling",
     "Verification": "verification",
+    "monai_arguments": "tools",
     "units": "tools",
     "verify": "verification",
     "weight_map": "tools",
@@ -35,6 +36,7 @@ __all__ = [
     "Tiling",
     "Verification",
     "halo",
+    "monai_arguments",
     "units",
     "verify",
     "weight_map",

@@ -8,20 +8,21 @@ averaging overlapping tiles mixes their rims in, and keeps it only where the wei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import ceil, exp
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from padprint._tables import label, number
+from padprint.errors import HaloError
 from padprint.overlap.tiling import Tiling, sides
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
 
-FAINT = 1e-6
-"""Weight of a cell in the halo, where it is not zero because the border of the image has no other tile."""
+INSIDE, HALO = 15.0, (9.0, -15.0)
+"""Decimal logarithms of a tile's weights along one axis: inside, and in the halo from its inner end to the tile's border."""
 
 Weights = Callable[[int], tuple[Tensor, Tensor]]
 """For an overlap of L cells: weights (L,) of the tile that begins there and of the one that ends there, adding up to 1."""
@@ -39,8 +40,7 @@ def units(one: PaddingHalo) -> dict[str, Any]:
     tiles = one.advised
     return {
         "pixels": _pixels(tiles),
-        "monai": _monai(one, tiles),
-        "monai_gaussian": _monai_gaussian(one),
+        "monai": _monai(tiles),
         "sahi": _sahi(tiles),
         "bioimageio": _bioimageio(one),
         "real_esrgan": _real_esrgan(one),
@@ -48,17 +48,61 @@ def units(one: PaddingHalo) -> dict[str, Any]:
     }
 
 
-def weight_map(tiles: Tiling) -> Tensor:
-    """The `(height, width)` weights of a tile's px that let MONAI's sliding window keep the inside of each tile alone.
+def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Arguments of MONAI's ``sliding_window_inference`` with which it keeps the tolerance on an image of this size.
 
-    1 inside; in the halo a trace that loses against any tile's inside, row by row and column by column, and that only
-    matters at the border of the image, where no other tile is. Pass it as ``roi_weight_map``, in single precision.
+    MONAI averages windows with one map of weights for all of them, and moves the last window back to the image's end. So
+    the overlap is raised until windows divide the image evenly, and the weights (`weight_map`) fall off so steeply in the
+    halo that of all windows over a cell the one that knows best decides.
+
+    Args:
+        tiles: the advice.
+        image_size: (height, width), px.
+
+    Returns:
+        ``roi_size``, ``overlap``, ``mode`` and ``roi_weight_map``, for images in single precision.
+
+    Raises:
+        HaloError: the image is no tile plus a multiple of the total stride, or outputs differ in size.
     """
-    rows, columns = (torch.full((n,), FAINT) for n in tiles.tile)
+    sizes = {one.size for one in tiles.maps.values()}
+    if len(sizes) > 1 or not _covers(tiles):
+        raise HaloError("MONAI weights windows right only where all outputs have one size and cover the whole tile")
+    fractions = []
+    for n, tile, step, period in zip(image_size, tiles.tile, tiles.step, tiles.period, strict=True):
+        if n < tile or (n - tile) % period:
+            raise HaloError(
+                f"an image of {_pair(image_size)} px is no tile of {_pair(tiles.tile)} px plus a multiple of the total stride, "
+                f"{_pair(tiles.period)} px: pad it or cut it to such a size first"
+            )
+        units = (n - tile) // period
+        count = next((k for k in range(ceil(units * period / step), units + 1) if k and units % k == 0), 1)
+        fractions.append(_overlap_fraction(tile, units * period // count or step))
+    return {
+        "roi_size": tiles.tile,
+        "overlap": tuple(fractions),
+        "mode": "constant",
+        "roi_weight_map": weight_map(tiles),
+    }
+
+
+def weight_map(tiles: Tiling) -> Tensor:
+    """`(height, width)` float32 weights of a tile's px, a product of one profile along rows and one along columns.
+
+    Constant inside; a million times less at the inner end of the halo, and falling from there to the tile's border, so that
+    at the image's own border, where only halos are, a window that ends there outweighs one that ends a step later.
+    """
     top, bottom, left, right = tiles.pixels
-    rows[top : tiles.tile[0] - bottom] = 1
-    columns[left : tiles.tile[1] - right] = 1
-    return rows[:, None] * columns
+    rows, columns = _profile(tiles.tile[0], top, bottom), _profile(tiles.tile[1], left, right)
+    return (rows[:, None] * columns).float()
+
+
+def _profile(n: int, before: int, after: int) -> Tensor:
+    power = torch.full((n,), INSIDE, dtype=torch.float64)
+    inner, border = HALO
+    power[:before] = torch.linspace(border, inner, before, dtype=torch.float64)
+    power[n - after :] = torch.linspace(inner, border, after, dtype=torch.float64)
+    return 10**power
 
 
 def blended_error(errors: Tensor, overlap: int, weights: Weights) -> float:
@@ -95,11 +139,7 @@ def lines(one: PaddingHalo) -> Iterator[str]:
     yield "MONAI: " + (
         m.get("reason")
         or f"sliding_window_inference(roi_size={tuple(m['roi_size'])}, overlap={tuple(m['overlap'])}, mode='constant', "
-        "roi_weight_map=padprint.overlap.weight_map(tiling))"
-    )
-    g = found["monai_gaussian"]
-    yield "MONAI without a weight map: " + (
-        g.get("reason") or f"mode='gaussian', overlap={g['overlap']} (error at most {number(g['error'])})"
+        "roi_weight_map=padprint.overlap.weight_map(tiling)); for an image's size: padprint.overlap.monai_arguments"
     )
     s = found["sahi"]
     yield (
@@ -131,28 +171,15 @@ def _pixels(tiles: Tiling) -> dict[str, Any]:
     }
 
 
-def _monai(one: PaddingHalo, tiles: Tiling) -> dict[str, Any]:
-    if not _covers(one):
-        return {"reason": "its output must cover the tile, and this one does not"}
+def _monai(tiles: Tiling) -> dict[str, Any]:
+    if len({one.size for one in tiles.maps.values()}) > 1 or not _covers(tiles):
+        return {"reason": "it weights windows right only where all outputs have one size and cover the whole tile"}
     return {
         "roi_size": list(tiles.tile),
         "overlap": [_overlap_fraction(n, step) for n, step in zip(tiles.tile, tiles.step, strict=True)],
         "mode": "constant",
-        "roi_weight_map": {"halo_px": list(tiles.pixels), "inside": 1.0, "halo": FAINT},
+        "roi_weight_map": f"padprint.overlap.weight_map of a halo of {_sides(list(tiles.pixels))} px",
     }
-
-
-def _monai_gaussian(one: PaddingHalo) -> dict[str, Any]:
-    reason = _no_blending(one)
-    if reason:
-        return {"reason": reason}
-    (out,) = one.outputs.values()
-    n = out.map.size[0]
-    found = _blend(one, lambda cells: _gaussian(n, cells), n // 2)
-    if isinstance(found, str):
-        return {"reason": found}
-    step, error = found
-    return {"overlap": _overlap_fraction(one.tile[0], step), "mode": "gaussian", "sigma_scale": 0.125, "error": error}
 
 
 def _sahi(tiles: Tiling) -> dict[str, Any]:
@@ -214,12 +241,17 @@ def _diffusers(one: PaddingHalo) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------------- arithmetic
 
 
-def _covers(one: PaddingHalo) -> bool:
-    return all(n * s == t for m in one.maps.values() for n, s, t in zip(m.size, m.stride, one.tile, strict=True))
+def _covers(tiles: Tiling) -> bool:
+    return all(n * s == t for m in tiles.maps.values() for n, s, t in zip(m.size, m.stride, tiles.tile, strict=True))
 
 
 def _no_blending(one: PaddingHalo) -> str | None:
-    if len(one.outputs) != 1 or one.tile[0] != one.tile[1] or one.period[0] != one.period[1] or not _covers(one):
+    if (
+        len(one.outputs) != 1
+        or one.tile[0] != one.tile[1]
+        or one.period[0] != one.period[1]
+        or not _covers(one.advised)
+    ):
         return "blending is worked out for one output that covers a square tile"
     if next(iter(one.outputs.values())).error == "labels":
         return "an average of labels has no error that could be bounded"
@@ -241,14 +273,6 @@ def _blend(one: PaddingHalo, weights: Weights, most: int) -> tuple[int, float] |
         if bound <= out.tolerance:
             return step, bound
     return f"blending mixes the tiles' rims in: up to half a tile of overlap the error may be {number(best)}"
-
-
-def _gaussian(n: int, overlap: int) -> tuple[Tensor, Tensor]:
-    """MONAI's weights for n cells, its default width; weights below a thousandth are raised to it."""
-    centre, sigma = (n - 1) / 2, 0.125 * n
-    weight = [max(exp(-0.5 * ((i - centre) / sigma) ** 2), 1e-3) for i in range(overlap)]
-    near = torch.tensor(weight, dtype=torch.float64)
-    return near / (near + near.flip(0)), near.flip(0) / (near + near.flip(0))
 
 
 def _overlap_fraction(tile: int, step: int) -> float:

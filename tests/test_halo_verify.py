@@ -1,0 +1,349 @@
+"""The advice kept on images it has not seen, by padprint's own tiles and by other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from helpers import noise
+from padprint import calibrate_batchnorm
+from padprint.errors import HaloError, ImagesError
+from padprint.overlap import Halo, Tiling, halo, monai_arguments
+from padprint.overlap.stitching import place_tiles
+from padprint.overlap.tiling import tiling
+from padprint.overlap.tools import blended_error
+from padprint.scenes import dead_leaves
+
+TOLERANCES = (0.1, 0.01, 0.001)
+
+
+def scenes(n: int, size: int, seed: int = 0) -> list[Tensor]:
+    """Dead leaves, normalised to about zero mean and unit deviation."""
+    return [(dead_leaves(size, seed + i) - 0.5) / 0.25 for i in range(n)]
+
+
+def halved(tiles: Tiling) -> Tiling:
+    """Tiles of half the overlap, on the total stride."""
+    need = {name: [n // 2 for n in cells] for name, cells in tiles.halos.items()}
+    found = tiling(tiles.tile, tiles.period, tiles.maps, need)
+    assert found is not None
+    assert found.step > tiles.step
+    return found
+
+
+def unet(depth: int = 3) -> nn.Module:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="its U-Net is tested")
+    torch.manual_seed(0)
+    widths = (64, 64, 32, 32, 16)[-depth:]
+    net: nn.Module = smp.Unet("resnet18", encoder_depth=depth, encoder_weights=None, decoder_channels=widths, classes=3)
+    return net
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES)
+def test_a_unet_keeps_the_tolerance_on_other_images(tolerance: float, measured_unet: tuple[nn.Module, Halo]) -> None:
+    net, measured = measured_unet
+    check = measured.at(tolerance).verify(net, scenes(3, 272, seed=100))
+    assert check.passed, str(check)
+
+
+def test_half_the_overlap_does_not(measured_unet: tuple[nn.Module, Halo]) -> None:
+    net, measured = measured_unet
+    failed = []
+    for tolerance in TOLERANCES:
+        advice = measured.at(tolerance)
+        check = advice.verify(net, scenes(2, 304, seed=100), tiling=halved(advice.first.advised))
+        failed.append(not check.passed)
+        assert ("FAIL" in str(check)) == failed[-1]
+    assert any(failed)
+
+
+@pytest.fixture(scope="module")
+def measured_unet() -> tuple[nn.Module, Halo]:
+    net = unet()
+    calibrate_batchnorm(net, [x[:, :128, :128] for x in scenes(6, 128, seed=50)])
+    return net.eval(), halo(net.eval(), scenes(8, 304), tile=160, tiles_per_image=2)
+
+
+@pytest.mark.parametrize("name", ["upsampled", "larger", "nested", "asymmetric", "uneven"])
+def test_stitched_tiles_beyond_the_structural_halo_are_one_pass(name: str) -> None:
+    net, tile = {
+        "upsampled": (nets.unet(2, "bilinear"), 48),
+        "larger": (nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1)), (32, 40)),
+        "nested": (nets.ready(nets.Nested()), 32),
+        "asymmetric": (nets.even_same(), (24, 31)),
+        "uneven": (nets.stride_two(), 33),
+    }[name]
+    measured = halo(net, noise(2, 128), tile=tile, tolerance=1e-5)
+    check = measured.verify(net, noise(2, (101, 119), seed=1))
+    assert check.passed
+    assert max(one.largest for one in check.outputs.values()) < 1e-5
+
+
+test_stitched_tiles_beyond_the_structural_halo_are_one_pass = pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel:UserWarning"
+)(test_stitched_tiles_beyond_the_structural_halo_are_one_pass)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 90), (131, 200)])
+def test_every_cell_of_the_whole_map_is_given_by_one_tile(size: tuple[int, int]) -> None:
+    measured = halo(nets.unet(2, "nearest"), noise(1, 128), tile=64, tolerance=0.02)
+    tiles = measured.first.advised
+    size = tuple(64 + (n - 64) // 4 * 4 for n in size)
+    count = torch.zeros(1, *size)
+    places = place_tiles(tiles, size)
+    for place in places:
+        mine = torch.zeros(1, *size)
+        place.paste("output", mine, torch.ones(1, 64, 64))
+        count += mine
+    assert bool((count == 1).all())
+
+
+def test_the_error_is_found_where_it_is() -> None:
+    """A vertical box on ones: with no overlap, the first row behind a seam misses half of its taps."""
+    net = nn.Conv2d(1, 1, (31, 1), padding=(15, 0), bias=False)
+    nn.init.constant_(net.weight, 1 / 31)
+    net = nn.Sequential(net).eval()
+    images = [torch.ones(1, 160, 80)] * 3
+    measured = halo(net, images, tile=(64, 48), tolerance=0.1)
+    none = tiling((64, 48), (1, 1), measured.first.maps, {"0": (0, 0, 0, 0)})
+    check = measured.verify(net, [torch.ones(1, 128, 96)], tiling=none)
+    (one,) = check.outputs.values()
+    assert not check.passed
+    assert one.worst == pytest.approx(15 / 31, rel=1e-5)
+    assert one.worst_distance[1] == 0
+    assert one.largest == pytest.approx(15 / 31, rel=1e-5)
+    assert one.largest_at[:2] in ((0, 63), (0, 64))
+    # sixteen rows on each side of the one seam miss 15, 14, ... 0 taps
+    assert one.mean == pytest.approx(2 * sum(range(16)) / 31 / 128, rel=1e-4)
+
+
+def test_a_scheme_that_is_swapped_in_is_verified_too() -> None:
+    net = nets.unet(2, "bilinear")
+    measured = halo(net, noise(4, 128), tile=64, tolerance=0.01, padding=["own", "reflect"])
+    check = measured.verify(net, noise(2, 128, seed=9), padding="reflect")
+    assert check.passed
+    assert check.padding == "reflect"
+    with pytest.raises(HaloError, match="no padding 'circular', only own, reflect"):
+        measured.verify(net, noise(2, 128), padding="circular")
+
+
+def test_refusals_of_verification() -> None:
+    measured = halo(nets.stack(), noise(2, 128), tile=64)
+    with pytest.raises(ImagesError, match="image 0 of 64x64 px holds no seam between tiles of 64 px"):
+        measured.verify(nets.stack(), noise(1, 64))
+    with pytest.raises(HaloError, match="advice is of another network"):
+        measured.verify(
+            nets.sequential(nets.conv(), nn.Tanh(), nets.conv(4, 4), nn.Tanh(), nets.conv(4, 4, stride=2)),
+            noise(1, 128),
+        )
+
+
+# ------------------------------------------------------------------------------------------------ other tools
+
+
+def by_monai(net: nn.Module, x: Tensor, arguments: dict) -> Tensor:
+    monai = pytest.importorskip("monai.inferers", reason="its sliding window is tested")
+    with torch.no_grad():
+        found: Tensor = monai.sliding_window_inference(x[None], sw_batch_size=4, predictor=net, **arguments)
+    return found[0]
+
+
+def seam_error(net: nn.Module, stitched: Sequence[Tensor], images: Sequence[Tensor], scale: float) -> float:
+    """The largest relative rms change of any row or column of cells, over all images."""
+    rows, columns = [], []
+    for one, image in zip(stitched, images, strict=True):
+        with torch.no_grad():
+            change = (one - net(image[None])[0]).double().square()
+        rows.append(change.mean((0, 2)))
+        columns.append(change.mean((0, 1)))
+    worst = max(float(torch.stack(lines).mean(0).max()) for lines in (rows, columns))
+    return worst**0.5 / scale
+
+
+@pytest.mark.parametrize("size", [131, 136])
+def test_monai_arguments_divide_the_image_evenly(size: int) -> None:
+    tiles = halo(nets.unet(2, "nearest"), noise(2, 128), tile=64, tolerance=0.01).first.advised
+    if size % 4:
+        with pytest.raises(HaloError, match=f"an image of {size} px is no tile of 64 px plus a multiple of the total"):
+            monai_arguments(tiles, (size, size))
+        return
+    told = monai_arguments(tiles, (size, 64))
+    step = int(64 * (1 - told["overlap"][0]))
+    assert (size - 64) % step == 0
+    assert step % 4 == 0
+    assert step <= tiles.step[0]
+    assert told["roi_weight_map"].shape == (64, 64)
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES)
+@pytest.mark.parametrize("name", ["unet", "stride 2", "larger"])
+def test_monai_with_our_numbers_gives_the_promised_error(
+    name: str, tolerance: float, measured_unet: tuple[nn.Module, Halo]
+) -> None:
+    if name == "unet":
+        net, measured = measured_unet
+        held_out = scenes(2, 304, seed=200)
+    else:
+        net = (
+            nets.stride_two()
+            if name == "stride 2"
+            else nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
+        )
+        measured = halo(net, noise(4, 128), tile=64)
+        held_out = noise(2, 136, seed=1)
+    advice = measured.at(tolerance)
+    (out,) = advice.first.outputs.values()
+    arguments = monai_arguments(advice.first.advised, tuple(held_out[0].shape[1:]))
+    stitched = [by_monai(net, x, arguments) for x in held_out]
+    assert seam_error(net, stitched, held_out, out.scale) <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["constant", "gaussian"])
+def test_monai_blending_as_it_is_does_not_keep_the_tolerance(mode: str, measured_unet: tuple[nn.Module, Halo]) -> None:
+    """Without the weight map the tiles' rims are mixed in; MONAI's Gaussian is cut off, so that at the image's border too."""
+    net, measured = measured_unet
+    advice = measured.at(0.01)
+    (out,) = advice.first.outputs.values()
+    held_out = scenes(2, 304, seed=200)
+    arguments = monai_arguments(advice.first.advised, (304, 304)) | {"mode": mode}
+    del arguments["roi_weight_map"]
+    stitched = [by_monai(net, x, arguments) for x in held_out]
+    assert seam_error(net, stitched, held_out, out.scale) > 0.01
+
+
+def test_blended_errors_of_two_tiles_by_hand() -> None:
+    def linear(n: int) -> tuple[Tensor, Tensor]:
+        near = torch.arange(n, dtype=torch.float64) / n
+        return near, 1 - near
+
+    errors = torch.tensor([0.8, 0.4, 0.0, 0.0], dtype=torch.float64)
+    # along an edge, cells 0 and 1 of two: 0 * 0.8 + 1 * 0.4 and 0.5 * 0.4 + 0.5 * 0.8
+    # at the corner (1, 1): each of four tiles weighs a quarter, nearest distances 1, 0, 0 and 0
+    assert blended_error(errors, 2, linear) == pytest.approx(0.25 * (0.4 + 3 * 0.8))
+    assert blended_error(errors, 0, linear) == pytest.approx(0.8)
+
+
+def test_diffusers_factor_keeps_its_bound() -> None:
+    """Tiles blended as diffusers blends them: linear weights over the overlap, rows first, columns after."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 9, padding=4, bias=False))
+    torch.manual_seed(0)
+    net[0].weight.data.uniform_(0, 0.004)
+    net[0].weight.data[..., 4, 4] += 1  # mostly the identity, so that the rim errs little
+    measured = halo(net, noise(4, 128, channels=1, mean=1.0), tile=64, tolerance=0.02)
+    told = measured.units()["diffusers"]
+    assert "reason" not in told, told
+    n, blend = 64, int(64 * told["tile_overlap_factor"])
+    step = int(n * (1 - told["tile_overlap_factor"]))
+    (image,) = noise(1, n + 2 * step, channels=1, mean=1.0, seed=5)
+    with torch.no_grad():
+        whole = net(image[None])[0]
+        tiles = [
+            [net(image[None, :, y : y + n, x : x + n])[0] for x in range(0, n + step, step)]
+            for y in range(0, n + step, step)
+        ]
+    ramp = torch.arange(blend) / blend
+    rows = []
+    for i, row in enumerate(tiles):
+        done = []
+        for j, tile in enumerate(row):
+            if i > 0:
+                tile[:, :blend] = tiles[i - 1][j][:, -blend:] * (1 - ramp)[:, None] + tile[:, :blend] * ramp[:, None]
+            if j > 0:
+                tile[:, :, :blend] = row[j - 1][:, :, -blend:] * (1 - ramp) + tile[:, :, :blend] * ramp
+            done.append(tile[:, : n - blend, : n - blend])
+        rows.append(torch.cat(done, -1))
+    stitched = torch.cat(rows, -2)
+    (out,) = measured.first.outputs.values()
+    inside = whole[:, : stitched.shape[1], : stitched.shape[2]]
+    assert seam_error_of(stitched - inside, out.scale) <= told["error"]
+
+
+def seam_error_of(change: Tensor, scale: float) -> float:
+    squares = change.double().square()
+    return float(max(squares.mean((0, 1)).max(), squares.mean((0, 2)).max())) ** 0.5 / scale
+
+
+def test_slices_and_pads_add_up() -> None:
+    measured = halo(nets.unet(2, "bilinear"), noise(3, 128), tile=64, tolerance=0.01)
+    tiles, told = measured.first.advised, measured.units()
+    sahi, pads = told["sahi"], told["real_esrgan"]
+    assert int(sahi["overlap_height_ratio"] * sahi["slice_height"]) == tiles.overlap[0]
+    assert int(64 * (1 - told["monai"]["overlap"][0])) == tiles.step[0]
+    assert pads["tile"] + 2 * pads["tile_pad"] <= 64
+    assert pads["tile"] % 4 == 0
+    assert pads["tile_pad"] % 4 == 0
+    assert pads["tile_pad"] >= measured.first.effective.high
+
+
+def test_real_esrgan_pads_give_the_promised_error() -> None:
+    """Cores cut on a grid, padded with the image around them where there is one."""
+    net = nets.sequential(nets.conv(3, 4), nn.Tanh(), nets.conv(4, 4), nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1))
+    measured = halo(net, noise(3, 128), tile=64, tolerance=1e-4)
+    told = measured.units()["real_esrgan"]
+    core, pad = told["tile"], told["tile_pad"]
+    (image,) = noise(1, 2 * core + 20, seed=3)
+    n = image.shape[-1]
+    with torch.no_grad():
+        whole = net(image[None])[0]
+        stitched = torch.zeros_like(whole)
+        for y in range(0, n, core):
+            for x in range(0, n, core):
+                top, left = max(0, y - pad), max(0, x - pad)
+                bottom, right = min(n, y + core), min(n, x + core)
+                tile = net(image[None, :, top : min(n, bottom + pad), left : min(n, right + pad)])[0]
+                part = tile[:, 2 * (y - top) : 2 * (bottom - top), 2 * (x - left) : 2 * (right - left)]
+                stitched[:, 2 * y : 2 * bottom, 2 * x : 2 * right] = part
+    assert float((stitched - whole).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("make", [lambda: nets.unet(2, "bilinear"), nets.stride_two])
+def test_the_bioimageio_halo_is_valid(make: Callable[[], nn.Module]) -> None:
+    spec = pytest.importorskip("bioimageio.spec.model.v0_5", reason="its halos are tested")
+    measured = halo(make(), noise(3, 128), tile=64, tolerance=0.01)
+    told = measured.units()["bioimageio"]
+    (axes,) = told["outputs"].values()
+    (out,) = measured.first.outputs.values()
+    for key, axis in (("y", 0), ("x", 1)):
+        size = spec.ParameterizedSize(**told["inputs"][key])
+        given = spec.SpaceInputAxis(id=spec.AxisId(key), size=size)
+        scale = axes[key]["scale"]
+        reference = spec.SizeReference(tensor_id=spec.TensorId("image"), axis_id=spec.AxisId(key))
+        found = spec.SpaceOutputAxisWithHalo(id=spec.AxisId(key), size=reference, scale=scale, halo=axes[key]["halo"])
+        assert reference.get_size(found, given, n=0) == out.map.size[axis]
+        left = out.map.size[axis] - 2 * found.halo
+        assert left * scale % measured.first.period[axis] == 0
+        assert found.halo >= max(w.high for w in out.effective[2 * axis : 2 * axis + 2])
+
+
+# ------------------------------------------------------------------------------------------------ big networks
+
+
+def check_all(net: nn.Module, advice_on: Sequence[Tensor], others: Sequence[Tensor], tile: int) -> None:
+    measured = halo(net, advice_on, tile=tile, tiles_per_image=2)
+    kept, failed = [], []
+    for tolerance in TOLERANCES:
+        advice = measured.at(tolerance)
+        kept.append(advice.verify(net, others))
+        failed.append(not advice.verify(net, others, tiling=halved(advice.first.advised)).passed)
+    assert all(one.passed for one in kept), "\n".join(map(str, kept))
+    assert any(failed)
+
+
+@pytest.mark.slow
+def test_a_whole_unet_of_segmentation_models_pytorch() -> None:
+    net = unet(5)
+    calibrate_batchnorm(net, scenes(8, 256, seed=50))
+    check_all(net.eval(), scenes(8, 1216), scenes(4, 800, seed=100), 672)
+
+
+@pytest.mark.slow
+def test_a_torchvision_fcn() -> None:
+    torchvision = pytest.importorskip("torchvision", reason="its FCN is tested")
+    torch.manual_seed(0)
+    net = torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=5)
+    calibrate_batchnorm(net, scenes(8, 128, seed=50))
+    check_all(net.eval(), scenes(8, 968), scenes(4, 640, seed=100), 512)
