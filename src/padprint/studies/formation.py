@@ -19,7 +19,7 @@ from padprint.demo import photographs
 from padprint.errors import ResultError
 from padprint.processes import together
 from padprint.studies.formation_config import FormationConfig, Unit
-from padprint.studies.formation_training import Training, save_weights
+from padprint.studies.formation_training import Training, cuda_of, save_weights
 from padprint.studies.records import CONFIG_FILE, Record, Records
 from padprint.studies.tasks import Digits, Photographs, Task
 
@@ -89,7 +89,7 @@ def formation(
                 if fabric.is_global_zero:
                     watch(Progress(clock.finished, len(config.units), unit, step, config.steps, None, left))
 
-            with torch.random.fork_rng(), together(fabric.world_size > 1):
+            with torch.random.fork_rng(devices=cuda_of(fabric.device)), together(fabric.world_size > 1):
                 last = _train(Training(unit, config, tasks[unit.task], fabric), records, tell)
         clock.finish(unit, last["seconds"])
         if fabric.is_global_zero:

@@ -148,10 +148,15 @@ def fix_randomness(model: nn.Module, seed: int, step: int, rank: int = 0) -> Non
         scheme.reseed(number)
 
 
+def cuda_of(device: torch.device) -> list[torch.device]:
+    """What `torch.random.fork_rng` must be told of a device."""
+    return [device] if device.type == "cuda" else []
+
+
 def settled(model: nn.Module, seed: int, task: Task, config: FormationConfig) -> nn.Module:
     """A copy to measure, its BatchNorm calibrated on training crops, and its random numbers always the same."""
     model = copy.deepcopy(model)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=cuda_of(next(model.parameters()).device)):
         fix_randomness(model, seed, _MEASURING)
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
         size = config.batch_size
