@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 lightning = pytest.importorskip("lightning.pytorch", reason="the callback is for Lightning")
+pytest.importorskip("pytorch_lightning", reason="the callback is for it too")
 from padprint.training.lightning import PatternCallback  # noqa: E402
 
 
@@ -134,7 +135,7 @@ def test_a_failure_does_not_end_the_training(tmp_path: Path) -> None:
 
 
 def test_without_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("lightning", "pytorch_lightning"):
+    for name in ("lightning", "lightning.pytorch", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingPackageError, match=r"lightning is needed for .*: pip install 'padprint\[training\]'"):
         importlib.reload(importlib.import_module("padprint.training.lightning"))

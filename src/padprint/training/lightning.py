@@ -1,7 +1,11 @@
-"""The watch as a callback of Lightning's Trainer: `lightning` or `pytorch_lightning`, whichever is installed."""
+"""The watch as a callback of Lightning's Trainer, of `lightning` or `pytorch_lightning`: whichever was imported before.
+
+Where neither was, of `lightning` if it is installed.
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,13 +15,23 @@ from padprint.errors import ModelError
 from padprint.images import Images
 from padprint.training.watch import Watch
 
+_NAMES = {"lightning": "lightning.pytorch", "pytorch_lightning": "pytorch_lightning"}
+
+
+def _bases() -> list[type]:
+    """The callbacks of the packages that are in use: each Trainer of an older version wants those of its own package."""
+    used = [name for name in _NAMES.values() if sys.modules.get(name) is not None]
+    if not used:
+        package = next(filter(find_spec, _NAMES), "lightning")
+        require(package, why="for padprint.training.lightning", extra="training")
+        used = [_NAMES[package]]
+    return [import_module(name).Callback for name in used]
+
+
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
-elif find_spec("lightning") is None and find_spec("pytorch_lightning") is not None:
-    Callback = import_module("pytorch_lightning").Callback
 else:
-    require("lightning", why="for padprint.training.lightning", extra="training")
-    Callback = import_module("lightning.pytorch").Callback
+    Callback = type("Callback", tuple(_bases()), {})
 
 
 class PatternCallback(Callback):
