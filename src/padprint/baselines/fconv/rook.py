@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +108,8 @@ def rook(
         seeds: of the networks' initial weights; the authors' are 0 to 4.
         inset: see `rook_images`.
         epochs: passes over the two images, one after the other.
-        lr, momentum: of gradient descent.
+        lr: of gradient descent.
+        momentum: likewise.
         folder: keeps what came of each training, so that an interrupted test goes on where it was.
         progress: show a bar on standard error.
 
@@ -131,7 +133,7 @@ def rook(
                 optimiser.step()
         with torch.no_grad():
             right = (net(images).argmax(1) == labels).float().mean()
-            dead = not net.answer(images).any()
+            dead = not cast("RookNet", net).answer(images).any()
         return {"accuracy": float(right), "dead": int(dead)}
 
     config = {"kind": "rook", "inset": inset, "epochs": epochs, "lr": lr, "momentum": momentum}
