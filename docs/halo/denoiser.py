@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 NOISE = 0.1  # standard deviation, where white is 1
-WIDTHS = (16, 32, 48)
-STEPS, BATCH, PATCH = 700, 8, 64
+WIDTHS = (16, 24, 32)
+STEPS, BATCH, PATCH = 400, 8, 64
 
 
 class Denoiser(nn.Module):
@@ -30,9 +30,7 @@ class Denoiser(nn.Module):
         super().__init__()
 
         def two(channels: int, out: int) -> nn.Sequential:
-            convolutions = [
-                nn.Conv2d(n, out, 3, padding=1, padding_mode=padding_mode) for n in (channels, out)
-            ]
+            convolutions = [nn.Conv2d(n, out, 3, padding=1, padding_mode=padding_mode) for n in (channels, out)]
             return nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.ReLU())
 
         one, two_, three = WIDTHS

@@ -16,11 +16,44 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-WORDS = (
-    "tiles seam border padding image network overlap halo crop margin scene stride field weight page line letter reader "
-    "print paper edge corner window pixel filter layer depth light shadow river stone forest morning market street"
-).split()
-SIZE = 1024
+WORDS = [
+    "tiles",
+    "seam",
+    "border",
+    "padding",
+    "image",
+    "network",
+    "overlap",
+    "halo",
+    "crop",
+    "margin",
+    "scene",
+    "stride",
+    "field",
+    "weight",
+    "page",
+    "line",
+    "letter",
+    "reader",
+    "print",
+    "paper",
+    "edge",
+    "corner",
+    "window",
+    "pixel",
+    "filter",
+    "layer",
+    "depth",
+    "light",
+    "shadow",
+    "river",
+    "stone",
+    "forest",
+    "morning",
+    "market",
+    "street",
+]
+SIZE, HELD_OUT = 1024, 704  # px; checking takes smaller images than measuring
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "immunohistochemistry", "retina")
 
 
@@ -56,7 +89,7 @@ def captioned(name: str, rng: np.random.Generator) -> Image.Image:
 def scanned(name: str) -> Image.Image:
     """One of scikit-image's scans, enlarged."""
     scan = Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB")
-    scale = SIZE / min(scan.size)
+    scale = 1.001 * SIZE / min(scan.size)
     return scan.resize((round(scan.width * scale), round(scan.height * scale)), Image.Resampling.BICUBIC)
 
 
@@ -68,7 +101,8 @@ def main(folder: Path, held_out: Path) -> None:
     for where, what in ((folder, images), (held_out, others)):
         where.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(what):
-            image.save(where / f"{i:02}.png")
+            side = SIZE if where == folder else HELD_OUT
+            image.crop((0, 0, side, side)).save(where / f"{i:02}.png")
 
 
 if __name__ == "__main__":

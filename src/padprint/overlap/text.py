@@ -60,7 +60,7 @@ def width(one: Width) -> str:
 
 def pair(values: Sequence[int]) -> str:
     """One number, or ``rows x columns`` where they differ."""
-    return " x ".join(str(n) for n in dict.fromkeys(values)) if len(set(values)) == 1 else " x ".join(map(str, values))
+    return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
 
 
 def halo_pixels(tiles: Tiling) -> str:
@@ -118,10 +118,3 @@ def not_reached(one: PaddingHalo) -> str:
         f"a tile of {pair(one.tile)} px has no room for a tolerance of {out.tolerance:g}: {need}, {most}; "
         f"take larger tiles (beyond {2 * one.structural} px the tolerance is always reached) or a larger tolerance"
     )
-
-
-def advice(one: PaddingHalo) -> Iterator[str]:
-    """The advice in the units of other tools, one line for each."""
-    from padprint.overlap.tools import lines
-
-    yield from lines(one)

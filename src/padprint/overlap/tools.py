@@ -16,6 +16,7 @@ from torch import Tensor
 
 from padprint._tables import label, number
 from padprint.errors import HaloError
+from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Tiling, sides
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any
     for n, tile, step, period in zip(image_size, tiles.tile, tiles.step, tiles.period, strict=True):
         if n < tile or (n - tile) % period:
             raise HaloError(
-                f"an image of {_pair(image_size)} px is no tile of {_pair(tiles.tile)} px plus a multiple of the total stride, "
-                f"{_pair(tiles.period)} px: pad it or cut it to such a size first"
+                f"an image of {pair(image_size)} px is no tile of {pair(tiles.tile)} px plus a multiple of the total stride, "
+                f"{pair(tiles.period)} px: pad it or cut it to such a size first"
             )
         units = (n - tile) // period
         count = next((k for k in range(ceil(units * period / step), units + 1) if k and units % k == 0), 1)
@@ -134,7 +135,7 @@ def lines(one: PaddingHalo) -> Iterator[str]:
     """The advice in words, one line for each tool."""
     found = units(one)
     p = found["pixels"]
-    yield f"pixels: tiles of {_pair(p['tile'])} px every {_pair(p['step'])} px; drop {_sides(p['halo'])} px where a tile has a neighbour"
+    yield f"pixels: tiles of {pair(p['tile'])} px every {pair(p['step'])} px; drop {halo_pixels(one.advised)} px where a tile has a neighbour"
     m = found["monai"]
     yield "MONAI: " + (
         m.get("reason")
@@ -167,7 +168,7 @@ def _pixels(tiles: Tiling) -> dict[str, Any]:
         "step": list(tiles.step),
         "overlap": list(tiles.overlap),
         "halo": list(tiles.pixels),
-        "image_size": f"{_pair(tiles.tile)} px plus a multiple of {_pair(tiles.period)} px",
+        "image_size": f"{pair(tiles.tile)} px plus a multiple of {pair(tiles.period)} px",
     }
 
 
@@ -178,7 +179,7 @@ def _monai(tiles: Tiling) -> dict[str, Any]:
         "roi_size": list(tiles.tile),
         "overlap": [_overlap_fraction(n, step) for n, step in zip(tiles.tile, tiles.step, strict=True)],
         "mode": "constant",
-        "roi_weight_map": f"padprint.overlap.weight_map of a halo of {_sides(list(tiles.pixels))} px",
+        "roi_weight_map": f"padprint.overlap.weight_map of a halo of {halo_pixels(tiles)} px",
     }
 
 
@@ -289,11 +290,3 @@ def _ratio(tile: int, overlap: int) -> float:
     while int(fraction * tile) < overlap:
         fraction += 1e-9
     return fraction
-
-
-def _pair(values: list[int] | tuple[int, ...]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
-
-
-def _sides(values: list[int]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else f"{values} (top, bottom, left, right)"
