@@ -115,6 +115,6 @@ class Lists(TyperCommand):
         spelled: list[str] = []
         for one in args:
             # a further scheme follows a scheme: the option's name is put before it again
-            more = spelled[-2:-1] == ["--padding"] and one.partition(":")[0] in known
+            more = spelled[-2:-1] == ["--padding"] and one.partition(":")[0].partition("@")[0] in known
             spelled += ["--padding", one] if more else [one]
         return super().parse_args(ctx, spelled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from padprint.cli import _neighbours, _posenet
+from padprint.cli import _fconv, _neighbours, _posenet
 from padprint.cli._parse import Lists
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 
 app.command(epilog=_posenet.EPILOG)(_posenet.posenet)
+app.add_typer(_fconv.app)
 
 _EXAMPLE = "torchvision:mobilenet_v2@DEFAULT photos/"
 app.command(epilog=f"Example: padprint baseline probe {_EXAMPLE} --layers features.14")(_neighbours.probe)
