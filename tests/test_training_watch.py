@@ -236,7 +236,7 @@ def test_figures_take_no_more_than_half_of_the_budget(monkeypatch: pytest.Monkey
     monkeypatch.setattr("padprint.plot.overview", lambda found: None)
     watch = small(Writer(), budget=0.5, figures=True)
     measured = []
-    for step in range(60):
+    for step in range(30):
         measured += [step] if watch(step) is not None else []
         now += 1.0
     assert drawn[0] == 0
