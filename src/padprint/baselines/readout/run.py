@@ -117,24 +117,9 @@ def posenet(
     kept = Kept(storage)
     with engine._placed(model, given.pop("device", None)) as (device, _):
         read = [_read(kept, i, model, one, views, settings.feat_size, wanted, given) for i, one in enumerate(sets)]
-        seed = given.get("seed", 0)
-        train, test = _split(kept.images, len(sets), test_share, seed)
+        train, test = _split(kept.images, len(sets), test_share, given.get("seed", 0))
         check_apart([kept.digests[i] for i in train], [kept.digests[i] for i in test])
-        remarks = [normalisation_remark(given, images), *few_updates(len(train), settings)]
-        scores: dict[str, tuple[Tensor, Tensor]] = {}
-        trained = [source for source in wanted if source != "constant"]
-        bar = progress_bar(settings.epochs * len(trained), given.get("progress", False), "training", "epochs")
-        with bar as advance:
-            for source in trained:
-                if source == "random":
-                    remarks += from_random(
-                        kept, model, read[0].specs, settings.feat_size, given.get("batch_size", 16), seed
-                    )
-                if kept.holds(source):
-                    learnt_from, unseen = kept.features(source, train), kept.features(source, test)
-                    readout = train_readout(learnt_from, targets, settings, seed=seed, device=device, advance=advance)
-                    scores[source] = score(readout, unseen, targets, device=device)
-                    kept.forget(source)
+        scores, remarks = _learnt(kept, model, read[0].specs, wanted, (train, test), targets, settings, device, given)
     units = [kept.images[i] for i in test]
     by_source = {source: _by_pattern(*one, units, patterns) for source, one in scores.items()}
     return PosENetResult(
@@ -148,15 +133,12 @@ def posenet(
         n_test_views=len(test),
         constant_drawings={source: int(spc.isnan().sum()) for source, (spc, _) in scores.items()},
         updates=settings.epochs * ceil(len(train) / settings.batch_size),
-        remarks=tuple(remarks),
+        remarks=(normalisation_remark(given, images), *few_updates(len(train), settings), *remarks),
         provenance={
-            "padprint": padprint.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
+            **_versions(),
             "model": name or type(model).__name__,
             "images": [one.description for one in read],
             "views": views,
-            "normalise": "mean" in given,
             "test_share": None if len(sets) > 1 else test_share,
             "storage": str(storage).removeprefix("torch."),
             "device": device.type,
@@ -164,6 +146,48 @@ def posenet(
             "settings": asdict(settings),
         },
     )
+
+
+def _learnt(
+    kept: Kept,
+    model: nn.Module,
+    specs: Specs,
+    wanted: Sequence[str],
+    split: tuple[Sequence[int], Sequence[int]],
+    targets: Tensor,
+    settings: ReadoutSettings,
+    device: torch.device,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
+    """Train and try readouts of every source; see `score` for what they score.
+
+    Returns:
+        Scores by source, and remarks.
+    """
+    scores: dict[str, tuple[Tensor, Tensor]] = {}
+    remarks: list[str] = []
+    seed = options.get("seed", 0)
+    sources = [source for source in wanted if source != "constant"]
+    bar = progress_bar(settings.epochs * len(sources), options.get("progress", False), "training", "epochs")
+    with bar as advance:
+        for source in sources:
+            if source == "random":
+                remarks += from_random(kept, model, specs, settings.feat_size, options.get("batch_size", 16), seed)
+            if kept.holds(source):
+                train, test = (kept.features(source, views) for views in split)
+                readout = train_readout(train, targets, settings, seed=seed, device=device, advance=advance)
+                scores[source] = score(readout, test, targets, device=device)
+                del train, test
+                kept.forget(source)
+    return scores, remarks
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "padprint": padprint.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 # ------------------------------------------------------------------------------------------------ images and scores
