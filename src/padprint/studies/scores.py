@@ -101,6 +101,22 @@ def posenet(trial: Trial) -> Scores:
     }
 
 
+def corner(trial: Trial) -> Scores:
+    """F-Conv's four-quadrant test: how often the corner of a scene on an empty canvas is told, without a border.
+
+    Five epochs for one of PosENet's readout, and ten times the authors' learning rate, because there are fewer images.
+    """
+    from padprint.baselines.fconv.canvases import CanvasSettings
+    from padprint.baselines.fconv.location import LocationSettings
+    from padprint.baselines.fconv.quadrants import quadrants
+
+    size = CanvasSettings().picture
+    scenes = [scene[:, :size, :size] for scene in trial.scenes]
+    training = LocationSettings(epochs=5 * trial.epochs, lr=1e-2, patience=trial.epochs)
+    found = quadrants(trial.network, scenes, borders=[0], layer=trial.layers[-1], training=training, seed=trial.seed)
+    return {"F-Conv quadrants": found[0].accuracy.value}
+
+
 def ridge(trial: Trial) -> Scores:
     """R^2 of the closed-form probe, mean over row, column and distance to the border."""
     from padprint.baselines.probe import TARGETS, probe
@@ -165,6 +181,7 @@ SCORES = (
     Score("PPP relative", ppp, "padprint", "position"),
     Score("PosENet", posenet, "Islam et al. 2020", "position"),
     Score("PosENet less control", posenet, "padprint", "position"),
+    Score("F-Conv quadrants", corner, "Kayhan & van Gemert 2020", "position", nothing=0.5),
     Score("probe R2", ridge, "padprint", "position"),
     Score("probe R2 added", ridge, "padprint", "position"),
     Score("ring NMSE", ring, "LP padding 2025", "response"),
