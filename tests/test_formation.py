@@ -460,6 +460,10 @@ def test_what_is_not_there_has_the_floor_for_logarithm():
     assert finding.gains(frame, ["scheme"])["ratio"].iloc[1] == pytest.approx(1)
 
 
+def test_the_spread_is_the_largest_scheme_over_the_smallest():
+    assert finding.spread(rows(LEVELS)) == pytest.approx({0: 10, 10: 10**1.7})
+
+
 def test_pictures_are_drawn_where_there_is_enough(tmp_path):
     drawn = pictures(rows(LEVELS), tmp_path)
     assert [path.name for path in drawn] == [f"formation-{name}.png" for name in ("curves", "ends", "variance")]

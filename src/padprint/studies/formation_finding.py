@@ -124,3 +124,16 @@ def gains(table: pd.DataFrame, by: list[str], quantity: str = "snr", floor: floa
         rows.append({**dict(zip(by, name, strict=True)), **numbers})
     found: pd.DataFrame = pd.DataFrame(rows)
     return found
+
+
+def spread(table: pd.DataFrame, quantity: str = "snr", floor: float = FLOOR) -> dict[int, float]:
+    """How far schemes lie apart at each step: the largest geometric mean of a scheme over the smallest, 1 if all are alike.
+
+    Raises:
+        ResultError: see `ends`.
+    """
+    ends(table)
+    kept = learned(table)
+    means = kept.assign(log=logarithm(kept, quantity, floor)).pivot_table("log", "step", "scheme")
+    apart = means.max(axis=1) - means.min(axis=1)
+    return {int(step): float(10**one) for step, one in apart.items()}

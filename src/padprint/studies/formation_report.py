@@ -26,6 +26,7 @@ from padprint.studies.formation_finding import (
     gains,
     learned,
     logarithm,
+    spread,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def document(table: pd.DataFrame, config: FormationConfig) -> dict[str, Any]:
     }
     try:
         made["gains"] = {by: gains(table, [by]).to_dict("records") for by in ("scheme", "task", "network", "depth")}
+        made["spread"] = {quantity: spread(table, quantity) for quantity in QUANTITIES}
         made["floor"] = {"snr": FLOOR, "share_below": floored(table)}
         made["anova"] = {quantity: _plain(analyse(table, quantity)) for quantity in QUANTITIES}
     except PadprintError as error:
@@ -82,6 +84,12 @@ def words(table: pd.DataFrame, found: dict[str, Any]) -> list[str]:
         lines.append(
             f"{one['scheme']}: SNR {one['initial']:.2g} before training, {one['trained']:.2g} after: times "
             f"{one['ratio']:.2f}{interval}"
+        )
+    for quantity, apart in found.get("spread", {}).items():
+        steps = list(apart)
+        lines.append(
+            f"scheme of the largest {quantity} over that of the smallest: times {apart[steps[0]]:.3g} before training, "
+            f"{apart[steps[-1]]:.3g} after"
         )
     for quantity, analysis in found.get("anova", {}).items():
         largest = sorted(analysis["terms"], key=lambda term: -term["share"])[:5]
@@ -139,7 +147,7 @@ def curves(table: pd.DataFrame) -> Figure:
         _log_axes(axes)
         axes.set_title(f"{network}, {task}", fontsize=9)
         axes.set_xscale("symlog", linthresh=3)
-        axes.set_xlim(-0.3, None)
+        axes.set_xlim(-0.3, 1.2 * kept["step"].max())
     _label(grid, "training step", "SNR")
     figure.legend(
         *grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8, frameon=False
