@@ -292,6 +292,17 @@ def test_a_folder_of_other_settings_is_refused(study, tiny):
         table(study / "weights")
 
 
+def test_processes_that_cannot_share_a_batch_are_an_error(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="batch_size 4 cannot be shared by 3 processes"):
+        formation(tiny, tmp_path)
+
+
+def test_an_accelerator_that_is_not_there_is_an_error(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="accelerator 'abacus'"):
+        formation(dataclasses.replace(tiny, accelerator="abacus"), tmp_path)
+
+
 RUN = """
 import sys
 import torch

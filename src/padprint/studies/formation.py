@@ -18,10 +18,11 @@ from padprint._optional import require
 from padprint.demo import photographs
 from padprint.errors import ResultError
 from padprint.processes import together
-from padprint.studies.formation_config import FormationConfig, Unit
+from padprint.studies.formation_config import ConfigError, FormationConfig, Unit
 from padprint.studies.formation_training import Training, cuda_of, save_weights
 from padprint.studies.records import CONFIG_FILE, Record, Records
 from padprint.studies.tasks import Digits, Photographs, Task
+from padprint.weights import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,7 @@ def formation(
 
     Raises:
         ResultError: the folder holds a study of other settings.
+        ConfigError: processes cannot share a batch evenly, or there is no such accelerator.
         MissingPackageError: lightning-fabric, scikit-learn or scikit-image is needed and missing.
         ImagesError, ModelError, PaddingError, LayerError: see `padprint.measure` and `padprint.padding.convert`.
     """
@@ -103,13 +105,20 @@ def _fabric(config: FormationConfig) -> Fabric:
     from lightning_fabric import Fabric
 
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=local,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-        precision=config.precision,  # type: ignore[arg-type]  # one of PRECISIONS
-    )
+    if config.batch_size % world:
+        raise ConfigError(
+            f"batch_size {config.batch_size} cannot be shared by {world} processes: take a multiple of it"
+        )
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=local,
+            num_nodes=max(1, world // local),
+            strategy="ddp" if world > 1 else "auto",
+            precision=config.precision,  # type: ignore[arg-type]  # one of PRECISIONS
+        )
+    except Exception as error:  # Fabric raises several kinds for what is not there
+        raise ConfigError(f"Fabric cannot run on accelerator {config.accelerator!r}: {first_line(error)}") from error
     fabric.launch()
     return fabric
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint import _document
@@ -55,12 +55,7 @@ class Training:
 
     def __init__(self, unit: Unit, config: FormationConfig, task: Task, fabric: Fabric) -> None:
         self.unit, self.config, self.task, self.fabric = unit, config, task, fabric
-        model = convert(
-            build(unit.network, task.classes, unit.seed),
-            unit.scheme,
-            seed=unit.seed,
-            example=torch.zeros(2, 3, config.crop, config.crop),
-        ).train()
+        model = initial(unit, config, task).train()
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay)
         self._wrapped, self._optimizer = fabric.setup(model, optimizer)
         self.model: nn.Module = self._wrapped.module
@@ -176,37 +171,25 @@ def held_out(model: nn.Module, task: Task, count: int) -> tuple[float, float]:
 
 
 def measured(
-    model: nn.Module,
-    task: Task,
-    config: FormationConfig,
-    *,
-    distributed: bool = False,
-    padding: str | None = None,
-    crop: int | None = None,
+    model: nn.Module, task: Task, config: FormationConfig, *, distributed: bool = False
 ) -> list[dict[str, Any]]:
-    """For each layer in order of execution, its numbers.
-
-    Args:
-        model: as it is to be measured.
-        task: gives the scenes.
-        config: of the study.
-        distributed: see `padprint.measure`.
-        padding: likewise.
-        crop: px; None: the study's.
-    """
-    layers = config.layers[0] if config.layers == ("auto",) else list(config.layers)
+    """For each layer in order of execution, its numbers; with `distributed`, see `padprint.measure`."""
     result = measure(
         model,
         task.scenes,
-        layers,
-        crop or config.crop,
+        layers_of(config),
+        config.crop,
         config.crops_per_image,
         config.groups,
         batch_size=32,
         distributed=distributed,
-        padding=padding,
     )
     return [row(depth, layer, result.n_crops) for depth, layer in enumerate(result.layers.values(), 1)]
+
+
+def layers_of(config: FormationConfig) -> str | list[str]:
+    """The layers to measure, as `padprint.measure` takes them."""
+    return "auto" if config.layers == ("auto",) else list(config.layers)
 
 
 def row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
@@ -227,5 +210,5 @@ def row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
 
 def initial(unit: Unit, config: FormationConfig, task: Task) -> nn.Module:
     """The network of a training before its first step, with its scheme."""
-    example: Tensor = torch.zeros(2, 3, config.crop, config.crop)
+    example = torch.zeros(2, 3, config.crop, config.crop)
     return convert(build(unit.network, task.classes, unit.seed), unit.scheme, seed=unit.seed, example=example)

@@ -20,7 +20,7 @@ from padprint.padding import convert, revert
 from padprint.result import LayerMeasurement, Measurement
 from padprint.studies.formation import read_config, task_of, weights_file
 from padprint.studies.formation_config import FormationConfig, Unit
-from padprint.studies.formation_training import held_out, initial, row, settled
+from padprint.studies.formation_training import held_out, initial, layers_of, row, settled
 from padprint.studies.records import Records
 from padprint.studies.tasks import Digits, Task
 
@@ -186,8 +186,7 @@ def trained(unit: Unit, study: str | Path, config: FormationConfig, task: Task) 
 
 
 def _measured(part: str, unit: Unit, study: str | Path, config: FormationConfig, task: Task) -> Rows:
-    layers: str | list[str] = config.layers[0] if config.layers == ("auto",) else list(config.layers)
-    setting = Setting(layers, config.crop, config.crops_per_image, config.groups)
+    setting = Setting(layers_of(config), config.crop, config.crops_per_image, config.groups)
     model = trained(unit, study, config, task)
     if part == "size":
         return sizes(model, task.scenes, setting)
