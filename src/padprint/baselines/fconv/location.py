@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padprint.baselines.fconv.trials import check_numbers
 from padprint.errors import LayerError, ModelError
 from padprint.layers import Tap, discover, leaves_of, run_to, select
 
@@ -50,13 +51,10 @@ class LocationSettings:
         Raises:
             ModelError: one of them makes no sense.
         """
-        for name, bound in {"epochs": 1, "batch_size": 1, "patience": 0}.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < bound:
-                raise ModelError(f"{name} must be a whole number of {bound} or more, but got {value!r}")
-        for name in ("lr", "momentum", "weight_decay", "least_lr"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ModelError(f"{name} must be 0 or more, but got {getattr(self, name)!r}")
+        numbers = {name: value for name, value in vars(self).items() if name != "nesterov"}
+        check_numbers({"epochs": 1, "batch_size": 1, "patience": 0}, numbers)
+        if self.nesterov and self.momentum == 0:
+            raise ModelError("Nesterov's momentum needs a momentum above 0; or nesterov=False")
 
 
 def last_map(model: nn.Module, x: Tensor, layer: str | None) -> Tap:

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padprint.baselines.fconv.boxes import Labelled, RedGreenData, red_green_data
-from padprint.baselines.fconv.trials import Run, Trials, check, trained
+from padprint.baselines.fconv.trials import Run, Trials, check, check_numbers, trained
 from padprint.baselines.fconv.variants import built
-from padprint.errors import ResultError
 
 VARIANTS = ("none", "zeros", "circular@1", "circular@2", "full")
 CHUNK = 50  # images whose maps stay in a processor's cache; their gradients add up to those of the batch
@@ -51,9 +50,14 @@ class RedGreenSettings:
     weight_decay: float = 5e-5
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ResultError(f"{name} must be 1 or more, but got {getattr(self, name)}")
+        """Check the numbers.
+
+        Raises:
+            ModelError: one of them makes no sense.
+        """
+        numbers = {name: value for name, value in vars(self).items() if name != "leaky"}
+        least = {"train": 1, "validation": 1, "test": 1, "data_seed": 0, "epochs": 1, "batch_size": 1, "patience": 0}
+        check_numbers(least, numbers)
 
 
 AUTHORS = RedGreenSettings()

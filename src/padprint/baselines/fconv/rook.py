@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padprint.baselines.fconv.trials import Run, Trials, check, trained
+from padprint.baselines.fconv.trials import Run, Trials, check, check_numbers, trained
 from padprint.baselines.fconv.variants import built
-from padprint.errors import ImagesError, ResultError
+from padprint.errors import ImagesError
 
 VARIANTS = ("zeros", "none", "circular", "full")
 SIZE = 32  # px, of an image
@@ -116,11 +116,11 @@ def rook(
     Raises:
         PaddingError: a scheme that does not exist, or does not fit these maps.
         ImagesError: an inset that leaves no room.
-        ResultError: no variant, no seed or no epoch, one of them twice, or a folder of other settings.
+        ModelError: a setting that makes no sense.
+        ResultError: no variant or no seed, one of them twice, or a folder of other settings.
     """
     check(variants, seeds)
-    if epochs < 1:
-        raise ResultError(f"epochs must be 1 or more, but got {epochs!r}")
+    check_numbers({"inset": 0, "epochs": 1}, {"inset": inset, "epochs": epochs, "lr": lr, "momentum": momentum})
     images, labels = rook_images(inset), torch.arange(2)
 
     def work(variant: str, seed: int) -> Run:

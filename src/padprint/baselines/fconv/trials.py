@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from padprint import _tables
 from padprint._document import finite
 from padprint.baselines.estimates import _plain, estimate_of
 from padprint.baselines.fconv.variants import parsed
-from padprint.errors import ResultError
+from padprint.errors import ModelError, ResultError
 from padprint.progress import progress_bar
 from padprint.result import Estimate
 from padprint.statistics import jackknife
@@ -107,6 +108,24 @@ def check(variants: Sequence[str], seeds: Sequence[int]) -> None:
             raise ResultError(f"{name} must be a list without repetitions, but got {values!r}")
     for variant in variants:
         parsed(variant)
+
+
+def check_numbers(least: Mapping[str, int], given: Mapping[str, Any]) -> None:
+    """Refuse settings that make no sense.
+
+    Args:
+        least: the smallest value of each that is a whole number.
+        given: all; the others are numbers of 0 or more.
+
+    Raises:
+        ModelError: one of them is something else.
+    """
+    for name, value in given.items():
+        if name in least:
+            if type(value) is not int or value < least[name]:
+                raise ModelError(f"{name} must be a whole number of {least[name]} or more, but got {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+            raise ModelError(f"{name} must be a number of 0 or more, but got {value!r}")
 
 
 def trained(
