@@ -25,16 +25,13 @@ def main(weights: Path, pages: Path, held_out: Path, output: Path) -> None:
     """Measure once, read it at three tolerances, and check each on images that were not measured."""
     net = load_model("craft:build", weights=weights).model
     assert isinstance(net, craft.Craft)  # noqa: S101
-    result = halo(net, pages, tile=384, tiles_per_image=2, padding=["own", "reflect"], limit=8, **NORMAL)
+    result = halo(net, pages, tile=512, tiles_per_image=2, limit=5, **NORMAL)
     result.save(output)
     result.plot().savefig(output / "halo.png")
-    say(str(result), *lines(result.first))
-    for tolerance in (0.1, 0.01, 0.001):
+        for tolerance in (0.1, 0.01, 0.001):
         advice = result.at(tolerance)
-        say("", str(advice))
-        if advice.first.tiling is not None:
-            say(str(advice.verify(net, held_out, **NORMAL)))
-    tiles = result.first.advised
+        say("", str(advice), *lines(advice.first), str(advice.verify(net, held_out, **NORMAL)))
+    tiles = result.at(0.01).first.advised
     half = {name: [n // 2 for n in cells] for name, cells in tiles.halos.items()}
     fewer = tiling(tiles.tile, tiles.period, tiles.maps, half)
     say("", "half of the overlap at 0.01:", str(result.verify(net, held_out, tiling=fewer, **NORMAL)))
