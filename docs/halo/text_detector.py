@@ -28,7 +28,7 @@ def main(weights: Path, pages: Path, held_out: Path, output: Path) -> None:
     result = halo(net, pages, tile=512, tiles_per_image=2, limit=5, **NORMAL)
     result.save(output)
     result.plot().savefig(output / "halo.png")
-        for tolerance in (0.1, 0.01, 0.001):
+    for tolerance in (0.1, 0.01, 0.001):
         advice = result.at(tolerance)
         say("", str(advice), *lines(advice.first), str(advice.verify(net, held_out, **NORMAL)))
     tiles = result.at(0.01).first.advised
