@@ -36,7 +36,7 @@ def built(network: Callable[[int], nn.Module], variant: str, same: int, seed: in
         variant: "none" is valid, "zeros" same and "full" full convolution. Any other scheme, too, has as many cells as
             `same` says or as follow it, "circular@2"; "none" and "full" have cells of their own.
         same: cells where the variant does not say them.
-        seed: of weights, and of schemes that draw random numbers.
+        seed: of weights, and of schemes that draw random numbers or learn.
 
     Raises:
         PaddingError: see `parsed`.
@@ -45,4 +45,4 @@ def built(network: Callable[[int], nn.Module], variant: str, same: int, seed: in
     with randomness_kept():
         torch.manual_seed(seed)
         made = network(same if cells is None else cells)
-    return made if spec == "zeros" else convert(made, spec, seed=seed)
+        return made if spec == "zeros" else convert(made, spec, seed=seed)
