@@ -102,7 +102,7 @@ def test_the_summary_counts(two_metrics):
 
 def cheap(unit, settings):
     """A trial whose scenes say whose it is, and that costs nothing."""
-    return Trial(None, [LAYER], [torch.tensor([len(unit.key), unit.repetition, settings.scenes])], 64, 1, 0, 1)
+    return Trial(None, [LAYER], [torch.tensor([len(unit.key), unit.repetition, settings.scenes])], 64, 1, 16, 0, 1)
 
 
 def test_a_stopped_study_goes_on(two_metrics, monkeypatch, tmp_path):
@@ -156,7 +156,7 @@ def test_repetitions_have_scenes_of_their_own_and_a_spread_keeps_its_network():
 )
 def test_scores_of_networks_of_which_the_truth_is_known(name, snr):
     (case,) = (case for case in known() if case.name == name)
-    trial = Trial(case.network(0), [LAYER], list(case.scenes(5, 8)), 64, 2, 0, 1)
+    trial = Trial(case.network(0), [LAYER], list(case.scenes(5, 8)), 64, 2, 16, 0, 1)
     found = ppp(trial)
     assert snr[0] <= found["PPP-SNR"] <= snr[1]
     if name != "zeros, linear, mean 0":
@@ -165,7 +165,7 @@ def test_scores_of_networks_of_which_the_truth_is_known(name, snr):
 
 def test_every_score_has_a_metric_that_gives_it():
     (case,) = (case for case in known() if case.name == "injected pattern, 0.5")
-    trial = Trial(case.network(0), [LAYER], list(case.scenes(5, 6)), 64, 1, 0, 1)
+    trial = Trial(case.network(0), [LAYER], list(case.scenes(5, 6)), 64, 1, 16, 0, 1)
     given = {}
     for metric in dict.fromkeys(score.metric for score in scores.SCORES):
         given |= metric(trial)

@@ -161,15 +161,16 @@ def _trial(unit: Unit, settings: Settings) -> Trial:
     """The network and the scenes of a unit; in a spread the network stays and the scenes change."""
     seed = 1000 * settings.seed + unit.repetition
     if unit.case is None:
-        network, scenes, layers, crop = _real(settings, seed)
+        network, scenes, layers, crop, step = _real(settings, seed)
     else:
         network = unit.case.network(1000 * settings.seed if unit.part == "spread" else seed)
         scenes, layers, crop = list(unit.case.scenes(seed, settings.scenes)), [LAYER], CROP
-    return Trial(network, layers, scenes, crop, settings.crops_per_scene, seed, settings.epochs)
+        step = CROP // 4
+    return Trial(network, layers, scenes, crop, settings.crops_per_scene, step, seed, settings.epochs)
 
 
-def _real(settings: Settings, seed: int) -> tuple[nn.Module, Sequence[Tensor], list[str], int]:
-    """ImageNet's MobileNetV2 on dead leaves: network, scenes, its layers at five resolutions, crop."""
+def _real(settings: Settings, seed: int) -> tuple[nn.Module, Sequence[Tensor], list[str], int, int]:
+    """ImageNet's MobileNetV2 on dead leaves: network, scenes, its layers at five resolutions, crop, step."""
     from padprint.demo import mobilenet_weights
     from padprint.models import load_model
 
@@ -177,4 +178,4 @@ def _real(settings: Settings, seed: int) -> tuple[nn.Module, Sequence[Tensor], l
     assert loaded.mean is not None and loaded.std is not None  # noqa: S101  # torchvision's models declare them
     scenes = DeadLeaves(settings.scenes, 736, seed, mean=loaded.mean, std=loaded.std)
     layers = ["features.1", "features.3", "features.6", "features.13", "features.18"]
-    return loaded.model.eval(), list(scenes), layers, 224
+    return loaded.model.eval(), list(scenes), layers, 224, 64

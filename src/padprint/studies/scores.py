@@ -24,6 +24,7 @@ class Trial:
         scenes: normalised as the network wants them.
         crop: px.
         crops_per_scene: how many crops every metric gets.
+        step: px from one sliding window to the next, a multiple of the layers' strides.
         seed: of crops, readouts and classifiers.
         epochs: of trained readouts.
     """
@@ -33,6 +34,7 @@ class Trial:
     scenes: Sequence[Tensor]
     crop: int
     crops_per_scene: int
+    step: int
     seed: int
     epochs: int
 
@@ -157,7 +159,7 @@ def tiles(trial: Trial) -> Scores:
 
 
 def labels(trial: Trial) -> Scores:
-    """Entropy (meanE) and disagreement (disR) of the labels that the layer's channels make, in windows that slide by a quarter of the crop."""
+    """Entropy (meanE) and disagreement (disR) of the labels that the layer's channels make, in sliding windows."""
     from padprint.baselines.labels import label_consistency
 
     found = label_consistency(
@@ -165,7 +167,7 @@ def labels(trial: Trial) -> Scores:
         trial.scenes,
         layers=list(trial.layers),
         window=trial.crop,
-        step=trial.crop // 4,
+        step=trial.step,
         region=min(2 * trial.crop, *trial.scenes[0].shape[1:]),
         seed=trial.seed,
     )
