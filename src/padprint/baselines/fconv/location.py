@@ -124,6 +124,7 @@ class Locator(nn.Module):
         return scores
 
 
+@torch.enable_grad()
 def train(
     net: nn.Module, inputs: Inputs, labels: Tensor, fit: Tensor, choose: Tensor, settings: LocationSettings
 ) -> None:

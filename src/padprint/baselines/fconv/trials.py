@@ -163,6 +163,6 @@ def trained(
 
 
 def _seeded(work: Callable[[str, int], Run], variant: str, seed: int) -> Run:
-    with randomness_kept(), full_precision():
+    with randomness_kept(), full_precision(), torch.enable_grad():
         torch.manual_seed(seed)
         return {"seed": seed, **work(variant, seed)}
