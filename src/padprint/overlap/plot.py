@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from padprint._tables import label
 from padprint.overlap.distance import ERRORS
+from padprint.overlap.text import pair
 from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     """
     if ax is None:
         figure = new_figure(10.0, 4.2)
-        figure.suptitle(", ".join(plain(label(name)) for name in halo.first.outputs), fontsize=12)
+        outputs = ", ".join(plain(label(name)) for name in halo.first.outputs)
+        figure.suptitle(f"{outputs}: largest error beyond the halo, tiles of {pair(halo.tile)} px", fontsize=12)
         ax = list(figure.subplots(1, 2, sharey=True))
     floor = _floor(halo)
     for i, one in enumerate(halo.values()):
@@ -51,13 +53,21 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         axes.set_ylim(bottom=floor)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
-    ax[0].set_xlim(0, 1.15 * max(one.structural for one in halo.values()) or None)
+    ax[0].set_xlim(0, 1.05 * max(one.structural for one in halo.values()) or 1)
     ax[0].set_xlabel("halo on each side (input px)")
     ax[0].set_ylabel(ERRORS[halo.error])
     ax[1].set_xlabel("extra pixels computed (%)")
-    ax[1].set_xlim(0, 400)
+    ax[1].set_xlim(0, min(400, 100 * _dearest(halo)))
     ax[0].legend(fontsize=9, loc="upper right")
     return figure_of(ax[0])
+
+
+def _dearest(halo: Halo) -> float:
+    """What the structural halo costs, or as much of it as the tile has room for."""
+    return (
+        max(next((p.cost for p in one.curve if p.halo >= one.structural), one.curve[-1].cost) for one in halo.values())
+        or 1.0
+    )
 
 
 def _floor(halo: Halo) -> float:
