@@ -2,7 +2,7 @@
 
     python pages.py FOLDER HELD_OUT
 
-writes nine images into the first folder and three others, which are smaller, into the second. Needs scikit-image.
+writes twelve images into the first folder and three others, which are smaller, into the second. Needs scikit-image.
 """
 
 from __future__ import annotations
@@ -96,9 +96,7 @@ def scanned(name: str) -> Image.Image:
 def main(folder: Path, held_out: Path) -> None:
     """Write both folders."""
     rng = np.random.default_rng(0)
-    images = [scanned("page")]
-    for name in PHOTOGRAPHS[:4]:
-        images += [printed(rng), captioned(name, rng)]
+    images = [scanned("page"), *(printed(rng) for _ in range(7)), *(captioned(name, rng) for name in PHOTOGRAPHS[:4])]
     others = [scanned("text"), captioned(PHOTOGRAPHS[4], rng), printed(rng)]
     for where, what in ((folder, images), (held_out, others)):
         where.mkdir(parents=True, exist_ok=True)
