@@ -93,13 +93,14 @@ class Reliability:
     def ranks(self) -> pd.DataFrame:
         """One row per metric: Spearman's correlation of score and amplitude over all networks, the least amplitude seen.
 
-        An amplitude is seen where the interval leaves out the metric's value for nothing, and at all larger ones too.
+        An amplitude is seen where the interval leaves out the metric's value for nothing, and at all larger ones too. A
+        least amplitude of 0 is a false alarm.
         """
         doses, rows = self.doses(), []
         for score in SCORES:
             points = [(r["amplitude"], r["scores"][score.name]) for r in self.records if r["part"] == "dose"]
             ranked = _frame(points).rank()
-            own = doses[(doses.metric == score.name) & (doses.amplitude > 0)].sort_values("amplitude", ascending=False)
+            own = doses[doses.metric == score.name].sort_values("amplitude", ascending=False)
             seen = own.amplitude[own.seen.cummin()]
             correlation = ranked[0].corr(ranked[1]) if ranked[1].nunique() > 1 else 0.0
             rows.append({"metric": score.name, "spearman": correlation, "least seen": seen.min() if len(seen) else nan})
