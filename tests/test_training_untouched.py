@@ -50,6 +50,15 @@ def test_buffers_and_generators_of_modules() -> None:
     assert net(torch.zeros(1, 3, 12, 12)).shape[-1] == 12
 
 
+def test_buffers_that_cannot_be_compared() -> None:
+    net = nets.stack()
+    net.register_buffer("graph", torch.eye(3).to_sparse())
+    net.register_buffer("unknown", torch.tensor([torch.nan, 1.0]))
+    trace(net, crop=16)
+    assert net.graph.is_sparse
+    assert net.unknown.isnan().tolist() == [True, False]
+
+
 def test_global_generators_that_images_draw_from() -> None:
     net = nets.stack()
     state = random.getstate(), str(np.random.get_state()), torch.get_rng_state()

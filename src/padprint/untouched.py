@@ -45,8 +45,8 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
 
     A buffer that another tensor takes the place of is left: it is a cache, and its module knows what is in it.
     """
-    written = (b for b in model.buffers() if not (is_lazy(b) or b.is_meta or b.is_inference()))
-    kept = [(buffer, buffer.clone()) for buffer in written]
+    plain = (b for b in model.buffers() if not (is_lazy(b) or b.is_meta or b.is_inference() or b.is_nested))
+    kept = [(buffer, buffer.clone()) for buffer in plain if buffer.layout is torch.strided]
     try:
         yield
     finally:
