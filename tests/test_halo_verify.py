@@ -46,16 +46,16 @@ def unet(depth: int = 3) -> nn.Module:
 @pytest.mark.parametrize("tolerance", TOLERANCES)
 def test_a_unet_keeps_the_tolerance_on_other_images(tolerance: float, measured_unet: tuple[nn.Module, Halo]) -> None:
     net, measured = measured_unet
-    check = measured.at(tolerance).verify(net, scenes(3, 272, seed=100))
+    check = measured.at(tolerance).verify(net, scenes(2, 240, seed=100))
     assert check.passed, str(check)
 
 
 def test_half_the_overlap_does_not(measured_unet: tuple[nn.Module, Halo]) -> None:
     net, measured = measured_unet
     failed = []
-    for tolerance in TOLERANCES:
+    for tolerance in TOLERANCES[:2]:
         advice = measured.at(tolerance)
-        check = advice.verify(net, scenes(2, 304, seed=100), tiling=halved(advice.first.advised))
+        check = advice.verify(net, scenes(2, 240, seed=100), tiling=halved(advice.first.advised))
         failed.append(not check.passed)
         assert ("FAIL" in str(check)) == failed[-1]
     assert any(failed)
@@ -179,14 +179,20 @@ def test_monai_arguments_divide_the_image_evenly(size: int) -> None:
     assert told["roi_weight_map"].shape == (64, 64)
 
 
-@pytest.mark.parametrize("tolerance", TOLERANCES)
-@pytest.mark.parametrize("name", ["unet", "stride 2", "larger"])
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        *(("unet", tolerance) for tolerance in TOLERANCES[:2]),
+        pytest.param("unet", TOLERANCES[2], marks=pytest.mark.slow),
+        *((name, tolerance) for name in ("stride 2", "larger") for tolerance in TOLERANCES),
+    ],
+)
 def test_monai_with_our_numbers_gives_the_promised_error(
     name: str, tolerance: float, measured_unet: tuple[nn.Module, Halo]
 ) -> None:
     if name == "unet":
         net, measured = measured_unet
-        held_out = scenes(2, 304, seed=200)
+        held_out = scenes(2, 240, seed=200)
     else:
         net = (
             nets.stride_two()
@@ -208,8 +214,8 @@ def test_monai_blending_as_it_is_does_not_keep_the_tolerance(mode: str, measured
     net, measured = measured_unet
     advice = measured.at(0.01)
     (out,) = advice.first.outputs.values()
-    held_out = scenes(2, 304, seed=200)
-    arguments = monai_arguments(advice.first.advised, (304, 304)) | {"mode": mode}
+    held_out = scenes(2, 240, seed=200)
+    arguments = monai_arguments(advice.first.advised, (240, 240)) | {"mode": mode}
     del arguments["roi_weight_map"]
     stitched = [by_monai(net, x, arguments) for x in held_out]
     assert seam_error(net, stitched, held_out, out.scale) > 0.01
@@ -337,7 +343,7 @@ def check_all(net: nn.Module, advice_on: Sequence[Tensor], others: Sequence[Tens
 def test_a_whole_unet_of_segmentation_models_pytorch() -> None:
     net = unet(5)
     calibrate_batchnorm(net, scenes(8, 256, seed=50))
-    check_all(net.eval(), scenes(8, 1216), scenes(4, 800, seed=100), 672)
+    check_all(net.eval(), scenes(4, 1216), scenes(2, 800, seed=100), 672)
 
 
 @pytest.mark.slow
@@ -346,4 +352,4 @@ def test_a_torchvision_fcn() -> None:
     torch.manual_seed(0)
     net = torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=5)
     calibrate_batchnorm(net, scenes(8, 128, seed=50))
-    check_all(net.eval(), scenes(8, 968), scenes(4, 640, seed=100), 512)
+    check_all(net.eval(), scenes(4, 968), scenes(2, 640, seed=100), 512)
