@@ -15,11 +15,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from padprint.comparison import Comparison, load_comparison
     from padprint.engine import compare, measure
-    from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, PadprintError, ResultError
+    from padprint.errors import (
+        HaloError,
+        ImagesError,
+        LayerError,
+        ModelError,
+        PaddingError,
+        PadprintError,
+        ResultError,
+    )
     from padprint.geometry import Geometry, LayerGeometry, trace
     from padprint.inspection import Inspection, PaddingOperator, inspect
     from padprint.models import calibrate_batchnorm, load_model
+    from padprint.overlap.advice import halo
+    from padprint.overlap.result import Halo
     from padprint.result import Estimate, LayerMeasurement, Measurement, load
+    from padprint.training.metric import PatternMetric
 
 _HOMES = {
     "measure": "engine",
@@ -39,6 +50,10 @@ _HOMES = {
     "load_model": "models",
     "calibrate_batchnorm": "models",
     "PadprintError": "errors",
+    "halo": "overlap.advice",
+    "Halo": "overlap.result",
+    "PatternMetric": "training.metric",
+    "HaloError": "errors",
     "ImagesError": "errors",
     "LayerError": "errors",
     "ModelError": "errors",
@@ -50,6 +65,8 @@ __all__ = [
     "Comparison",
     "Estimate",
     "Geometry",
+    "Halo",
+    "HaloError",
     "ImagesError",
     "Inspection",
     "LayerError",
@@ -60,9 +77,11 @@ __all__ = [
     "PaddingError",
     "PaddingOperator",
     "PadprintError",
+    "PatternMetric",
     "ResultError",
     "calibrate_batchnorm",
     "compare",
+    "halo",
     "inspect",
     "load",
     "load_comparison",
