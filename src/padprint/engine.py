@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from math import inf
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from padprint.comparison import Comparison
-from padprint.errors import ImagesError, ModelError, PaddingError
+from padprint.errors import ModelError
 from padprint.geometry import Geometry, crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
-from padprint.models import declared_normalisation
-from padprint.padding import Scheme, make
+from padprint.options import OWN, Options, common_normalisation, on_device, run_settings, schemes_by_name
+from padprint.padding import Scheme
 from padprint.processes import share, together
 from padprint.progress import progress_bar
 from padprint.result import Measurement
@@ -25,33 +24,8 @@ from padprint.run import Run, Settings
 from padprint.subject import Paddings, Subject
 from padprint.weights import weights_sha256
 
-
-class Options(TypedDict, total=False):
-    """Keywords that `measure` and `compare` share; `measure` says what they mean."""
-
-    layers: str | Sequence[str] | Geometry
-    crop: int | tuple[int, int]
-    crops_per_image: int
-    groups: int
-    margin: int | None
-    batch_size: int
-    seed: int
-    device: str | torch.device | None
-    progress: bool
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
-    limit: int | None
-    strict: bool
-    resize_short_side: int | None
-    spend: float
-    distributed: bool
-
-
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-OWN = "own"
-"""Name, among paddings, of the network's own."""
 
 
 def measure(
@@ -170,7 +144,7 @@ def compare(
     results = _measured(named, padding, images, options)
     found = {}
     for model, measurements in zip(named, results, strict=True):
-        for scheme, measurement in zip(_schemes(padding), measurements, strict=True):
+        for scheme, measurement in zip(schemes_by_name(padding), measurements, strict=True):
             parts = [model] * (len(named) > 1) + [scheme] * (len(padding) > 1)
             found[" / ".join(parts)] = measurement
     return Comparison(found)
@@ -180,20 +154,20 @@ def _measured(
     models: Mapping[str, nn.Module], padding: Sequence[str | Scheme], images: Images, options: Options
 ) -> list[list[Measurement]]:
     """For each model, one measurement for each padding."""
-    o = {**_DEFAULTS, **options}
-    unknown = set(o) - set(_DEFAULTS)
+    o = {**DEFAULTS, **options}
+    unknown = set(o) - set(DEFAULTS)
     if unknown:
         raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     distributed = o["distributed"]
     rank, world = share() if distributed else (0, 1)
     with ExitStack() as stack:
         with together(distributed):
-            settings = _settings(o)
-            paddings = _schemes(padding, settings.seed)
+            settings = run_settings(o)
+            paddings = schemes_by_name(padding, settings.seed)
             given = {name: unwrapped(model) for name, model in models.items()}
             mean, std = o["mean"], o["std"]
             if mean is None and std is None and are_files(images):
-                mean, std = _common_normalisation(given.values())
+                mean, std = common_normalisation(given.values())
             source = as_source(
                 images,
                 mean=mean,
@@ -204,7 +178,7 @@ def _measured(
             )
             subjects = []
             for model in given.values():
-                where, dtype = stack.enter_context(_placed(model, o["device"]))
+                where, dtype = stack.enter_context(on_device(model, o["device"]))
                 stack.enter_context(as_measured(model))
                 subjects.append(Subject(model, o["layers"], crop_size(o["crop"]), where, dtype, paddings))
             run = Run(subjects, settings)
@@ -230,105 +204,14 @@ def planned(
     Raises:
         LayerError, ModelError, PaddingError: see `measure`.
     """
-    with _placed(model, None) as (device, dtype):
+    with on_device(model, None) as (device, dtype):
         subject = Subject(model, layers, crop_size(crop), device, dtype, paddings)
     run = Run([subject], settings)
     run.look(channels)
     return run
 
 
-def _settings(o: Mapping[str, Any]) -> Settings:
-    _check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
-    _check_counts(0, seed=o["seed"], margin=0 if o["margin"] is None else o["margin"])
-    if not 0 < o["spend"] < inf:
-        raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
-    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])
-
-
-def _schemes(padding: Sequence[str | Scheme], seed: int = 0) -> Paddings:
-    """Schemes by the name they were asked for by; None for the network's own padding.
-
-    What learned schemes start with depends on the seed alone, and is the same in every process.
-
-    Raises:
-        PaddingError: there is no such scheme, or two have one name.
-    """
-    if isinstance(padding, str | Scheme):
-        raise PaddingError(f"padding must be a list of schemes, but got {padding!r}; write [{padding!r}]")
-    found: dict[str, Scheme | None] = {}
-    for one in padding:
-        name = one if isinstance(one, str) else one.name or type(one).__name__
-        if name in found:
-            raise PaddingError(f"padding {name!r} is there twice; compare different ones")
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            found[name] = None if name == OWN else make(one)
-    return found
-
-
-def _common_normalisation(models: Iterable[nn.Module]) -> tuple[Any, Any]:
-    """The mean and deviation that all models declare; (None, None) where none is declared.
-
-    Raises:
-        ImagesError: they declare different ones.
-    """
-    declared = {declared_normalisation(model) or (None, None) for model in models}
-    if len(declared) > 1:
-        raise ImagesError(
-            "the models declare different normalisations, and are compared on the same images: give mean= and std="
-        )
-    return declared.pop()
-
-
-def _check_counts(least: int, **counts: object) -> None:
-    for option, value in counts.items():
-        if not isinstance(value, int) or value < least:
-            raise ModelError(f"{option} must be a whole number of {least} or more, but got {value!r}")
-
-
-@contextmanager
-def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
-    """The model on the device asked for, and its precision; moved back at the end.
-
-    Raises:
-        ModelError: parameters on several devices or on the meta device, an unknown device, half precision.
-    """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in tensors:
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            raise ModelError(
-                f"{name} is {str(tensor.dtype).removeprefix('torch.')}: its rounding would drown the pattern; "
-                "measure in single precision with model.float()"
-            )
-    homes = {tensor.device for _, tensor in tensors} or {torch.device("cpu")}
-    if len(homes) > 1:
-        raise ModelError(
-            f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)"
-        )
-    home = homes.pop()
-    if home.type == "meta":
-        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
-    target = home
-    try:
-        if device is not None and torch.device(device) != home:
-            target = torch.device(device)
-            if target.type == "meta":
-                raise ModelError(f"device {str(device)!r} holds no numbers; measure on 'cpu' or 'cuda'")
-            torch.empty(0, device=target)  # fails before anything is moved, also where there is nothing to move
-            model.to(target)
-    except (RuntimeError, AssertionError) as error:
-        model.to(home)
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"device {str(device)!r} cannot be used: {reason}") from error
-    dtypes = [tensor.dtype for _, tensor in tensors if tensor.is_floating_point()]
-    try:
-        yield target, dtypes[0] if dtypes else torch.float32
-    finally:
-        if target != home:
-            model.to(home)
-
-
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     name: parameter.default
     for name, parameter in inspect.signature(measure).parameters.items()
     if name in Options.__annotations__

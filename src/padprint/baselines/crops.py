@@ -15,6 +15,7 @@ from padprint.errors import ImagesError
 from padprint.geometry import Geometry, crop_size
 from padprint.images import Images, are_files, as_source
 from padprint.layers import as_measured, unwrapped
+from padprint.options import OWN, common_normalisation, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
 from padprint.padding.swap import swapped
 from padprint.plan import Canvas, CropPlan
@@ -26,7 +27,7 @@ from padprint.subject import Paddings, Subject
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.engine import Options
+    from padprint.options import Options
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,15 @@ class Scenes:
     def __init__(
         self, model: nn.Module, images: Images, options: Mapping[str, Any], allowed: Collection[str] | None = None
     ) -> None:
-        unknown = set(options) - (set(engine._DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
+        unknown = set(options) - (set(engine.DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
         if unknown:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-        self.options: dict[str, Any] = {**engine._DEFAULTS, **options}
-        self.settings: Settings = engine._settings(self.options)
+        self.options: dict[str, Any] = {**engine.DEFAULTS, **options}
+        self.settings: Settings = run_settings(self.options)
         self.model = unwrapped(model)
         mean, std = self.options["mean"], self.options["std"]
         if mean is None and std is None and are_files(images):
-            mean, std = engine._common_normalisation([self.model])
+            mean, std = common_normalisation([self.model])
         rest = {key: self.options[key] for key in ("limit", "strict", "resize_short_side")}
         self.source = as_source(images, mean=mean, std=std, **rest)
 
@@ -199,7 +200,7 @@ class Scenes:
         """
         none = True
         with (
-            engine._placed(self.model, self.options["device"]) as (device, dtype),
+            on_device(self.model, self.options["device"]) as (device, dtype),
             progress_bar(self.source.length, self.options["progress"]) as advance,
         ):
             for index, image in self.source.items():
@@ -216,7 +217,7 @@ def paddings(padding: str | Scheme | None, seed: int) -> Paddings:
     Raises:
         PaddingError: there is no such scheme.
     """
-    return engine._schemes([engine.OWN if padding is None else padding], seed)
+    return schemes_by_name([OWN if padding is None else padding], seed)
 
 
 def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:

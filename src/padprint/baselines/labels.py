@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables, engine
+from padprint import _tables
 from padprint.baselines.crops import LoadOptions, Scene, Scenes, paddings, reseed, swapping
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError
 from padprint.geometry import Geometry, MapSpec, crop_size, trace
 from padprint.images import Images
 from padprint.layers import Tap, as_measured, discover, run_to
+from padprint.options import check_counts
 from padprint.padding import Scheme
 from padprint.result import Estimate
 
@@ -91,9 +92,7 @@ def label_consistency(
         ModelError, PaddingError: see `padprint.measure`.
     """
     size = crop_size(window)
-    engine._check_counts(
-        1, batch_size=batch_size, step=1 if step is None else step, region=1 if region is None else region
-    )
+    check_counts(1, batch_size=batch_size, step=1 if step is None else step, region=1 if region is None else region)
     scenes = Scenes(model, images, options, LoadOptions.__annotations__)
     (scheme,) = paddings(padding, scenes.settings.seed).values()
     found: _Labelled

@@ -34,7 +34,7 @@ from padprint.statistics import interval_of
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.engine import Options
+    from padprint.options import Options
 
 TARGETS = ("row", "column", "border")
 """What is read out of a cell's features."""

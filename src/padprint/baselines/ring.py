@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables, engine
+from padprint import _tables
 from padprint.baselines.crops import LoadOptions, Scene, Scenes, reseed
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.images import Images
 from padprint.layers import as_measured
+from padprint.options import OWN, check_counts, schemes_by_name
 from padprint.padding import Scheme, make
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
@@ -73,7 +74,7 @@ class LayerRing:
 def ring_nmse(
     model: nn.Module,
     images: Images,
-    padding: Sequence[str | Scheme] = (engine.OWN,),
+    padding: Sequence[str | Scheme] = (OWN,),
     *,
     window: int | None = None,
     size: int = SIZE,
@@ -104,9 +105,9 @@ def ring_nmse(
         ModelError: the model fails on a window, or a number makes no sense.
         PaddingError: no such scheme, one that does more than supplying cells, or cannot supply so many.
     """
-    engine._check_counts(1, size=size, width=width, grid=grid, window=1 if window is None else window)
+    check_counts(1, size=size, width=width, grid=grid, window=1 if window is None else window)
     scenes = Scenes(model, images, options, LoadOptions.__annotations__)
-    schemes = engine._schemes(padding, scenes.settings.seed)
+    schemes = schemes_by_name(padding, scenes.settings.seed)
     for scheme in schemes.values():
         if scheme is not None and not _supplies(scheme):
             raise PaddingError(

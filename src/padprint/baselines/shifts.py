@@ -19,19 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padprint import engine
 from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started, swapping
 from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio
 from padprint.errors import ImagesError
 from padprint.geometry import MapSpec
 from padprint.images import Images
 from padprint.layers import as_measured, leaves_of
+from padprint.options import check_counts
 from padprint.padding import Scheme
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.engine import Options
+    from padprint.options import Options
 
 SHIFT = 32
 PAIRS = 4
@@ -97,7 +97,7 @@ def shift_consistency(
     Raises:
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`. A shift or step below 1 is an error too.
     """
-    engine._check_counts(1, shift=shift, step=step)
+    check_counts(1, shift=shift, step=step)
     options.setdefault("crops_per_image", PAIRS)
     scenes = Scenes(model, images, options)
     schemes = paddings(padding, scenes.settings.seed)

@@ -29,7 +29,7 @@ from padprint.result import Estimate
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.engine import Options
+    from padprint.options import Options
 
 
 @dataclass(frozen=True)

@@ -196,11 +196,11 @@ def write_report(result: Measurement | Comparison, folder: Path | None, *, wante
 def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
     from padprint.engine import measure
 
-    (name, loaded), *_ = _loaded(job).items()
-    mean, std = _normalisation(job, [loaded])
+    (name, loaded), *_ = load_models(job).items()
+    mean, std = common_normalisation(job, [loaded])
     result: Measurement = measure(
         loaded.model,
-        _images(job),
+        given_images(job),
         device=device,
         progress=progress,
         distributed=_processes.several(),
@@ -215,14 +215,15 @@ def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
 
 
 def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
-    from padprint.engine import OWN, compare
+    from padprint.engine import compare
+    from padprint.options import OWN
 
-    models = _loaded(job)
-    mean, std = _normalisation(job, list(models.values()))
+    models = load_models(job)
+    mean, std = common_normalisation(job, list(models.values()))
     paddings = list(job.padding) or [OWN]
     result = compare(
         {name: loaded.model for name, loaded in models.items()},
-        _images(job),
+        given_images(job),
         paddings,
         device=device,
         progress=progress,
@@ -253,7 +254,7 @@ def _note_command(result: Measurement) -> None:
     result.provenance["command"] = command_line(sys.argv[1:])
 
 
-def _loaded(job: Job) -> dict[str, LoadedModel]:
+def load_models(job: Job) -> dict[str, LoadedModel]:
     """The models by name; of one model with several weights files, by the files'."""
     import torch
 
@@ -270,7 +271,7 @@ def _loaded(job: Job) -> dict[str, LoadedModel]:
                 raise ModelError(f"{name} is there twice; compare different models or weights files")
             found[name] = loaded
             if job.calibrate:
-                _calibrate(loaded, job, *_normalisation(job, [loaded]))
+                _calibrate(loaded, job, *common_normalisation(job, [loaded]))
             elif loaded.weights_source == RANDOM:
                 warnings.warn(
                     f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
@@ -280,12 +281,12 @@ def _loaded(job: Job) -> dict[str, LoadedModel]:
     return found
 
 
-def _images(job: Job) -> Path | list[Path]:
+def given_images(job: Job) -> Path | list[Path]:
     """One folder or file, or a list of files."""
     return job.images[0] if len(job.images) == 1 else list(job.images)
 
 
-def _normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
+def common_normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
     """What was asked for, else what the models declare.
 
     Raises:
@@ -307,7 +308,7 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
     from padprint.models import calibrate_batchnorm
 
     source = as_source(
-        _images(job),
+        given_images(job),
         mean=mean,
         std=std,
         limit=job.calibrate,
@@ -315,8 +316,7 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
         resize_short_side=job.options["resize_short_side"],
     )
     crop = job.options["crop"]
-    images = (image for _, image in source.items())
-    calibrate_batchnorm(loaded.model, (_centre(image, crop) for image in images))
+    calibrate_batchnorm(loaded.model, (_centre(image, crop) for _, image in source.items()))
 
 
 def _centre(image: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -197,11 +197,11 @@ def quadrants(
         training = LocationSettings(
             epochs, training_batch_size, lr, momentum, nesterov, weight_decay, patience, least_lr
         )
-        (loaded,) = _commands._loaded(job).values()
-        normalisation = dict(zip(("mean", "std"), _commands._normalisation(job, [loaded]), strict=True))
+        (loaded,) = _commands.load_models(job).values()
+        normalisation = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
         result = work(
             loaded.model,
-            _commands._images(job),
+            _commands.given_images(job),
             borders=widths,
             layer=layer,
             train_backbone=train_backbone,

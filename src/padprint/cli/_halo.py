@@ -101,12 +101,12 @@ def halo(
     job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, output, output is not None, loading)
     with _show.reporting() as console:
         _commands.check_output(output, plots=output is not None)
-        ((label, loaded),) = _commands._loaded(job).items()
-        channels = dict(zip(("mean", "std"), _commands._normalisation(job, [loaded]), strict=True))
+        ((label, loaded),) = _commands.load_models(job).items()
+        channels = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
         shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet), **channels}
         document, lines, failed = _work(
             loaded.model,
-            _commands._images(job),
+            _commands.given_images(job),
             verify,
             output,
             {

@@ -247,10 +247,10 @@ def _run(
     loading = {"crop": (224, 224), **options}  # the crop that BatchNorm is calibrated on
     job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, None, False, loading)
     with _show.reporting() as console:
-        (loaded,) = _commands._loaded(job).values()
-        normalisation = dict(zip(("mean", "std"), _commands._normalisation(job, [loaded]), strict=True))
+        (loaded,) = _commands.load_models(job).values()
+        normalisation = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
         shown = {"device": device, "progress": _show.wants_progress(quiet)}
-        result = work(loaded.model, _commands._images(job), **normalisation, **shown, **options)
+        result = work(loaded.model, _commands.given_images(job), **normalisation, **shown, **options)
         if not quiet:
             _show.lines(console, str(result).splitlines())
     if as_json:

@@ -186,12 +186,12 @@ def _run(
         settings = ReadoutSettings(**training)
         loading = {"resize_short_side": None, **options}
         job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, output, False, loading)
-        ((name, loaded),) = _commands._loaded(job).items()
-        mean, std = _commands._normalisation(job, [loaded])
+        ((name, loaded),) = _commands.load_models(job).items()
+        mean, std = _commands.common_normalisation(job, [loaded])
         tests = wanted.pop("test_images")
         result = work(
             loaded.model,
-            _commands._images(job),
+            _commands.given_images(job),
             test_images=tests[0] if tests and len(tests) == 1 else tests or None,
             settings=settings,
             storage=torch.float16 if half else torch.float32,

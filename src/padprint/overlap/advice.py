@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint import engine
 from padprint.baselines.crops import CropRun, Scene, Scenes, Views, reseed, swapping
 from padprint.errors import HaloError, ImagesError
 from padprint.geometry import Sides, crop_size
 from padprint.images import Images
 from padprint.layers import as_measured
+from padprint.options import OWN, schemes_by_name
 from padprint.overlap.distance import ERRORS, Sums, nearest_side, pooled, scale_of
 from padprint.overlap.outputs import geometry_of, structural_halos
 from padprint.overlap.result import Halo, check_tolerance
@@ -38,7 +38,7 @@ def halo(
     tile: int | tuple[int, int] = 512,
     tolerance: float = 0.01,
     error: str = "relative",
-    padding: Sequence[str | Scheme] = (engine.OWN,),
+    padding: Sequence[str | Scheme] = (OWN,),
     *,
     tiles_per_image: int = 4,
     margin: int | None = None,
@@ -84,7 +84,7 @@ def halo(
         raise HaloError(f"there is no error {error!r}; known are {', '.join(ERRORS)}")
     settings = {"crop": tile, "crops_per_image": tiles_per_image, "margin": margin, "batch_size": batch_size, **options}
     scenes = Scenes(model, images, settings)
-    schemes = engine._schemes(padding, scenes.settings.seed)
+    schemes = schemes_by_name(padding, scenes.settings.seed)
     if not schemes:
         raise HaloError("padding names no scheme; the network's own is 'own'")
     run: TileRun | None = None

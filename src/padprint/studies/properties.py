@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from padprint.engine import OWN, compare, measure
+from padprint.engine import compare, measure
 from padprint.errors import ResultError
+from padprint.options import OWN
 from padprint.padding import convert, revert
 from padprint.result import LayerMeasurement, Measurement
 from padprint.studies.formation import read_config, task_of, weights_file

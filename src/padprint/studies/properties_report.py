@@ -49,7 +49,7 @@ def side_ratio(table: pd.DataFrame) -> pd.DataFrame:
 
     A mean square estimated at zero or below leaves no ratio; such trainings are not counted.
     """
-    positive = table[(table["near"] > 0) & (table["far"] > 0)]
+    positive = table[(table["near"] > 0) & (table["far"] > 0)].sort_values("crop", kind="stable")
     ratios = positive.assign(ratio=positive["far"] / positive["near"])
     found: pd.DataFrame = (
         ratios.groupby(["network", "scheme", "crop", "depth"], sort=False)["ratio"].median().reset_index()
@@ -154,7 +154,7 @@ def size(table: pd.DataFrame) -> Figure:
 
 
 def images(table: pd.DataFrame) -> Figure:
-    """SNR against the number of images, unbiased and plain, with the plain one's floor: first and last layer's schemes."""
+    """SNR against the number of images, plain and unbiased, with 1/n: the schemes of the largest and the smallest SNR."""
     chosen = table[(table["depth"] == table["depth"].max()) & table["scheme"].isin(_contrast(table))]
     networks = chosen["network"].unique()
     figure = new_figure(3.9 * len(networks), 3.3)

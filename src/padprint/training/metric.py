@@ -15,6 +15,7 @@ from padprint.errors import ImagesError
 from padprint.geometry import Geometry
 from padprint.images import as_source
 from padprint.layers import as_measured, unwrapped
+from padprint.options import OWN, Options, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
 from padprint.result import LayerMeasurement, Measurement
 from padprint.run import Run, Settings
@@ -84,7 +85,7 @@ class PatternMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        options: engine.Options = {
+        options: Options = {
             "crops_per_image": crops_per_image,
             "groups": groups,
             "margin": margin,
@@ -92,8 +93,8 @@ class PatternMetric(Metric):
             "seed": seed,
             "spend": spend,
         }
-        self._settings: Settings = engine._settings(options)
-        self._paddings = engine._schemes([engine.OWN if padding is None else padding], seed)
+        self._settings: Settings = run_settings(options)
+        self._paddings = schemes_by_name([OWN if padding is None else padding], seed)
         self._network = _Network(unwrapped(model))
         self._crop, self._channels = crop, channels
         self._run: Run | None = None
@@ -122,7 +123,7 @@ class PatternMetric(Metric):
         sizes = [(scene.shape[-2], scene.shape[-1]) for scene in scenes]
         rank, world = self._share()
         done = int(self.images)
-        with engine._placed(self._network.model, None) as (device, _), as_measured(self._network.model):
+        with on_device(self._network.model, None) as (device, _), as_measured(self._network.model):
             run = self._run
             if run is None or run.subjects[0].device != device:
                 run = self._new_run(self.geometry)

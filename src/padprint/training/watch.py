@@ -17,6 +17,7 @@ from padprint.errors import ModelError
 from padprint.images import Images, are_files, as_source
 from padprint.layers import unwrapped
 from padprint.models import declared_normalisation
+from padprint.options import OWN, run_settings
 from padprint.result import Measurement
 from padprint.training.budget import Budget
 from padprint.training.kept import Kept
@@ -117,7 +118,7 @@ class Watch:
         unknown = set(options) - set(Options.__annotations__)
         if unknown:
             raise TypeError(f"no such option of a watch: {', '.join(sorted(unknown))}")
-        self._options: dict[str, Any] = {name: engine._DEFAULTS[name] for name in Options.__annotations__} | options
+        self._options: dict[str, Any] = {name: engine.DEFAULTS[name] for name in Options.__annotations__} | options
         with self._untouched(), self._budget.preparing():
             if mean is None and std is None and are_files(images):
                 mean, std = declared_normalisation(self._model) or (None, None)
@@ -166,8 +167,8 @@ class Watch:
 
     def _trace(self) -> None:
         """Find the geometry, and make sure that the images hold a crop."""
-        settings, crop, channels = engine._settings(self._options), self._options["crop"], self._images.channels
-        run = engine.planned(self._model, self._layers, crop, channels, settings, {engine.OWN: None})
+        settings, crop, channels = run_settings(self._options), self._options["crop"], self._images.channels
+        run = engine.planned(self._model, self._layers, crop, channels, settings, {OWN: None})
         run.refuse_small(self._images.sizes())
         self._architecture, self._options["layers"] = repr(self._model), run.subjects[0].geometry
 

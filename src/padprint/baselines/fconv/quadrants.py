@@ -21,10 +21,10 @@ from padprint.baselines.estimates import _plain
 from padprint.baselines.fconv.canvases import CORNERS, CanvasSettings, pictures, placed
 from padprint.baselines.fconv.location import Inputs, LocationSettings, Locator, last_map, maxima, scores, train
 from padprint.baselines.fconv.trials import percent
-from padprint.engine import _placed
 from padprint.errors import ImagesError, ModelError
 from padprint.images import Images, are_files, as_source
 from padprint.layers import Tap, as_measured, copied, unwrapped
+from padprint.options import on_device
 from padprint.progress import progress_bar
 from padprint.result import Estimate
 from padprint.untouched import full_precision, randomness_kept
@@ -158,7 +158,7 @@ def quadrants(
     splits = _splits(len(shown), folds, leaky, seed)[: 1 if train_backbone else None]
     model = unwrapped(model)
     found: dict[int, Located] = {}
-    with _placed(model, device) as (where, dtype), progress_bar(len(borders), progress, unit="borders") as advance:
+    with on_device(model, device) as (where, dtype), progress_bar(len(borders), progress, unit="borders") as advance:
         test = _Test(model, shown.to(where, dtype), canvases, training, layer)
         for border in borders:
             with randomness_kept(), full_precision():

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint import engine
 from padprint.baselines.crops import Scenes
 from padprint.baselines.estimates import estimate_of
 from padprint.baselines.readout.choices import (
@@ -45,6 +44,7 @@ from padprint.errors import ImagesError, ModelError
 from padprint.geometry import crop_size
 from padprint.images import Images
 from padprint.layers import unwrapped
+from padprint.options import on_device
 from padprint.progress import progress_bar
 from padprint.result import Estimate
 from padprint.statistics import interval_of, jackknife
@@ -52,7 +52,7 @@ from padprint.statistics import interval_of, jackknife
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.engine import Options
+    from padprint.options import Options
 
 WHOLE_OPTIONS = ("layers", "crop", "batch_size", "seed", "device", "progress", "mean", "std", "limit", "strict")
 CROPS = 4
@@ -115,7 +115,7 @@ def posenet(
     check_files_apart(sets)
     given = with_normalisation(model, options, images, normalise)
     kept = Kept(storage)
-    with engine._placed(model, given.pop("device", None)) as (device, _):
+    with on_device(model, given.pop("device", None)) as (device, _):
         read = [_read(kept, i, model, one, views, settings.feat_size, wanted, given) for i, one in enumerate(sets)]
         train, test = _split(kept.images, len(sets), test_share, given.get("seed", 0))
         check_apart([kept.digests[i] for i in train], [kept.digests[i] for i in test])
