@@ -1,8 +1,9 @@
 """Images with text for the guide on halos: printed pages, scans, and photographs with captions.
 
-    python pages.py FOLDER HELD_OUT
+    python pages.py FOLDER HELD_OUT UNLIKE
 
-writes twelve images into the first folder and three others, which are smaller, into the second. Needs scikit-image.
+writes twelve images into the first folder, three others of the same kinds into the second, and one that is like none of them
+into the third. Needs scikit-image.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ WORDS = [
     "market",
     "street",
 ]
-SIZE, HELD_OUT = 1024, 544  # px; checking takes smaller images than measuring
+SIZE, HELD_OUT = 1024, 640  # px; checking takes smaller images than measuring
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "immunohistochemistry", "retina")
 
 
@@ -93,12 +94,12 @@ def scanned(name: str) -> Image.Image:
     return scan.resize((round(scan.width * scale), round(scan.height * scale)), Image.Resampling.BICUBIC)
 
 
-def main(folder: Path, held_out: Path) -> None:
-    """Write both folders."""
+def main(folder: Path, held_out: Path, unlike: Path) -> None:
+    """Write the three folders."""
     rng = np.random.default_rng(0)
     images = [scanned("page"), *(printed(rng) for _ in range(7)), *(captioned(name, rng) for name in PHOTOGRAPHS[:4])]
-    others = [scanned("text"), captioned(PHOTOGRAPHS[4], rng), printed(rng)]
-    for where, what in ((folder, images), (held_out, others)):
+    others = [captioned(PHOTOGRAPHS[4], rng), printed(rng), printed(rng)]
+    for where, what in ((folder, images), (held_out, others), (unlike, [scanned("text")])):
         where.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(what):
             side = SIZE if where == folder else HELD_OUT
@@ -106,4 +107,4 @@ def main(folder: Path, held_out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))
