@@ -20,7 +20,7 @@ from padprint.studies import properties as study
 from padprint.studies import tasks
 from padprint.studies.formation import formation, table
 from padprint.studies.formation_config import FormationConfig
-from padprint.studies.properties_report import pictures, side_ratio, swap_matrix, words
+from padprint.studies.properties_report import pictures, side_ratio, swap_matrix, swap_shares, words
 
 SETTING = study.Setting("auto", 24, 2, 4)
 
@@ -181,6 +181,16 @@ def test_the_matrix_holds_geometric_means_of_the_last_layer():
     assert matrix.loc["a", "b"] == pytest.approx(1e-3)  # below the floor
     assert matrix.loc["b", "a"] == pytest.approx(1.0)
     assert swap_matrix(pd.DataFrame(rows), "accuracy").to_numpy().tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_what_a_swap_goes_with():
+    rows = [
+        {"scheme": scheme, "run": run, "depth": 1, "network": "n", "task": "t", "snr": 10 ** (trained + own)}
+        for scheme, trained in (("a", -0.1), ("b", 0.1))
+        for run, own in (("a", -0.2), ("b", 0.2))
+    ]
+    shares = swap_shares(pd.DataFrame(rows))
+    assert shares == pytest.approx({"scheme": 0.2, "run": 0.8, "residual": 0}, abs=1e-9)
 
 
 def test_ratios_of_sides_are_medians_of_what_is_positive():

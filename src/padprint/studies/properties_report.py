@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from padprint._document import finite
+from padprint.errors import PadprintError
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure
-from padprint.studies.formation_finding import FLOOR
+from padprint.studies.anova import anova
+from padprint.studies.formation_finding import FLOOR, logarithm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +47,18 @@ def swap_matrix(table: pd.DataFrame, value: str = "snr", depth: int | None = Non
     return 10**matrix if value == "snr" else matrix
 
 
+def swap_shares(table: pd.DataFrame) -> dict[str, float]:
+    """How much of the variance of the last layer's log SNR goes with the scheme trained with ("scheme"), and run with ("run").
+
+    Raises:
+        PadprintError: too little was varied.
+    """
+    last = table[table["depth"] == table["depth"].max()]
+    last = last.assign(log=logarithm(last, "snr"))
+    factors = [name for name in ("scheme", "run", "network", "task") if last[name].nunique() > 1]
+    return {term.name: term.share for term in anova(last, "log", factors).terms}
+
+
 def side_ratio(table: pd.DataFrame) -> pd.DataFrame:
     """Pattern at the far sides over that at the near ones, by network, scheme, crop and depth: medians over trainings.
 
@@ -68,6 +83,9 @@ def words(tables: Tables) -> list[str]:
         for name in matrix.index:
             cells = (f"{matrix.loc[name, run]:.2g} {accuracy.loc[name, run]:.0%}" for run in matrix.columns)
             lines.append(f"{name:<{width}}" + "".join(f"{cell:>{width}}" for cell in cells))
+        with suppress(PadprintError):
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in swap_shares(tables["swap"]).items())
+            lines.append(f"variance of the last layer's log SNR, scheme: trained with, run: run with: {shares}")
     if "size" in tables:
         ratios = side_ratio(tables["size"])
         last = ratios[ratios["depth"] == ratios["depth"].max()]
