@@ -1,4 +1,7 @@
-"""Draw the figures of docs/formation.md and docs/properties.md from the tables beside this file: python docs/data/draw.py"""
+"""Draw the figures of docs/formation.md and docs/properties.md from the tables beside this file.
+
+python docs/data/draw.py
+"""
 
 from pathlib import Path
 
