@@ -304,9 +304,9 @@ def test_an_accelerator_that_is_not_there_is_an_error(tiny, tmp_path):
 
 
 RUN = """
-import sys
+import os, sys
 import torch
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # sums in another number of threads differ in their last bit
 from padprint.studies.formation import formation, FormationConfig
 formation(FormationConfig.read(sys.argv[1]), sys.argv[2], lambda now: print(now.step, flush=True))
 """
@@ -316,7 +316,7 @@ def killed(config: FormationConfig, folder: Path, least: float, most: float, see
     """Run the study in a process of its own, killed at a random time after its first step; whether it was still at work."""
     settings = folder.with_suffix(".json")
     settings.write_text(json.dumps(config.to_dict()))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(
         [sys.executable, "-c", RUN, str(settings), str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     ) as child:
