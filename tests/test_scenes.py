@@ -57,24 +57,24 @@ def test_the_seed_decides_and_nothing_else():
 
 def test_borders_are_as_the_middle():
     """Mean, variance and how often neighbours share a leaf do not depend on the place."""
-    x = torch.stack([dead_leaves(24, (7, i), radii=(3, 10)) for i in range(300)])
-    assert x.shape == (300, 3, 24, 24) and x.dtype == torch.float32
+    x = torch.stack([dead_leaves(24, (7, i), radii=(3, 10)) for i in range(120)])
+    assert x.shape == (120, 3, 24, 24) and x.dtype == torch.float32
     assert x.min() >= 0 and x.max() <= 1
     edge, middle = x[:, :, 0], x[:, :, 12]
     for part in (edge, middle):
-        assert abs(part.mean() - 0.5) < 0.02
-        assert abs(12 * part.var() - 1) < 0.05
+        assert abs(part.mean() - 0.5) < 0.04  # 3 standard errors of some 500 leaves
+        assert abs(12 * part.var() - 1) < 0.1
     same = [(row[..., 1:] == row[..., :-1]).float().mean().item() for row in (edge, middle, x[:, :, -1], x[..., 0])]
-    assert max(same) - min(same) < 0.03
+    assert max(same) - min(same) < 0.05
     assert 0.5 < min(same) < max(same) < 0.95
 
 
 def test_a_periodic_scene_has_no_seam():
-    x = torch.stack([dead_leaves(24, (5, i), radii=(3, 10), periodic=True) for i in range(200)])
+    x = torch.stack([dead_leaves(24, (5, i), radii=(3, 10), periodic=True) for i in range(60)])
     across = (x[:, :, 0] == x[:, :, -1]).float().mean()
     inside = (x[:, :, 12] == x[:, :, 11]).float().mean()
     assert abs(across - inside) < 0.04
-    plain = torch.stack([dead_leaves(24, (5, i), radii=(3, 10)) for i in range(200)])
+    plain = torch.stack([dead_leaves(24, (5, i), radii=(3, 10)) for i in range(60)])
     assert (plain[:, :, 0] == plain[:, :, -1]).float().mean() < inside - 0.3
 
 
