@@ -5,7 +5,7 @@ import json
 import pytest
 
 from padprint.errors import ResultError
-from padprint.studies.records import Records
+from padprint.records import Records
 
 
 def test_work_is_done_once(tmp_path):

@@ -7,8 +7,9 @@ swaps it. Names are loaded on first use, so that importing padprint costs nothin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from padprint._lazy import loader
 
 __version__ = "0.1.0"
 
@@ -91,14 +92,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "padding":
-        return import_module("padprint.padding")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'padprint' has no attribute {name!r}")
-    value = getattr(import_module(f"padprint.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, {**_HOMES, "padding": ""})
 
 
 def __dir__() -> list[str]:

@@ -18,15 +18,10 @@ from padprint.run import Settings
 from padprint.subject import Paddings
 
 
-class Options(TypedDict, total=False):
-    """Keywords that `measure` and `compare` share; `measure` says what they mean."""
+class LoadOptions(TypedDict, total=False):
+    """Keywords of all that runs a network on images; `padprint.measure` says what they mean."""
 
-    layers: str | Sequence[str] | Geometry
-    crop: int | tuple[int, int]
-    crops_per_image: int
     groups: int
-    margin: int | None
-    batch_size: int
     seed: int
     device: str | torch.device | None
     progress: bool
@@ -35,6 +30,16 @@ class Options(TypedDict, total=False):
     limit: int | None
     strict: bool
     resize_short_side: int | None
+
+
+class Options(LoadOptions, total=False):
+    """Keywords that `measure` and `compare` share, and what else takes their crops."""
+
+    layers: str | Sequence[str] | Geometry
+    crop: int | tuple[int, int]
+    crops_per_image: int
+    margin: int | None
+    batch_size: int
     spend: float
     distributed: bool
 

@@ -5,8 +5,9 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from padprint._lazy import loader
 
 if TYPE_CHECKING:
     from padprint.baselines.readout.ground_truths import PATTERNS, ground_truth, ground_truths
@@ -41,9 +42,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'padprint.baselines' has no attribute {name!r}")
-    value = getattr(import_module(f"padprint.baselines.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOMES)

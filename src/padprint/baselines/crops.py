@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -118,20 +118,6 @@ class Crops:
 
 
 # ------------------------------------------------------------------------------- what other metrics on images start from
-
-
-class LoadOptions(TypedDict, total=False):
-    """Keywords of `padprint.measure` that mean the same here."""
-
-    groups: int
-    seed: int
-    device: str | torch.device | None
-    progress: bool
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
-    limit: int | None
-    strict: bool
-    resize_short_side: int | None
 
 
 @dataclass(frozen=True)

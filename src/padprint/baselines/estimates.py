@@ -134,15 +134,16 @@ class ByLayer(Mapping[str, One], Generic[One]):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
-        document: dict[str, Any] = _document.finite(_plain(self))
+        document: dict[str, Any] = _document.finite(plain(self))
         return document
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Results as dicts, lists and numbers; of an estimate, value and interval."""
     if isinstance(value, Estimate):
         return {"value": value.value, "low": value.low, "high": value.high}
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from padprint import _tables
-from padprint.baselines.crops import LoadOptions, Scene, Scenes, paddings, reseed, swapping
+from padprint.baselines.crops import Scene, Scenes, paddings, reseed, swapping
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError
 from padprint.geometry import Geometry, MapSpec, crop_size, trace
 from padprint.images import Images
 from padprint.layers import Tap, as_measured, discover, run_to
-from padprint.options import check_counts
+from padprint.options import LoadOptions, check_counts
 from padprint.padding import Scheme
 from padprint.result import Estimate
 

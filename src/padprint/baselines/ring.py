@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from padprint import _tables
-from padprint.baselines.crops import LoadOptions, Scene, Scenes, reseed
+from padprint.baselines.crops import Scene, Scenes, reseed
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.images import Images
 from padprint.layers import as_measured
-from padprint.options import OWN, check_counts, schemes_by_name
+from padprint.options import OWN, LoadOptions, check_counts, schemes_by_name
 from padprint.padding import Scheme, make
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,6 +279,31 @@ def load_models(job: Job) -> dict[str, LoadedModel]:
                     stacklevel=2,
                 )
     return found
+
+
+def one_model(
+    model: str,
+    weights: Path | None,
+    images: Sequence[Path],
+    rgb: tuple[Channels | None, Channels | None],
+    calibrate: int,
+    options: Mapping[str, Any],
+) -> tuple[LoadedModel, Path | list[Path], dict[str, Any]]:
+    """One model, its images as a source takes them, and their ``mean`` and ``std``.
+
+    Args:
+        model: its specification.
+        weights: a file with a state dict, or None.
+        images: files and folders.
+        rgb: mean and deviation asked for.
+        calibrate: images to calibrate BatchNorm on, at the options' crop; 0 for none.
+        options: of the work; seed, strict, resize_short_side and crop count.
+    """
+    known = {"seed": 0, "strict": False, "resize_short_side": None, "crop": (224, 224), **options}
+    job = Job([(model, weights)], (), images, *rgb, None, calibrate, None, False, known)
+    (loaded,) = load_models(job).values()
+    mean, std = common_normalisation(job, [loaded])
+    return loaded, given_images(job), {"mean": mean, "std": std}
 
 
 def given_images(job: Job) -> Path | list[Path]:

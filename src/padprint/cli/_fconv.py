@@ -186,7 +186,6 @@ def quadrants(
 
     loading = {"seed": seed, "crop": (crop, crop), "resize_short_side": resize_short_side, "strict": strict}
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, None, False, loading)
     widths = _numbers(borders, "--borders")
     with _show.reporting() as console:
         from padprint.baselines.fconv.canvases import CanvasSettings
@@ -197,11 +196,10 @@ def quadrants(
         training = LocationSettings(
             epochs, training_batch_size, lr, momentum, nesterov, weight_decay, patience, least_lr
         )
-        (loaded,) = _commands.load_models(job).values()
-        normalisation = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
+        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, loading)
         result = work(
             loaded.model,
-            _commands.given_images(job),
+            given,
             borders=widths,
             layer=layer,
             train_backbone=train_backbone,

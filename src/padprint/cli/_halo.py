@@ -97,27 +97,27 @@ def halo(
         "strict": strict,
         "resize_short_side": resize_short_side,
     }
-    loading = {**options, "crop": _parse.crop(tile, "--tile")}
-    job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, output, output is not None, loading)
+    size = _parse.crop(tile, "--tile")
     with _show.reporting() as console:
         _commands.check_output(output, plots=output is not None)
-        ((label, loaded),) = _commands.load_models(job).items()
-        channels = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
-        shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet), **channels}
+        loaded, given, normalisation = _commands.one_model(
+            model, weights, images, rgb, calibrate, {**options, "crop": size}
+        )
+        shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet), **normalisation}
         document, lines, failed = _work(
             loaded.model,
-            _commands.given_images(job),
+            given,
             verify,
             output,
             {
                 "output_layer": None if names == "auto" else names,
-                "tile": loading["crop"],
+                "tile": size,
                 "tolerance": tolerance,
                 "error": error,
                 "padding": padding or ["own"],
                 "tiles_per_image": tiles_per_image,
                 "margin": margin,
-                "name": label,
+                "name": loaded.name,
                 **options,
             },
             shared,

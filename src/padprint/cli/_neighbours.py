@@ -244,13 +244,10 @@ def _run(
     from padprint.cli import _commands, _parse, _show
 
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    loading = {"crop": (224, 224), **options}  # the crop that BatchNorm is calibrated on
-    job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, None, False, loading)
     with _show.reporting() as console:
-        (loaded,) = _commands.load_models(job).values()
-        normalisation = dict(zip(("mean", "std"), _commands.common_normalisation(job, [loaded]), strict=True))
+        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, options)
         shown = {"device": device, "progress": _show.wants_progress(quiet)}
-        result = work(loaded.model, _commands.given_images(job), **normalisation, **shown, **options)
+        result = work(loaded.model, given, **normalisation, **shown, **options)
         if not quiet:
             _show.lines(console, str(result).splitlines())
     if as_json:

@@ -184,20 +184,16 @@ def _run(
         from padprint.baselines import posenet as work
 
         settings = ReadoutSettings(**training)
-        loading = {"resize_short_side": None, **options}
-        job = _commands.Job([(model, weights)], (), images, *rgb, device, calibrate, output, False, loading)
-        ((name, loaded),) = _commands.load_models(job).items()
-        mean, std = _commands.common_normalisation(job, [loaded])
+        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, options)
         tests = wanted.pop("test_images")
         result = work(
             loaded.model,
-            _commands.given_images(job),
+            given,
             test_images=tests[0] if tests and len(tests) == 1 else tests or None,
             settings=settings,
             storage=torch.float16 if half else torch.float32,
-            name=name,
-            mean=mean,
-            std=std,
+            name=loaded.name,
+            **normalisation,
             device=device,
             progress=_show.wants_progress(quiet),
             **wanted,

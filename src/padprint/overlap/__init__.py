@@ -5,8 +5,9 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from padprint._lazy import loader
 
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
@@ -43,9 +44,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'padprint.overlap' has no attribute {name!r}")
-    value = getattr(import_module(f"padprint.overlap.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOMES)

@@ -28,7 +28,7 @@ from padprint.weights import weights_sha256
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.baselines.crops import LoadOptions
+    from padprint.options import LoadOptions
 
 
 def halo(

@@ -27,7 +27,7 @@ from padprint.overlap.tiling import Tiling, sides
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.baselines.crops import LoadOptions
+    from padprint.options import LoadOptions
     from padprint.overlap.result import Halo
     from padprint.overlap.widths import OutputHalo
 

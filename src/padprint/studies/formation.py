@@ -18,9 +18,9 @@ from padprint._optional import require
 from padprint.demo import photographs
 from padprint.errors import ResultError
 from padprint.processes import together
+from padprint.records import CONFIG_FILE, Record, Records
 from padprint.studies.formation_config import ConfigError, FormationConfig, Unit
 from padprint.studies.formation_training import Training, cuda_of, save_weights
-from padprint.studies.records import CONFIG_FILE, Record, Records
 from padprint.studies.tasks import Digits, Photographs, Task
 from padprint.weights import first_line
 
@@ -81,7 +81,7 @@ def formation(
     records = Records(folder, config.to_dict())
     clock = Clock(config.units)
     for unit in config.units:
-        last = fabric.broadcast(_finished(records, unit, config))
+        last = fabric.broadcast(last_record(records, unit, config))
         if last is None:
             if unit.task not in tasks:
                 tasks[unit.task] = task_of(unit.task, config)
@@ -177,7 +177,7 @@ def _record(unit: Unit, step: int) -> str:
     return f"{unit.key}/{step}"
 
 
-def _finished(records: Records, unit: Unit, config: FormationConfig) -> Record | None:
+def last_record(records: Records, unit: Unit, config: FormationConfig) -> Record | None:
     """The last record of a training that is finished, or None."""
     return records.get(_record(unit, config.steps)) if weights_file(records.folder, unit).exists() else None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from padprint.engine import measure
 from padprint.layers import as_measured
 from padprint.models import calibrate_batchnorm
 from padprint.padding import Scheme, convert
+from padprint.records import write_whole
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.networks import build
 from padprint.studies.tasks import Task
@@ -29,7 +28,7 @@ from padprint.studies.tasks import Task
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from padprint.result import LayerMeasurement
+    from padprint.result import LayerMeasurement, Measurement
 
 _WARM = 0.1  # share of the steps over which the learning rate rises
 _MEASURING = 2**31 - 1  # stands for the step when the numbers of stochastic schemes are fixed for measuring
@@ -110,16 +109,6 @@ class Training:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
 
 
-def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file, which then takes its place at once: whoever is killed leaves it whole or absent."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}")
-    write(unfinished)
-    with unfinished.open("rb+") as written:
-        os.fsync(written.fileno())
-    unfinished.replace(file)
-
-
 def save_weights(model: nn.Module, file: Path) -> None:
     """Write a state dict as safetensors, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -184,7 +173,7 @@ def measured(
         batch_size=32,
         distributed=distributed,
     )
-    return [row(depth, layer, result.n_crops) for depth, layer in enumerate(result.layers.values(), 1)]
+    return rows_of(result)
 
 
 def layers_of(config: FormationConfig) -> str | list[str]:
@@ -192,8 +181,12 @@ def layers_of(config: FormationConfig) -> str | list[str]:
     return "auto" if config.layers == ("auto",) else list(config.layers)
 
 
-def row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
-    """The numbers of a layer that the study keeps."""
+def rows_of(result: Measurement) -> list[dict[str, Any]]:
+    """For each layer in order of execution, the numbers that studies keep."""
+    return [_row(depth, layer, result.n_crops) for depth, layer in enumerate(result.layers.values(), 1)]
+
+
+def _row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "layer": layer.name,
         "depth": depth,

@@ -18,11 +18,11 @@ from padprint.engine import compare, measure
 from padprint.errors import ResultError
 from padprint.options import OWN
 from padprint.padding import convert, revert
+from padprint.records import Records
 from padprint.result import LayerMeasurement, Measurement
-from padprint.studies.formation import read_config, task_of, weights_file
+from padprint.studies.formation import last_record, read_config, task_of, weights_file
 from padprint.studies.formation_config import FormationConfig, Unit
-from padprint.studies.formation_training import held_out, initial, layers_of, row, settled
-from padprint.studies.records import Records
+from padprint.studies.formation_training import held_out, initial, layers_of, rows_of, settled
 from padprint.studies.tasks import Digits, Task
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def swaps(model: nn.Module, scenes: Sequence[Tensor], schemes: Sequence[str], se
     else:
         padding = None if schemes[0] == OWN else schemes[0]
         found = {schemes[0]: measure(model, scenes, padding=padding, **setting.options())}
-    return [{"run": scheme, **one} for scheme, result in found.items() for one in _rows(result)]
+    return [{"run": scheme, **one} for scheme, result in found.items() for one in rows_of(result)]
 
 
 def sizes(model: nn.Module, scenes: Sequence[Tensor], setting: Setting) -> Rows:
@@ -76,7 +76,7 @@ def sizes(model: nn.Module, scenes: Sequence[Tensor], setting: Setting) -> Rows:
     out: Rows = []
     for crop in setting.sizes:
         result = measure(model, scenes, **setting.options(crop=crop))
-        for one, layer in zip(_rows(result), result.layers.values(), strict=True):
+        for one, layer in zip(rows_of(result), result.layers.values(), strict=True):
             out.append(
                 {"crop": crop, **one, "near": _energy(layer, "top", "left"), "far": _energy(layer, "bottom", "right")}
             )
@@ -89,12 +89,8 @@ def convergence(model: nn.Module, scenes: Sequence[Tensor], counts: Sequence[int
     return [
         {"images": count, **one}
         for count in kept
-        for one in _rows(measure(model, scenes, limit=count, **setting.options(crops_per_image=1)))
+        for one in rows_of(measure(model, scenes, limit=count, **setting.options(crops_per_image=1)))
     ]
-
-
-def _rows(result: Measurement) -> Rows:
-    return [row(depth, layer, result.n_crops) for depth, layer in enumerate(result.layers.values(), 1)]
 
 
 def _energy(layer: LayerMeasurement, *sides: str) -> float:
@@ -168,12 +164,8 @@ def finished(study: str | Path, config: FormationConfig) -> list[Unit]:
         ResultError: there is none.
     """
     records = Records(study, config.to_dict())
-    last = {unit: records.get(f"{unit.key}/{config.steps}") for unit in config.units}
-    found = [
-        unit
-        for unit, record in last.items()
-        if record is not None and record["accuracy"] >= config.learned and weights_file(study, unit).exists()
-    ]
+    last = {unit: last_record(records, unit, config) for unit in config.units}
+    found = [unit for unit, record in last.items() if record is not None and record["accuracy"] >= config.learned]
     if not found:
         raise ResultError(f"no training in {study} has finished and learned its task: there is nothing to measure")
     return found

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.progress import progress_bar
+from padprint.records import Records
 from padprint.scenes import DeadLeaves
 from padprint.studies.known import CROP, LAYER, Known, injected, known
-from padprint.studies.records import Records
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES, Scores, Trial
 

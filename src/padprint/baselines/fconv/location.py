@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padprint.baselines.fconv.trials import check_numbers
+from padprint.baselines.fconv.trials import check_numbers, weights_of
 from padprint.errors import LayerError, ModelError
 from padprint.layers import Tap, discover, leaves_of, run_to, select
 
@@ -145,7 +145,7 @@ def train(
         weight_decay=settings.weight_decay,
         nesterov=settings.nesterov,
     )
-    best, bad, weights = inf, 0, _weights(net)
+    best, bad, weights = inf, 0, weights_of(net)
     for _ in range(settings.epochs):
         net.train()
         for few in torch.split(fit[torch.randperm(len(fit))], settings.batch_size):
@@ -154,7 +154,7 @@ def train(
             optimiser.step()
         loss = float(F.cross_entropy(scores(net, inputs, choose, settings.batch_size), labels[choose]))
         if loss < best:
-            best, bad, weights = loss, 0, _weights(net)
+            best, bad, weights = loss, 0, weights_of(net)
         elif bad < settings.patience:
             bad += 1
         else:
@@ -172,7 +172,3 @@ def scores(net: nn.Module, inputs: Inputs, samples: Tensor, batch_size: int) -> 
     """`(N, 2)` scores of samples, in evaluation mode."""
     net.eval()
     return torch.cat([net(inputs(few)) for few in torch.split(samples, batch_size)])
-
-
-def _weights(net: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in net.state_dict().items()}

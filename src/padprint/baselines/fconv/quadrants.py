@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from padprint import _tables
 from padprint._document import finite
-from padprint.baselines.estimates import _plain
+from padprint.baselines.estimates import plain
 from padprint.baselines.fconv.canvases import CORNERS, CanvasSettings, pictures, placed
 from padprint.baselines.fconv.location import Inputs, LocationSettings, Locator, last_map, maxima, scores, train
 from padprint.baselines.fconv.trials import percent
@@ -90,7 +90,7 @@ class QuadrantsResult(Mapping[int, Located]):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
-        document: dict[str, Any] = finite(_plain(self))
+        document: dict[str, Any] = finite(plain(self))
         return document
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padprint.baselines.fconv.boxes import Labelled, RedGreenData, red_green_data
-from padprint.baselines.fconv.trials import Run, Trials, check, check_numbers, trained
+from padprint.baselines.fconv.trials import Run, Trials, check, check_numbers, trained, weights_of
 from padprint.baselines.fconv.variants import built
 
 VARIANTS = ("none", "zeros", "circular@1", "circular@2", "full")
@@ -105,7 +105,7 @@ def train(net: nn.Module, data: RedGreenData, settings: RedGreenSettings) -> int
     optimiser = torch.optim.Adadelta(
         net.parameters(), settings.lr, settings.rho, settings.eps, weight_decay=settings.weight_decay
     )
-    best, kept, bad, weights = float("inf"), 0, 0, _weights(net)
+    best, kept, bad, weights = float("inf"), 0, 0, weights_of(net)
     for epoch in range(1, settings.epochs + 1):
         net.train()
         for images, labels in _parts(data.train, settings.batch_size):
@@ -115,7 +115,7 @@ def train(net: nn.Module, data: RedGreenData, settings: RedGreenSettings) -> int
             optimiser.step()
         loss, _ = evaluate(net, data.validation)
         if loss < best:
-            best, kept, bad, weights = loss, epoch, 0, _weights(net)
+            best, kept, bad, weights = loss, epoch, 0, weights_of(net)
         elif bad == settings.patience:
             break
         else:
@@ -134,10 +134,6 @@ def evaluate(net: nn.Module, data: Labelled) -> tuple[float, float]:
         loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         right += float((scores.argmax(1) == labels).sum())
     return loss / len(data.labels), right / len(data.labels)
-
-
-def _weights(net: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 def _parts(data: Labelled, size: int) -> Iterator[tuple[Tensor, Tensor]]:

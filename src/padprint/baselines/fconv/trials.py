@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from padprint import _tables
 from padprint._document import finite
-from padprint.baselines.estimates import _plain, estimate_of
+from padprint.baselines.estimates import estimate_of, plain
 from padprint.baselines.fconv.variants import parsed
 from padprint.errors import ModelError, ResultError
 from padprint.progress import progress_bar
+from padprint.records import Records
 from padprint.result import Estimate
 from padprint.statistics import jackknife
-from padprint.studies.records import Records
 from padprint.untouched import full_precision, randomness_kept
 
 Run = Mapping[str, float]
@@ -56,7 +57,7 @@ class Trials:
         """Standard deviation over seeds, divided by their number, as the authors have it."""
         return float(self._values(variant, key).std(correction=0))
 
-    def _values(self, variant: str, key: str) -> torch.Tensor:
+    def _values(self, variant: str, key: str) -> Tensor:
         return torch.tensor([run[key] for run in self.runs[variant]], dtype=torch.float64)
 
     def __str__(self) -> str:
@@ -79,13 +80,13 @@ class Trials:
         """Everything as plain JSON values; None for what is not finite."""
         summary = {
             variant: {
-                key: {**_plain(self.accuracy(variant, key)), "sd": self.deviation(variant, key)}
+                key: {**plain(self.accuracy(variant, key)), "sd": self.deviation(variant, key)}
                 for key in self.accuracies
             }
             for variant in self.runs
         }
         document: dict[str, Any] = finite(
-            {"variants": summary, "runs": _plain(self.runs), "settings": self.settings, "remarks": list(self.remarks)}
+            {"variants": summary, "runs": plain(self.runs), "settings": self.settings, "remarks": list(self.remarks)}
         )
         return document
 
@@ -126,6 +127,11 @@ def check_numbers(least: Mapping[str, int], given: Mapping[str, Any]) -> None:
                 raise ModelError(f"{name} must be a whole number of {least[name]} or more, but got {value!r}")
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
             raise ModelError(f"{name} must be a number of 0 or more, but got {value!r}")
+
+
+def weights_of(net: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's state, to come back to."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 def trained(

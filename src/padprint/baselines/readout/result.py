@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint import _document, _saved, _tables
-from padprint.baselines.estimates import _plain
+from padprint.baselines.estimates import plain
 from padprint.errors import ResultError
 from padprint.result import Estimate
 
@@ -119,7 +119,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
-        document: dict[str, Any] = _document.finite(_plain(self))
+        document: dict[str, Any] = _document.finite(plain(self))
         return document
 
     def save(self, folder: str | Path) -> Path:
@@ -133,7 +133,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
             where.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ResultError(f"{where} cannot be a folder, a file has that name; choose another one") from error
-        _saved.write_document(where / FILE, {"schema": _document.SCHEMA, **_plain(self)})
+        _saved.write_document(where / FILE, {"schema": _document.SCHEMA, **plain(self)})
         return where
 
     @staticmethod

@@ -74,13 +74,23 @@ class Records:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write plain JSON values, and nan and inf as Python's json spells them; the file is whole or absent."""
+    text = json.dumps(document, indent=1) + "\n"
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"), f".{os.getpid()}")
+
+
+def write_whole(path: Path, write: Callable[[Path], object], mark: str = "") -> None:
+    """Have `write` make a file, which then takes its place at once: whoever is killed leaves it whole or absent.
+
+    Args:
+        path: of the file; folders are made.
+        write: writes to the path it is given.
+        mark: ends the name of the unfinished file; where it is the same again, what a killed process left is written over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    unfinished = path.with_name(f".{path.name}{mark}")
+    write(unfinished)
+    with unfinished.open("rb+") as written:
+        os.fsync(written.fileno())
     unfinished.replace(path)
 
 
