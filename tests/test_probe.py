@@ -20,9 +20,12 @@ from padprint.baselines.probe import (
     squared_errors,
     targets,
 )
+from padprint.engine import measure
 from padprint.errors import ImagesError, LayerError, ModelError
+from padprint.padding import convert
 from padprint.scenes import DeadLeaves
 from padprint.statistics import interval_of
+from padprint.untouched import generators
 
 OPTIONS = {"crop": 16, "crops_per_image": 4}
 
@@ -217,6 +220,23 @@ def test_between_batches_the_model_is_as_it_was_and_gradients_flow() -> None:
             torch.testing.assert_close(batch.padded["4"], net(batch.pixels).detach())
             break
     assert readout.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("batch_size", [2, 7])
+def test_crops_of_a_network_that_draws_its_padding_are_those_of_measure(batch_size: int) -> None:
+    """Its generators are put back between batches, and yet the next batch goes on where the last one stopped."""
+    net, images = convert(stack(), "randn", seed=3), noise(4, 40)
+    options = {**OPTIONS, "layers": ["4"], "crops_per_image": 5, "groups": 2, "seed": 7, "batch_size": batch_size}
+    before = [one.get_state() for one in generators(net)]
+    total, count = torch.zeros(()), 0
+    for batch in iterate(net, images, **options):
+        assert all(one.get_state().equal(state) for one, state in zip(generators(net), before, strict=True))
+        total = total + (batch.padded["4"].double() - batch.optimal["4"].double()).sum(0)
+        count += len(batch.pixels)
+    assert before
+    pattern = measure(net, images, **options)["4"].pattern
+    torch.testing.assert_close(total / count, pattern, atol=1e-6, rtol=0)
+    assert pattern.abs().max() > 0.01
 
 
 def test_circular_padding_of_one_period_is_optimal_padding() -> None:

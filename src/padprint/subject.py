@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -126,12 +126,7 @@ class Subject:
         self, index: int, group: int, image: Tensor, canvases: Sequence[Canvas], batch_size: int, order: Sequence[int]
     ) -> None:
         """Measure the crops of one `(C, H, W)` image; `order` numbers them among the crops of all images."""
-        for scheme in self.paddings.values():
-            if scheme is not None:
-                scheme.reseed(hash((self.plan.seed, index)) & 0x7FFFFFFF)  # whichever process measures the image
-        for place, generator in enumerate(generators(self.model)):  # likewise
-            digest = hashlib.blake2s(f"{self.plan.seed} {index} {place}".encode(), digest_size=7).digest()
-            generator.manual_seed(int.from_bytes(digest, "big"))
+        reseed(self.model, self.paddings.values(), self.plan.seed, index)
         first = 0
         for canvas in canvases:
             self._canvas(group, image, canvas, batch_size, order[first : first + len(canvas.crops)])
@@ -222,6 +217,23 @@ class Subject:
         for moments in self.moments.values():
             for one in moments.values():
                 one.sync()
+
+
+def reseed(model: nn.Module, schemes: Iterable[Scheme | None], seed: int, index: int) -> None:
+    """Let random numbers of one image depend on the seed and its index alone, whichever process measures it.
+
+    Args:
+        model: whose own generators are seeded; inside `as_measured`, which puts them back.
+        schemes: that stand in for its padding, likewise.
+        seed: of the measurement.
+        index: of the image.
+    """
+    for scheme in schemes:
+        if scheme is not None:
+            scheme.reseed(hash((seed, index)) & 0x7FFFFFFF)
+    for place, generator in enumerate(generators(model)):
+        digest = hashlib.blake2s(f"{seed} {index} {place}".encode(), digest_size=7).digest()
+        generator.manual_seed(int.from_bytes(digest, "big"))
 
 
 @contextmanager

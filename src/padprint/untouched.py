@@ -20,6 +20,17 @@ def generators(model: nn.Module) -> list[torch.Generator]:
 
 
 @contextmanager
+def continued(own: Sequence[torch.Generator], states: list[torch.Tensor]) -> Iterator[None]:
+    """Let generators go on from `states`, which hold afterwards where they have stopped: one pass in several blocks."""
+    for generator, state in zip(own, states, strict=True):
+        generator.set_state(state)
+    try:
+        yield
+    finally:
+        states[:] = [generator.get_state() for generator in own]
+
+
+@contextmanager
 def randomness_kept(own: Iterable[torch.Generator] = (), devices: Sequence[int] = ()) -> Iterator[None]:
     """Put back where random numbers stood: torch's, NumPy's and Python's global ones, and those of `own`.
 

@@ -22,7 +22,8 @@ from padprint.plan import Canvas, CropPlan
 from padprint.progress import progress_bar
 from padprint.run import Run, Settings
 from padprint.source import nothing_decoded
-from padprint.subject import Paddings, Subject
+from padprint.subject import Paddings, Subject, reseed
+from padprint.untouched import continued, generators
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,21 +98,23 @@ class Crops:
             if not self.n_images:
                 run = started(self._scenes, scene, self._paddings)
                 self.geometry, self.plan = run.subject.geometry, run.plan
-            run.subject.reseed(scene.index)
+            with as_measured(run.subject.model):
+                reseed(run.subject.model, self._paddings.values(), run.plan.seed, scene.index)
+                states = [one.get_state() for one in generators(run.subject.model)]
             for canvas in run.canvases(scene.size, scene.index):
-                for batch in self._batches(run.subject, scene, canvas):
+                for batch in self._batches(run.subject, scene, canvas, states):
                     self.n_crops += len(batch.pixels)
                     yield batch
             self.n_images += 1
 
-    def _batches(self, subject: Views, scene: Scene, canvas: Canvas) -> Iterator[Batch]:
-        size = self._scenes.settings.batch_size
+    def _batches(self, subject: Views, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
+        size, own = self._scenes.settings.batch_size, generators(subject.model)
         x = subject.forwards.placed(
             scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         )
         maps: dict[str, Tensor] = {}
         for start in range(0, len(canvas.crops), size):
-            with as_measured(self._scenes.model):
+            with as_measured(subject.model), continued(own, states):
                 maps = maps or subject.forwards.maps(x)
                 batch = subject.batch(scene, x, maps, canvas.crops[start : start + size])
             yield batch
@@ -211,12 +214,6 @@ def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:
     return nullcontext() if scheme is None else swapped(scheme)
 
 
-def reseed(scheme: Scheme | None, seed: int, index: int) -> None:
-    """Start a scheme's random numbers anew for one image, as `padprint.measure` does."""
-    if scheme is not None:
-        scheme.reseed(hash((seed, index)) & 0x7FFFFFFF)
-
-
 class Views(Subject):
     """A network whose features are handed over where `Subject` sums them up."""
 
@@ -229,10 +226,6 @@ class Views(Subject):
         """What stands in for the network's padding."""
         (scheme,) = self.paddings.values()
         return scheme
-
-    def reseed(self, index: int) -> None:
-        """Start the random numbers of a stochastic padding anew for one image."""
-        reseed(self.scheme, self.plan.seed, index)
 
     def batch(self, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], corners: Sequence[tuple[int, int]]) -> Batch:
         """Run some crops of a canvas; see `Forwards.crops`."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint import _tables
-from padprint.baselines.crops import Scene, Scenes, paddings, reseed, swapping
+from padprint.baselines.crops import Scene, Scenes, paddings, swapping
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError
 from padprint.geometry import Geometry, MapSpec, crop_size, trace
@@ -29,6 +29,7 @@ from padprint.layers import Tap, as_measured, discover, run_to
 from padprint.options import LoadOptions, check_counts
 from padprint.padding import Scheme
 from padprint.result import Estimate
+from padprint.subject import reseed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -101,8 +102,8 @@ def label_consistency(
     for scene in scenes:
         if not n_images:
             found = _Labelled(scenes.model, layers, size, scene.image.shape[0], step)
-        reseed(scheme, scenes.settings.seed, scene.index)
         with as_measured(scenes.model), swapping(scheme):
+            reseed(scenes.model, [scheme], scenes.settings.seed, scene.index)
             corners = found.corners(scene, region)
             for name, counts in found.count(scene, corners, batch_size).items():
                 sums.setdefault(name, GroupSums()).add(scene.group, *entropy_sums(counts))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint import _tables
-from padprint.baselines.crops import Scene, Scenes, reseed
+from padprint.baselines.crops import Scene, Scenes
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.images import Images
@@ -37,7 +37,7 @@ from padprint.padding.scheme import available
 from padprint.padding.swap import channels_of, fixed, title, untrained
 from padprint.padding.windowed import supply_cells
 from padprint.result import Estimate
-from padprint.subject import Paddings
+from padprint.subject import Paddings, reseed
 from padprint.weights import first_line
 
 if TYPE_CHECKING:
@@ -117,9 +117,8 @@ def ring_nmse(
     n_images = n_windows = 0
     for scene in scenes:
         window = window or min(WINDOW, *scene.size)
-        for scheme in schemes.values():
-            reseed(scheme, scenes.settings.seed, scene.index)
         with as_measured(scenes.model):
+            reseed(scenes.model, schemes.values(), scenes.settings.seed, scene.index)
             for part in _windows(scene, window, grid):
                 rings.see(scenes.model, part.to(scene.device, scene.dtype), scene.group)
                 n_windows += 1

@@ -27,6 +27,7 @@ from padprint.images import Images
 from padprint.layers import as_measured, leaves_of
 from padprint.options import check_counts
 from padprint.padding import Scheme
+from padprint.subject import reseed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,8 +109,8 @@ def shift_consistency(
     for scene in scenes:
         if not n_images:
             run = started(scenes, scene, schemes)
-        run.subject.reseed(scene.index)
         with as_measured(scenes.model):
+            reseed(scenes.model, schemes.values(), run.plan.seed, scene.index)
             for corners in _pairs(run, scene, shift, step):
                 one, two = (_view(run.subject, scene, corner) for corner in corners)
                 moved = [b - a for a, b in zip(*corners, strict=True)]

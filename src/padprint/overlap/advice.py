@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint.baselines.crops import CropRun, Scene, Scenes, Views, reseed, swapping
+from padprint.baselines.crops import CropRun, Scene, Scenes, Views, swapping
 from padprint.errors import HaloError, ImagesError
 from padprint.geometry import Sides, crop_size
 from padprint.images import Images
@@ -23,6 +23,7 @@ from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.padding import Scheme
 from padprint.plan import Canvas
+from padprint.subject import reseed
 from padprint.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -137,12 +138,12 @@ class TileRun(CropRun):
         for out in self.outputs.values():
             for sums in out.sums.values():
                 sums.append(Sums(max(out.map.size)))
-        for scheme in self.subject.paddings.values():
-            reseed(scheme, self.plan.seed, scene.index)
-        for canvas in self.canvases(scene.size, scene.index):
-            with as_measured(self.scenes.model):
+        canvases = self.canvases(scene.size, scene.index)
+        with as_measured(self.scenes.model):
+            reseed(self.scenes.model, self.subject.paddings.values(), self.plan.seed, scene.index)
+            for canvas in canvases:
                 self._canvas(scene, canvas)
-            self.n_tiles += len(canvas.crops)
+                self.n_tiles += len(canvas.crops)
         self.n_images += 1
 
     def _canvas(self, scene: Scene, canvas: Canvas) -> None:

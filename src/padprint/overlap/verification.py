@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padprint._document import finite
 from padprint._tables import label, number
-from padprint.baselines.crops import Scene, Scenes, reseed, swapping
+from padprint.baselines.crops import Scene, Scenes, swapping
 from padprint.errors import HaloError, ImagesError
 from padprint.forwards import Forwards
 from padprint.geometry import trace
@@ -23,6 +23,7 @@ from padprint.overlap.distance import ERRORS, SIDES, Sums, nearest_side, pooled
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
+from padprint.subject import reseed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -181,8 +182,8 @@ class _Check:
     def add(self, scene: Scene) -> None:
         """Compare one image."""
         image = self._covered(scene)
-        reseed(self.advice.scheme, self.scenes.settings.seed, scene.index)
         with as_measured(self.scenes.model), swapping(self.advice.scheme):
+            reseed(self.scenes.model, [self.advice.scheme], self.scenes.settings.seed, scene.index)
             if not self.n_images:
                 self.forwards.choose_layout(image)
             x = self.forwards.placed(image)
