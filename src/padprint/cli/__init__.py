@@ -95,14 +95,14 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Measure the padding pattern of a model's layers on images; runs under torchrun too."""
-    from padprint.cli import _commands, _parse
+    from padprint.cli import _commands, _loading, _parse
 
     options = _parse.options(
         layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
     )
     schemes = () if padding is None else (padding,)
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _commands.Job(
+    job = _loading.Job(
         [(model, weights)],
         schemes,
         images,
@@ -165,14 +165,14 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare paddings, models or checkpoints over the same crops, with paired differences."""
-    from padprint.cli import _commands, _parse
+    from padprint.cli import _commands, _loading, _parse
 
     options = _parse.options(
         layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
     )
     models, images = _parse.compared(arguments, model or [], weights or [])
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _commands.Job(
+    job = _loading.Job(
         models,
         padding or (),
         images,

@@ -182,7 +182,7 @@ def quadrants(
     quiet: Quiet = False,
 ) -> None:
     """Tell the corner that a picture lies in from a model's global maxima, the farther from the border the harder."""
-    from padprint.cli import _commands, _parse, _show
+    from padprint.cli import _loading, _parse, _show
 
     loading = {"seed": seed, "crop": (crop, crop), "resize_short_side": resize_short_side, "strict": strict}
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
@@ -196,7 +196,7 @@ def quadrants(
         training = LocationSettings(
             epochs, training_batch_size, lr, momentum, nesterov, weight_decay, patience, least_lr
         )
-        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, loading)
+        loaded, given, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, loading)
         result = work(
             loaded.model,
             given,

@@ -87,7 +87,7 @@ def halo(
 
     With --verify the exit status is 1 where the tiled run does not keep the tolerance.
     """
-    from padprint.cli import _commands, _parse, _show
+    from padprint.cli import _commands, _loading, _parse, _show
 
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     names = _parse.layers(output_layer)
@@ -100,7 +100,7 @@ def halo(
     size = _parse.crop(tile, "--tile")
     with _show.reporting() as console:
         _commands.check_output(output, plots=output is not None)
-        loaded, given, normalisation = _commands.one_model(
+        loaded, given, normalisation = _loading.one_model(
             model, weights, images, rgb, calibrate, {**options, "crop": size}
         )
         shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet), **normalisation}

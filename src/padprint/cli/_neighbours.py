@@ -241,11 +241,11 @@ def _run(
     quiet: bool,
 ) -> None:
     """Load, measure and show."""
-    from padprint.cli import _commands, _parse, _show
+    from padprint.cli import _loading, _parse, _show
 
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     with _show.reporting() as console:
-        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, options)
+        loaded, given, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, options)
         shown = {"device": device, "progress": _show.wants_progress(quiet)}
         result = work(loaded.model, given, **normalisation, **shown, **options)
         if not quiet:

@@ -174,7 +174,7 @@ def _run(
     quiet: bool,
 ) -> None:
     """Load, train, write and show."""
-    from padprint.cli import _commands, _show
+    from padprint.cli import _commands, _loading, _show
 
     with _show.reporting() as console:
         _commands.check_output(output)
@@ -184,7 +184,7 @@ def _run(
         from padprint.baselines import posenet as work
 
         settings = ReadoutSettings(**training)
-        loaded, given, normalisation = _commands.one_model(model, weights, images, rgb, calibrate, options)
+        loaded, given, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, options)
         tests = wanted.pop("test_images")
         result = work(
             loaded.model,
