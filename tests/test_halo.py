@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from helpers import left_as_found, noise
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
 from padprint.overlap import halo
 from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
+from padprint.statistics import lognormal_limit
 
 SIZE = 64
 
@@ -62,7 +64,7 @@ def test_structural_halos_are_those_of_arithmetic(name: str) -> None:
 
 
 def test_a_structural_halo_wider_than_the_tile_is_not_cut_at_its_size() -> None:
-    result = halo(stack_of(6), noise(1, 64), tile=5, tiles_per_image=1, tolerance=0.99, error="relative")
+    result = halo(stack_of(6), noise(3, 64), tile=5, tolerance=3.0)
     (out,) = result.first.outputs.values()
     assert out.structural == (6, 6, 6, 6)
 
@@ -170,15 +172,39 @@ def test_paddings_are_measured_on_the_same_tiles() -> None:
     )
 
 
-def test_the_advice_holds_for_the_hardest_image() -> None:
-    """One image of ones is twice as hard as those of a half, in units of the output."""
+@pytest.mark.parametrize(("confidence", "t"), [(0.95, 2.919986), (0.9, 1.885618)])
+def test_the_advice_leaves_room_for_a_further_image(confidence: float, t: float) -> None:
+    """One image of ones is twice as hard as two of a half: errors scatter log-normally. t by the tables, 2 degrees of freedom."""
     images = [torch.full((1, 160, 80), level) for level in (0.5, 0.5, 1.0)]
-    result = halo(filtered(BOX), images, tile=(96, 48), tolerance=0.1, error="absolute")
+    result = halo(filtered(BOX), images, tile=(96, 48), tolerance=0.1, error="absolute", confidence=confidence)
     by_level = [next(d for d in range(16) if level * (15 - d) / 31 <= 0.1) for level in (0.5, 0.5, 1.0)]
     assert result.first.image_pixels == by_level
     assert (result.first.effective.low, result.first.effective.high) == (by_level[0], by_level[2])
-    assert result.first.tiling.pixels[:2] == (by_level[2],) * 2
-    assert result.first.error_of(result.first.tiling, worst=True) <= 0.1
+    logs = [math.log(level) for level in (0.5, 0.5, 1.0)]
+    limit = math.exp(statistics.mean(logs) + t * statistics.stdev(logs) * math.sqrt(4 / 3))
+    expected = next(d for d in range(16) if limit * (15 - d) / 31 <= 0.1)
+    assert result.first.advised.pixels == (expected, expected, 0, 0)
+    assert result.first.limit_of({"0": (5, 5, 0, 0)}) == pytest.approx(limit * 10 / 31, rel=1e-5)
+    assert result.first.limit_of({"0": (5, 9, 0, 0)}) == pytest.approx(limit * 10 / 31, rel=1e-5)
+
+
+def test_one_image_promises_nothing_short_of_the_structural_halo() -> None:
+    result = halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(96, 48), tolerance=0.1)
+    assert result.first.effective.value == 12
+    assert result.first.advised.pixels == (15, 15, 0, 0)
+    assert "one image cannot tell how images differ, so the structural halo is advised" in str(result)
+    with pytest.raises(
+        HaloError, match=r"can drop is a halo of 1[0-9 ]* px .* one image does not tell what others need"
+    ):
+        halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(28, 48), tolerance=0.1)
+
+
+def test_more_confidence_needs_more_cells() -> None:
+    net, images = nets.unet(2, "bilinear"), noise(4, 128)
+    narrow, wide = (halo(net, images, tile=64, confidence=confidence).first for confidence in (0.6, 0.999))
+    assert all(a <= b for a, b in zip(narrow.need["output"], wide.need["output"], strict=True))
+    assert narrow.need != wide.need
+    assert all(n <= most for n, most in zip(wide.need["output"], wide.outputs["output"].structural, strict=True))
 
 
 def test_batch_size_does_not_change_the_result_and_the_seed_does() -> None:
@@ -359,6 +385,8 @@ def test_one_padding_may_have_room_where_another_has_none() -> None:
         ({"tile": 200}, ImagesError, "image 0 of 128x128 px is smaller than a tile of 200x200 px"),
         ({"tolerance": 0}, HaloError, "tolerance must be a number above 0"),
         ({"tolerance": math.nan}, HaloError, "tolerance must be a number above 0"),
+        ({"confidence": 0.5}, HaloError, "confidence must be above 0.5 and below 1"),
+        ({"confidence": 1}, HaloError, "confidence must be above 0.5 and below 1"),
         ({"error": "rms"}, HaloError, "no error 'rms'; known are relative, absolute, maximum, labels"),
         ({"padding": []}, HaloError, "padding names no scheme"),
         ({"padding": ["mirror"]}, PaddingError, "mirror"),
@@ -389,6 +417,25 @@ def test_a_margin_below_the_reach_is_said() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ arithmetic
+
+
+@pytest.mark.parametrize(("n", "level"), [(3, 0.95), (12, 0.95), (12, 0.8)])
+def test_a_further_value_stays_below_the_limit_as_often_as_it_says(n: int, level: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    values = torch.randn(n + 1, 20000, generator=g, dtype=torch.float64).mul(0.7).sub(3).exp()
+    limit = lognormal_limit(values[:n], level)
+    inside = torch.where(limit > values[:n].amax(0), values[n] <= limit, True)  # never less than the largest value
+    expected = torch.where(limit > values[:n].amax(0), level, 1.0).mean()
+    assert float(inside.double().mean()) == pytest.approx(float(expected), abs=0.01)
+
+
+def test_limits_of_zeros_and_of_single_values() -> None:
+    columns = [[0.0, 0.0, 0.0], [0.0, 0.2, 0.0], [0.2, 0.2, 0.2], [0.1, 0.2, 0.0]]
+    limit = lognormal_limit(torch.tensor(columns, dtype=torch.float64).T, 0.95)
+    assert limit[:3].tolist() == pytest.approx([0, math.inf, 0.2])
+    logs = [math.log(0.1), math.log(0.2)]
+    expected = statistics.mean(logs) + 6.313752 * statistics.stdev(logs) * math.sqrt(1.5)
+    assert float(limit[3]) == pytest.approx(math.exp(expected), rel=1e-5)
 
 
 def test_cells_belong_to_the_nearest_side_where_all_are_alike() -> None:

@@ -35,6 +35,10 @@ def halved(tiles: Tiling) -> Tiling:
     return found
 
 
+def twice_the_size() -> nn.Module:
+    return nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
+
+
 def unet(depth: int = 3) -> nn.Module:
     smp = pytest.importorskip("segmentation_models_pytorch", reason="its U-Net is tested")
     torch.manual_seed(0)
@@ -72,7 +76,7 @@ def measured_unet() -> tuple[nn.Module, Halo]:
 def test_stitched_tiles_beyond_the_structural_halo_are_one_pass(name: str) -> None:
     net, tile = {
         "upsampled": (nets.unet(2, "bilinear"), 48),
-        "larger": (nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1)), (32, 40)),
+        "larger": (twice_the_size(), (32, 40)),
         "nested": (nets.ready(nets.Nested()), 32),
         "asymmetric": (nets.even_same(), (24, 31)),
         "uneven": (nets.stride_two(), 33),
@@ -194,11 +198,7 @@ def test_monai_with_our_numbers_gives_the_promised_error(
         net, measured = measured_unet
         held_out = scenes(2, 240, seed=200)
     else:
-        net = (
-            nets.stride_two()
-            if name == "stride 2"
-            else nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
-        )
+        net = nets.stride_two() if name == "stride 2" else twice_the_size()
         measured = halo(net, noise(4, 128), tile=64)
         held_out = noise(2, 136, seed=1)
     advice = measured.at(tolerance)
@@ -306,23 +306,48 @@ def test_real_esrgan_pads_give_the_promised_error() -> None:
     assert float((stitched - whole).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("make", [lambda: nets.unet(2, "bilinear"), nets.stride_two])
+@pytest.mark.parametrize("make", [lambda: nets.unet(2, "bilinear"), nets.stride_two, nets.valid, twice_the_size])
 def test_the_bioimageio_halo_is_valid(make: Callable[[], nn.Module]) -> None:
+    """Also of maps smaller than the input, larger, and without a halo, of which the specification has another class."""
     spec = pytest.importorskip("bioimageio.spec.model.v0_5", reason="its halos are tested")
     measured = halo(make(), noise(3, 128), tile=64, tolerance=0.01)
     told = measured.units()["bioimageio"]
     (axes,) = told["outputs"].values()
     (out,) = measured.first.outputs.values()
     for key, axis in (("y", 0), ("x", 1)):
-        size = spec.ParameterizedSize(**told["inputs"][key])
-        given = spec.SpaceInputAxis(id=spec.AxisId(key), size=size)
-        scale = axes[key]["scale"]
-        reference = spec.SizeReference(tensor_id=spec.TensorId("image"), axis_id=spec.AxisId(key))
-        found = spec.SpaceOutputAxisWithHalo(id=spec.AxisId(key), size=reference, scale=scale, halo=axes[key]["halo"])
-        assert reference.get_size(found, given, n=0) == out.map.size[axis]
-        left = out.map.size[axis] - 2 * found.halo
-        assert left * scale % measured.first.period[axis] == 0
-        assert found.halo >= max(w.high for w in out.effective[2 * axis : 2 * axis + 2])
+        given = spec.SpaceInputAxis(id=key, size=told["inputs"][key])
+        kind = spec.SpaceOutputAxisWithHalo if "halo" in axes[key] else spec.SpaceOutputAxis
+        found = kind(**axes[key])
+        dropped = axes[key].get("halo", 0)
+        for k in (0, 1, 3):
+            size = told["inputs"][key]["min"] + k * told["inputs"][key]["step"]
+            cells = found.size.get_size(found, given, n=k)
+            assert cells == out.map.size[axis] + (size - 64) / out.map.stride[axis]
+            assert (cells - 2 * dropped) * found.scale % measured.first.period[axis] == 0
+        assert dropped >= max(measured.first.need[out.name][2 * axis : 2 * axis + 2])
+
+
+def test_a_halo_that_cannot_keep_to_the_total_stride_has_a_reason() -> None:
+    """Of 65 px an odd number is left whatever is dropped on both sides alike, and the total stride is 2."""
+    net = nets.ready(nets.sequential(nets.conv(3, 4, stride=2), nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1)))
+    told = halo(net, noise(3, 129), tile=65, tolerance=0.01).units()["bioimageio"]
+    (axes,) = told["outputs"].values()
+    assert "keeps to the total stride" in axes["reason"]
+
+
+def test_circular_padding_differs_at_the_images_own_border_whatever_the_overlap() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2, padding_mode="circular")).eval()
+    measured = halo(net, noise(4, 128), tile=32, tolerance=0.01)
+    check = measured.verify(net, noise(2, 96, seed=1))
+    assert not check.passed
+    (one,) = check.outputs.values()
+    assert one.beyond_reach > 0.1
+    assert "at the image's own border" in str(check)
+    zeros = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2)).eval()
+    check = halo(zeros, noise(4, 128), tile=32, tolerance=0.01).verify(zeros, noise(2, 96, seed=1))
+    assert check.passed
+    assert "own border" not in str(check)
+    assert check.outputs["0"].images_within == 2
 
 
 # ------------------------------------------------------------------------------------------------ big networks

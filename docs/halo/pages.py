@@ -2,8 +2,8 @@
 
     python pages.py FOLDER HELD_OUT UNLIKE
 
-writes twelve images into the first folder, three others of the same kinds into the second, and one that is like none of them
-into the third. Needs scikit-image.
+writes 24 images into the first folder, eight others of the same kinds into the second, and one that is like none of them into
+the third. Needs scikit-image.
 """
 
 from __future__ import annotations
@@ -17,45 +17,17 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-WORDS = [
-    "tiles",
-    "seam",
-    "border",
-    "padding",
-    "image",
-    "network",
-    "overlap",
-    "halo",
-    "crop",
-    "margin",
-    "scene",
-    "stride",
-    "field",
-    "weight",
-    "page",
-    "line",
-    "letter",
-    "reader",
-    "print",
-    "paper",
-    "edge",
-    "corner",
-    "window",
-    "pixel",
-    "filter",
-    "layer",
-    "depth",
-    "light",
-    "shadow",
-    "river",
-    "stone",
-    "forest",
-    "morning",
-    "market",
-    "street",
-]
-SIZE, HELD_OUT = 1024, 640  # px; checking takes smaller images than measuring
-PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "immunohistochemistry", "retina")
+# a word a line would be fifty lines
+WORDS = """
+tiles seam border padding image network overlap halo crop margin scene stride field weight page line letter reader
+print paper edge corner window pixel filter layer depth light shadow river stone forest morning market street
+""".split()  # noqa: SIM905
+SIZE, HELD_OUT = 1536, 1104  # px; checking takes smaller images than measuring
+PHOTOGRAPHS = """
+astronaut brick camera clock coffee grass hubble_deep_field immunohistochemistry moon retina
+rocket chelsea coins gravel
+""".split()  # noqa: SIM905
+MEASURED = 10  # of the photographs
 
 
 def printed(rng: np.random.Generator) -> Image.Image:
@@ -97,8 +69,12 @@ def scanned(name: str) -> Image.Image:
 def main(folder: Path, held_out: Path, unlike: Path) -> None:
     """Write the three folders."""
     rng = np.random.default_rng(0)
-    images = [scanned("page"), *(printed(rng) for _ in range(7)), *(captioned(name, rng) for name in PHOTOGRAPHS[:4])]
-    others = [captioned(PHOTOGRAPHS[4], rng), printed(rng), printed(rng)]
+    images = [
+        scanned("page"),
+        *(printed(rng) for _ in range(13)),
+        *(captioned(name, rng) for name in PHOTOGRAPHS[:MEASURED]),
+    ]
+    others = [*(captioned(name, rng) for name in PHOTOGRAPHS[MEASURED:]), *(printed(rng) for _ in range(4))]
     for where, what in ((folder, images), (held_out, others), (unlike, [scanned("text")])):
         where.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(what):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import gamma, nan, pi, sqrt
+from math import gamma, inf, nan, pi, sqrt
 from typing import NamedTuple
 
 import torch
@@ -145,6 +145,31 @@ def student_quantile(freedom: int, level: float = 0.95) -> float:
         within = _student_within(torch.tensor(middle, dtype=torch.float64), freedom)
         low, high = (middle, high) if within < level else (low, middle)
     return (low + high) / 2
+
+
+def lognormal_limit(values: Tensor, level: float = 0.95) -> Tensor:
+    """Upper prediction limit of one further value of log-normal samples: exp(m + t s sqrt(1 + 1/n)) of n logarithms.
+
+    Args:
+        values: `(n, ...)`, not negative. Zeros are left out, so that the limit is one of values that are not zero.
+        level: probability of a further value below the limit, above 0.5 and below 1.
+
+    Returns:
+        `(...)`, at least the largest value; 0 where all are zeros, infinite where a single one is not.
+
+    Source: Hahn and Meeker, Statistical Intervals (1991), section 4.8.
+    """
+    known = values > 0
+    n = known.sum(0)
+    logs = torch.where(known, values, 1).double().log()
+    mean = logs.sum(0) / n.clamp(min=1)
+    spread = torch.where(known, logs - mean, 0).square().sum(0) / (n - 1).clamp(min=1)
+    t = torch.full_like(mean, inf)
+    for count in set(n.flatten().tolist()):
+        if count > 1:
+            t[n == count] = student_quantile(count - 1, 2 * level - 1)
+    limit = torch.where(n > 1, (mean + t * (spread * (1 + 1 / n)).sqrt()).exp(), inf)
+    return torch.where(n == 0, 0.0, torch.maximum(limit, values.amax(0)))
 
 
 def student_tail(t: Tensor, freedom: int) -> Tensor:

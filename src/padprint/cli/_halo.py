@@ -55,6 +55,9 @@ def halo(
             help="relative (rms change over the output's rms), absolute (rms), maximum, or labels (share that changes).",
         ),
     ] = "relative",
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Share of further images that are to stay within the tolerance.")
+    ] = 0.95,
     padding: Annotated[
         list[str] | None,
         typer.Option("--padding", metavar="SCHEMES", help='Schemes to swap in, one or several; "own": as it is.'),
@@ -114,6 +117,7 @@ def halo(
                 "tile": size,
                 "tolerance": tolerance,
                 "error": error,
+                "confidence": confidence,
                 "padding": padding or ["own"],
                 "tiles_per_image": tiles_per_image,
                 "margin": margin,

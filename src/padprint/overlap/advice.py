@@ -18,7 +18,7 @@ from padprint.layers import as_measured
 from padprint.options import OWN, schemes_by_name
 from padprint.overlap.distance import ERRORS, Sums, nearest_side, pooled, scale_of
 from padprint.overlap.outputs import geometry_of, structural_halos
-from padprint.overlap.result import Halo, check_tolerance
+from padprint.overlap.result import Halo, check_confidence, check_tolerance
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.padding import Scheme
@@ -41,6 +41,7 @@ def halo(
     error: str = "relative",
     padding: Sequence[str | Scheme] = (OWN,),
     *,
+    confidence: float = 0.95,
     tiles_per_image: int = 4,
     margin: int | None = None,
     batch_size: int = 4,
@@ -51,9 +52,10 @@ def halo(
 
     The network runs on tiles drawn from the images and on the scenes around them; the change of its output is summed by
     the distance of a cell to the tile's border. The effective halo is the smallest width such that at every distance
-    beyond it the error stays within the tolerance; the advice is the widest of all images', rounded up so that tiles
-    start at multiples of the total stride. A further image of the same kind needs more with a chance of about 1 in
-    n + 1, for n images.
+    beyond it the error stays within the tolerance, over all images together. The advice is wider: images differ, and it
+    is the narrowest halo beyond which a further image of the same kind stays within the tolerance with a probability of
+    `confidence`, rounded up so that tiles start at multiples of the total stride. No more is advised than the structural
+    halo, and no less for a single image, which cannot tell how images differ.
 
     Args:
         model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested, at any stride. Left as found.
@@ -66,6 +68,8 @@ def halo(
             one distance from one side.
         padding: schemes to swap in while tiles run, by name or as schemes (`padprint.padding`); ``"own"`` is the
             network's. All run on the same tiles.
+        confidence: share of further images of the same kind that are to stay within the tolerance, each on its own; the
+            errors of images are taken to scatter log-normally.
         tiles_per_image: tiles drawn from each image, without replacement; fewer where it admits fewer positions.
         margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate.
         batch_size: tiles in one forward pass.
@@ -81,6 +85,7 @@ def halo(
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
     """
     check_tolerance(tolerance)
+    check_confidence(confidence)
     if error not in ERRORS:
         raise HaloError(f"there is no error {error!r}; known are {', '.join(ERRORS)}")
     settings = {"crop": tile, "crops_per_image": tiles_per_image, "margin": margin, "batch_size": batch_size, **options}
@@ -94,7 +99,7 @@ def halo(
             run = _started(scenes, scene, schemes, output_layer)
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
-    result = run.read(tolerance, error, name or type(scenes.model).__name__)
+    result = run.read(tolerance, error, confidence, name or type(scenes.model).__name__)
     if all(one.tiling is None for one in result.values()):
         raise HaloError(result.first.reason or "")
     return result
@@ -166,7 +171,7 @@ class TileRun(CropRun):
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:
         out.sums[padding][-1].add(tiles - whole, changed_labels(tiles, whole), whole, out.side, out.distance)
 
-    def read(self, tolerance: float, error: str, name: str) -> Halo:
+    def read(self, tolerance: float, error: str, confidence: float, name: str) -> Halo:
         """Everything measured, read at one tolerance.
 
         Raises:
@@ -182,6 +187,7 @@ class TileRun(CropRun):
                 geometry.crop,
                 self.plan.period,
                 {key: _output_halo(key, out, padding, error, tolerance) for key, out in self.outputs.items()},
+                confidence,
                 scheme,
             )
             for padding, scheme in subject.paddings.items()
@@ -191,6 +197,7 @@ class TileRun(CropRun):
             tile=geometry.crop,
             tolerance=tolerance,
             error=error,
+            confidence=confidence,
             n_images=self.n_images,
             n_tiles=self.n_tiles,
             margin=self.plan.margin,
@@ -212,9 +219,13 @@ class TileRun(CropRun):
 
     def _cautions(self) -> list[str]:
         found = []
-        if self.n_images < 3:
+        if self.n_images == 1:
             found.append(
-                f"{self.n_images} image{'s' * (self.n_images > 1)} cannot tell how images differ: use a dozen or more"
+                "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
+            )
+        elif self.n_images < 6:
+            found.append(
+                f"{self.n_images} images tell little of how images differ, so the advice is wide: use a dozen or more"
             )
         if self.subject.approximate:
             found.append(

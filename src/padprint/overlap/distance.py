@@ -131,19 +131,31 @@ def scale_of(sums: Sequence[Sums]) -> float:
     return float((energy / count) ** 0.5) if count else 0.0
 
 
+def tails(errors: Tensor, most: Sequence[int]) -> Tensor:
+    """The largest error at each distance or beyond.
+
+    Args:
+        errors: `(..., 4, L)`, by side and distance; NaN where there is no cell.
+        most: by side, the structural halo: what lies beyond differs by rounding alone and is not looked at.
+
+    Returns:
+        `(..., 4, L + 1)`, falling; the last is 0: nothing is left of the tile.
+    """
+    inside = torch.arange(errors.shape[-1]) < torch.tensor(list(most))[:, None]
+    known = torch.where(inside, errors.nan_to_num(0), 0)
+    return torch.nn.functional.pad(known, (0, 1)).flip(-1).cummax(-1).values.flip(-1)
+
+
 def halo_cells(errors: Tensor, tolerance: float, most: Sequence[int]) -> list[int]:
     """By side, the fewest cells to drop so that the error stays within the tolerance at every distance beyond.
 
     Args:
         errors: `(4, L)`, by side and distance.
         tolerance: in the same unit.
-        most: by side, the structural halo: what lies beyond differs by rounding alone and is not looked at.
+        most: see `tails`.
     """
-    found = []
-    for row, limit in zip(errors, most, strict=True):
-        above = (row[:limit] > tolerance).nonzero()
-        found.append(int(above[-1]) + 1 if len(above) else 0)
-    return found
+    cells: list[int] = (tails(errors, most) > tolerance).sum(-1).tolist()
+    return cells
 
 
 def worst_beyond(errors: Tensor, halo: Sequence[int]) -> float:

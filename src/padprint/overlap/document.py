@@ -21,6 +21,7 @@ def document(halo: Halo) -> dict[str, Any]:
         "tile": list(halo.tile),
         "tolerance": halo.tolerance,
         "error": halo.error,
+        "confidence": halo.confidence,
         "n_images": halo.n_images,
         "n_tiles": halo.n_tiles,
         "margin": list(halo.margin),
@@ -43,7 +44,11 @@ def _padding_document(one: PaddingHalo) -> dict[str, Any]:
         "units": None,
     }
     if tiles is not None:
-        errors = {"error": one.error_of(tiles), "worst_image_error": one.error_of(tiles, worst=True)}
+        errors = {
+            "error": one.error_of(tiles),
+            "worst_image_error": one.error_of(tiles, worst=True),
+            "limit": one.limit_of(tiles.halos),
+        }
         found |= {"advised": tiling_document(tiles) | errors, "units": units(one)}
     found["outputs"] = {name: _output_document(out) for name, out in one.outputs.items()}
     found["curve"] = [{**vars(point), "overlap": list(point.overlap)} for point in one.curve]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from padprint._tables import label
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     """Draw the error beyond a halo against its width and against the extra pixels it costs, for each padding.
 
-    Lines are over all images together, bands reach up to the worst single image; dots mark what is advised.
+    Lines are over all images together, bands reach up to what a further image stays below; dots mark what is advised.
 
     Args:
         halo: the result.
@@ -72,14 +73,13 @@ def _dearest(halo: Halo) -> float:
 
 def _floor(halo: Halo) -> float:
     """The bottom of the axis: below the tolerance, and four decades below the top at most."""
-    top = max((p.worst for one in halo.values() for p in one.curve), default=1.0)
+    top = max((p.error for one in halo.values() for p in one.curve), default=1.0)
     return min(halo.tolerance / 5, top * 1e-4) if top > 0 else halo.tolerance / 5
 
 
 def _line(axes: Axes, one: PaddingHalo, places: Sequence[float], floor: float, i: int) -> None:
     colour = COLOURS[i % len(COLOURS)]
-    low, high = (
-        [max(v, floor) for v in values] for values in zip(*((p.error, p.worst) for p in one.curve), strict=True)
-    )
+    low = [max(p.error, floor) for p in one.curve]
+    high = [max(p.limit, floor) if isfinite(p.limit) else nan for p in one.curve]
     axes.plot(places, low, LINES[i % len(LINES)], color=colour, label=plain(label(one.padding)))
     axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -38,6 +38,7 @@ class Halo(Mapping[str, PaddingHalo]):
         tile: (height, width), px.
         tolerance: the error allowed, in the unit of `error`.
         error: how it is measured, one of "relative", "absolute", "maximum" and "labels".
+        confidence: share of further images that stay within the tolerance with the advice.
         n_images, n_tiles: that were compared.
         margin: scene px around a tile (top, bottom, left, right).
         approximate: the margin is below what the output sees.
@@ -50,6 +51,7 @@ class Halo(Mapping[str, PaddingHalo]):
     tile: tuple[int, int]
     tolerance: float
     error: str
+    confidence: float
     n_images: int
     n_tiles: int
     margin: Sides
@@ -116,9 +118,9 @@ class Halo(Mapping[str, PaddingHalo]):
         """One row per padding and halo: error and cost."""
         import pandas as pd  # only frames need pandas
 
-        columns = ["padding", "halo", "overlap_y", "overlap_x", "error", "worst_image", "cost", "aligned"]
+        columns = ["padding", "halo", "overlap_y", "overlap_x", "error", "worst_image", "limit", "cost", "aligned"]
         rows = [
-            (name, p.halo, *p.overlap, p.error, p.worst, p.cost, p.aligned)
+            (name, p.halo, *p.overlap, p.error, p.worst, p.limit, p.cost, p.aligned)
             for name, one in self.items()
             for p in one.curve
         ]
@@ -150,3 +152,9 @@ def check_tolerance(tolerance: Any) -> None:
     """Raises HaloError where a tolerance is no positive number."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance < torch.inf:
         raise HaloError(f"tolerance must be a number above 0, such as 0.01, but got {tolerance!r}")
+
+
+def check_confidence(confidence: Any) -> None:
+    """Raises HaloError where a confidence is no probability above a half."""
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 < confidence < 1:
+        raise HaloError(f"confidence must be above 0.5 and below 1, such as 0.95, but got {confidence!r}")

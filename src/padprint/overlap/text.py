@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from padprint._tables import label, number
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.widths import PaddingHalo, Width
 
-HEADERS = (
+HEADERS: tuple[str, ...] = (
     "padding",
     "structural px",
     "effective px [images]",
@@ -21,13 +22,13 @@ HEADERS = (
     "overlap px",
     "step px",
     "extra pixels",
-    "error [worst image]",
+    "error",
 )
 
 
 def table(halo: Halo) -> str:
     """The table of a halo and what must be said of it."""
-    rows = [HEADERS, *cells(halo)]
+    rows = [(*HEADERS[:-1], f"error [{_share(halo.first)} of images]"), *cells(halo)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
     lines = [
         "  ".join(
@@ -49,8 +50,12 @@ def _row(one: PaddingHalo) -> tuple[str, ...]:
     tiles = one.tiling
     if tiles is None:
         return (*first, "not reached", "", "", "", "")
-    errors = f"{number(one.error_of(tiles))} [{number(one.error_of(tiles, worst=True))}]"
+    errors = f"{number(one.error_of(tiles))} [{number(one.limit_of(tiles.halos))}]"
     return (*first, halo_pixels(tiles), pair(tiles.overlap), pair(tiles.step), f"{100 * tiles.cost:.0f} %", errors)
+
+
+def _share(one: PaddingHalo) -> str:
+    return f"{100 * one.confidence:g} %"
 
 
 def width(one: Width) -> str:
@@ -105,16 +110,18 @@ def paired(halo: Halo) -> Iterator[str]:
 
 def not_reached(one: PaddingHalo) -> str:
     """Why there is no advice, and what can be had."""
-    out = next(iter(one.outputs.values()))
-    need = f"single images need a halo of up to {one.effective.high} px on each side"
-    best = one.best
-    if best is None:
+    need = f"{_share(one)} of further images need a halo of up to {one.need_pixels} px on each side"
+    if one.best is None:
         most = "no step of the total stride fits into its maps"
     else:
-        tiles = best.advised
-        error, whole = number(best.error_of(tiles, worst=True)), number(best.error_of(tiles))
-        most = f"the best it can do is {error}, with a halo of {halo_pixels(tiles)} px ({whole} over all images)"
+        tiles, limit = one.best
+        whole = f"a halo of {halo_pixels(tiles)} px ({number(one.error_of(tiles))} over all images measured)"
+        most = (
+            f"the best it can do is {number(limit)}, with {whole}"
+            if isfinite(limit)
+            else f"the most it can drop is {whole}, and one image does not tell what others need: measure a dozen"
+        )
     return (
-        f"a tile of {pair(one.tile)} px has no room for a tolerance of {out.tolerance:g}: {need}, {most}; "
+        f"a tile of {pair(one.tile)} px has no room for a tolerance of {one.tolerance:g}: {need}, {most}; "
         f"take larger tiles (beyond {2 * one.structural} px the tolerance is always reached) or a larger tolerance"
     )

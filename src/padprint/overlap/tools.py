@@ -8,7 +8,7 @@ averaging overlapping tiles mixes their rims in, and keeps it only where the wei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +16,19 @@ from torch import Tensor
 
 from padprint._tables import label, number
 from padprint.errors import HaloError
+from padprint.overlap.distance import tails
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Tiling, sides
+from padprint.statistics import lognormal_limit
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
 
 INSIDE, HALO = 15.0, (9.0, -15.0)
 """Decimal logarithms of a tile's weights along one axis: inside, and in the halo from its inner end to the tile's border."""
+
+TENSOR = "input"
+"""What outputs of the bioimage.io entry call the tensor they are as large as."""
 
 Weights = Callable[[int], tuple[Tensor, Tensor]]
 """For an overlap of L cells: weights (L,) of the tile that begins there and of the one that ends there, adding up to 1."""
@@ -148,7 +153,9 @@ def lines(one: PaddingHalo) -> Iterator[str]:
         f"overlap_height_ratio={s['overlap_height_ratio']:.6g}, overlap_width_ratio={s['overlap_width_ratio']:.6g}"
     )
     for name, axes in found["bioimageio"]["outputs"].items():
-        yield f"bioimage.io: {label(name)}: halo y {axes['y']['halo']}, x {axes['x']['halo']} cells"
+        yield f"bioimage.io: {label(name)}: " + (
+            axes.get("reason") or f"halo y {axes['y'].get('halo', 0)}, x {axes['x'].get('halo', 0)} cells"
+        )
     r = found["real_esrgan"]
     yield "Real-ESRGAN: " + (r.get("reason") or f"tile={r['tile']}, tile_pad={r['tile_pad']}")
     d = found["diffusers"]
@@ -194,16 +201,29 @@ def _sahi(tiles: Tiling) -> dict[str, Any]:
 
 
 def _bioimageio(one: PaddingHalo) -> dict[str, Any]:
-    """Halos are dropped on both sides alike, and given in cells of the output."""
-    outputs = {}
+    """Sizes of input axes and, by output, its axes, shaped as in bioimageio.spec 0.5; `TENSOR` stands for the input's name.
+
+    Halos are dropped on both sides alike, and given in cells of the output. An axis without a halo has none in the
+    specification.
+    """
+    outputs: dict[str, Any] = {}
     for name, need in one.need.items():
-        axes = {}
+        axes: dict[str, Any] = {}
         for axis, key in enumerate("yx"):
             n, stride, period = one.maps[name].size[axis], one.maps[name].stride[axis], one.period[axis]
             least = max(need[2 * axis : 2 * axis + 2])
-            fits = [h for h in range(least, (n + 1) // 2) if (n - 2 * h) * stride % period == 0]
-            axes[key] = {"halo": fits[0] if fits else least, "scale": float(stride)}
-        outputs[name] = axes
+            halo = next((h for h in range(least, (n + 1) // 2) if (n - 2 * h) * stride % period == 0), None)
+            if halo is None:
+                outputs[name] = {
+                    "reason": f"no halo of {least} cells or more, the same on both sides, keeps to the total stride"
+                }
+                break
+            size = {"tensor_id": TENSOR, "axis_id": key, "offset": n - int(one.tile[axis] / stride)}
+            axes[key] = {"type": "space", "id": key, "size": size, "scale": float(stride)} | (
+                {"halo": halo} if halo else {}
+            )
+        else:
+            outputs[name] = axes
     sizes = {key: {"min": one.tile[axis], "step": one.period[axis]} for axis, key in enumerate("yx")}
     return {"inputs": sizes, "outputs": outputs}
 
@@ -260,11 +280,11 @@ def _no_blending(one: PaddingHalo) -> str | None:
 
 
 def _blend(one: PaddingHalo, weights: Weights, most: int) -> tuple[int, float] | str:
-    """The longest step, px, at which blended tiles keep the tolerance for every image, and the bound; or why there is none."""
+    """The longest step, px, at which blended tiles keep the tolerance for a further image, and the bound; or why there is none."""
     (out,) = one.outputs.values()
     n, stride = out.map.size[0], out.map.stride[0]
-    errors = out.by_image.nan_to_num(0).amax((0, 1))
-    best = float("inf")
+    errors = lognormal_limit(tails(out.by_image, out.structural).amax(1), one.confidence)[:-1]
+    best = inf
     for step in range(one.tile[0] // one.period[0] * one.period[0], 0, -one.period[0]):
         overlap = n - int(step / stride)
         if overlap > most:
@@ -273,6 +293,8 @@ def _blend(one: PaddingHalo, weights: Weights, most: int) -> tuple[int, float] |
         best = min(best, bound)
         if bound <= out.tolerance:
             return step, bound
+    if best == inf:
+        return "one image does not tell what others need: measure a dozen"
     return f"blending mixes the tiles' rims in: up to half a tile of overlap the error may be {number(best)}"
 
 

@@ -19,7 +19,7 @@ from padprint.geometry import trace
 from padprint.images import Images
 from padprint.layers import as_measured
 from padprint.overlap.advice import changed_labels
-from padprint.overlap.distance import ERRORS, SIDES, Sums, nearest_side, pooled
+from padprint.overlap.distance import ERRORS, SIDES, Sums, nearest_side, pooled, worst_beyond
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
@@ -43,6 +43,9 @@ class OutputCheck:
         worst: the largest error at any distance, over all images together, in the unit of the advice.
         worst_distance: where: (side, px from the tile's border).
         worst_image: the same of the worst single image, and which: (error, index).
+        images_within: how many single images stay within the tolerance.
+        beyond_reach: the largest error of cells that no seam reaches, in the unit of the advice: of the image's own border, where
+            a tile is padded with other values than the whole image, and no overlap helps.
         mean: mean absolute change over all cells and channels, output units.
         rms: rms change over all cells, over the scale that the advice was measured in.
         largest: largest absolute change of any cell, output units.
@@ -54,6 +57,8 @@ class OutputCheck:
     worst: float
     worst_distance: tuple[str, float]
     worst_image: tuple[float, int]
+    images_within: int
+    beyond_reach: float
     mean: float
     rms: float
     largest: float
@@ -113,10 +118,17 @@ class Verification:
             image, y, x = one.largest_at
             lines += [
                 f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {self.tolerance:g}, worst "
-                f"{distance:g} px from a tile's {side} border; worst image {one.worst_image[1]}: {number(one.worst_image[0])}",
+                f"{distance:g} px from a tile's {side} border",
+                f"  within it {one.images_within} of {self.n_images} images alone, worst image {one.worst_image[1]}: "
+                f"{number(one.worst_image[0])}",
                 f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
                 f"{number(one.largest)} at ({y}, {x}) px of image {image}",
             ]
+            if one.beyond_reach > self.tolerance:
+                lines.append(
+                    f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
+                    "values than the whole image (circular padding wraps around, random padding is drawn), which no overlap mends"
+                )
         return "\n".join(lines)
 
 
@@ -255,12 +267,12 @@ class _Tally:
             sy, sx = self.advice.map.stride
             self.largest, self.largest_at = float(cells.max()), (index, int(y * sy), int(x * sx))
 
-    def result(self, error: str) -> OutputCheck:
-        """The check of this output."""
+    def result(self, kind: str) -> OutputCheck:
+        """The check of this output, in an error of this kind."""
         one = self.advice
-        errors = pooled(self.sums).errors(error, one.scale).nan_to_num(0)
+        errors = pooled(self.sums).errors(kind, one.scale).nan_to_num(0)
         side, distance = divmod(int(errors.argmax()), errors.shape[1])
-        single = [float(sums.errors(error, one.scale).nan_to_num(0).max()) for sums in self.sums]
+        single = [float(sums.errors(kind, one.scale).nan_to_num(0).max()) for sums in self.sums]
         hardest = max(range(len(single)), key=single.__getitem__)
         worst = float(errors.max())
         return OutputCheck(
@@ -269,6 +281,8 @@ class _Tally:
             worst,
             (SIDES[side], float(distance * sides(one.map)[side])),
             (single[hardest], self.indices[hardest]),
+            sum(error <= one.tolerance for error in single),
+            worst_beyond(errors, one.structural),
             self.absolute / self.count,
             (self.squares / self.count) ** 0.5 / one.scale if one.scale else nan,
             self.largest,

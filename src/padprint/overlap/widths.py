@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from padprint.errors import HaloError
 from padprint.geometry import Sides
 from padprint.overlap import text
 from padprint.overlap.distance import halo_cells, worst_beyond
+from padprint.overlap.promise import Promises, promises
 from padprint.overlap.tiling import Map, Tiling, grid, sides, tiling
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Point:
         halo: px dropped on each side of a tile.
         overlap: (y, x), px that tiles share.
         error: the largest at any distance beyond the halo, over all images together; of the worst output.
-        worst: the same of any single image.
+        worst: the same of any single image measured.
+        limit: the same that a further image stays below, see `PaddingHalo.limit_of`.
         cost: extra pixels computed per pixel of a large image.
         aligned: whether the step from tile to tile is a multiple of the total stride.
     """
@@ -52,6 +53,7 @@ class Point:
     overlap: tuple[int, int]
     error: float
     worst: float
+    limit: float
     cost: float
     aligned: bool
 
@@ -133,6 +135,7 @@ class PaddingHalo:
         tile: (height, width), px.
         period: (y, x), total stride, px.
         outputs: by name.
+        confidence: share of further images that are to stay within the tolerance.
         scheme: what is swapped in, or None.
     """
 
@@ -140,6 +143,7 @@ class PaddingHalo:
     tile: tuple[int, int]
     period: tuple[int, int]
     outputs: Mapping[str, OutputHalo]
+    confidence: float = 0.95
     scheme: Scheme | None = None
 
     @property
@@ -160,14 +164,29 @@ class PaddingHalo:
         return [max(ones) for ones in zip(*halos, strict=True)]
 
     @cached_property
-    def tiling(self) -> Tiling | None:
-        """Tiles on which every image stays within the tolerance on its own; None where the tile has no room for that."""
-        return tiling(self.tile, self.period, self.maps, self.need)
+    def promises(self) -> Promises:
+        """What nested halos promise of a further image."""
+        return promises(self.outputs, self.confidence)
 
     @property
+    def tolerance(self) -> float:
+        """The error allowed."""
+        return next(iter(self.outputs.values())).tolerance
+
+    @cached_property
     def need(self) -> dict[str, list[int]]:
-        """By output, cells on (top, bottom, left, right) beyond which every image stays within the tolerance."""
-        return {name: [side.high for side in one.effective] for name, one in self.outputs.items()}
+        """By output, cells on (top, bottom, left, right) beyond which a further image stays within the tolerance."""
+        return self.promises.narrowest_within(self.tolerance)
+
+    @property
+    def need_pixels(self) -> int:
+        """`need` in input px: the widest side of the widest output."""
+        return max(one._pixels(self.need[name]) for name, one in self.outputs.items())
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """Tiles that drop at least `need`; None where the tile has no room for that."""
+        return tiling(self.tile, self.period, self.maps, self.need)
 
     @property
     def reason(self) -> str | None:
@@ -191,17 +210,24 @@ class PaddingHalo:
         return replace(self, outputs=outputs)
 
     @cached_property
-    def best(self) -> PaddingHalo | None:
-        """The same at the smallest tolerance that the tile has room for; None where not even one step fits."""
-        errors = torch.cat([one.by_image.flatten() for one in self.outputs.values()])
-        values = [0.0, *sorted(set(errors[~errors.isnan()].tolist()))]
-        if self.at(values[-1]).tiling is None:
-            return None
-        return self.at(values[bisect_left(values, True, key=lambda value: self.at(value).tiling is not None)])
+    def best(self) -> tuple[Tiling, float] | None:
+        """The tiles that drop most, and the smallest tolerance they keep; None where not even one step fits."""
+        every = range(len(self.promises.limits))
+
+        def tiles(k: int) -> Tiling | None:
+            return tiling(self.tile, self.period, self.maps, self.promises.at(k))
+
+        widest = bisect_left(every, True, key=lambda k: tiles(k) is not None)
+        found = tiles(widest) if widest < len(every) else None
+        return None if found is None else (found, float(self.promises.limits[widest]))
 
     def error_of(self, tiles: Tiling, *, worst: bool = False) -> float:
         """The largest error that tiles leave, of any output; see `OutputHalo.error_beyond`."""
         return max(one.error_beyond(tiles.halos[name], worst=worst) for name, one in self.outputs.items())
+
+    def limit_of(self, halos: Mapping[str, Sequence[int]]) -> float:
+        """The error that a further image stays below with these halos, by output, with a probability of `confidence`."""
+        return self.promises.limit(halos)
 
     @cached_property
     def curve(self) -> tuple[Point, ...]:
@@ -227,7 +253,7 @@ class PaddingHalo:
             overlap = self.tile[0] - step[0], self.tile[1] - step[1]
             cost = self.tile[0] * self.tile[1] / (step[0] * step[1]) - 1
             aligned = all(one % period == 0 for one, period in zip(step, self.period, strict=True))
-            points.append(Point(halo, overlap, errors[0], errors[1], cost, aligned))
+            points.append(Point(halo, overlap, errors[0], errors[1], self.limit_of(cells), cost, aligned))
             halo += unit
 
     @property

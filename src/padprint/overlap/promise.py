@@ -1,0 +1,76 @@
+"""How wide a halo must be for an image not yet seen: nested halos, and the error that each of them promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from padprint.overlap.distance import tails
+from padprint.statistics import lognormal_limit
+
+if TYPE_CHECKING:
+    from padprint.overlap.widths import OutputHalo
+
+
+@dataclass(frozen=True, eq=False)
+class Promises:
+    """Halos inside one another, the structural one first, and the error that a further image stays below with each.
+
+    Every halo is what all images together need at some tolerance, so that sides and outputs keep their proportions; there is
+    one for each value of the error. What it promises is the upper prediction limit of the error of one further image
+    (`lognormal_limit`); one that promises less than a wider one is not believed.
+
+    Attributes:
+        outputs: by name.
+        confidence: share of further images that stay below.
+        halos: by output, `(K, 4)` cells on (top, bottom, left, right), the widest first.
+        limits: `(K,)` errors, growing.
+    """
+
+    outputs: Mapping[str, OutputHalo]
+    confidence: float
+    halos: Mapping[str, Tensor]
+    limits: Tensor
+
+    def narrowest_within(self, tolerance: float) -> dict[str, list[int]]:
+        """By output, the narrowest of the halos that promises to stay within a tolerance."""
+        return self.at(int(torch.searchsorted(self.limits, tolerance, right=True)) - 1)
+
+    def at(self, k: int) -> dict[str, list[int]]:
+        """By output, cells of the k-th halo."""
+        return {name: halos[k].tolist() for name, halos in self.halos.items()}
+
+    def limit(self, halo: Mapping[str, Sequence[int]]) -> float:
+        """The error promised with any halo, by output, cells: its own, or that of a nested halo inside it if that is less."""
+        cells = {name: torch.tensor(halo[name])[None] for name in self.outputs}
+        inside = torch.stack([(self.halos[name] <= cells[name]).all(1) for name in self.outputs]).all(0)
+        own = lognormal_limit(_beyond(self.outputs, cells), self.confidence)
+        return float(torch.cat([own, self.limits[inside][:1]]).min())
+
+
+def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
+    """What nested halos promise, from the errors of single images.
+
+    Args:
+        outputs: by name, with errors by image.
+        confidence: share of further images, above 0.5 and below 1.
+    """
+    together = {name: tails(one.errors, one.structural) for name, one in outputs.items()}
+    levels = torch.unique(torch.cat([one.flatten() for one in together.values()]))
+    halos = {name: (one[None] > levels[:, None, None]).sum(-1) for name, one in together.items()}
+    limits = lognormal_limit(_beyond(outputs, halos), confidence)
+    return Promises(outputs, confidence, halos, limits.cummax(0).values)
+
+
+def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> Tensor:
+    """`(n, K)`, the largest error of each image beyond each of K halos, of any output."""
+    found = []
+    for name, one in outputs.items():
+        single = tails(one.by_image, one.structural)
+        cells = halos[name].clamp(max=single.shape[-1] - 1)
+        found.append(single[:, torch.arange(4), cells].amax(-1))
+    return torch.stack(found).amax(0)
