@@ -159,6 +159,22 @@ def test_the_share_of_changed_labels_is_counted_by_cell() -> None:
     assert set(out.errors[0][:16].tolist()) == {0.0, 1.0}
 
 
+def test_a_share_of_labels_is_no_finer_than_a_cell() -> None:
+    """No label changes, but none of 3 images has enough cells at one distance for a share of 0.001: 2 tiles of 48 cells."""
+    net = nn.Conv2d(1, 2, (5, 1), padding=(2, 0))
+    net.weight.data.zero_()
+    net.weight.data[0, 0, 2] = 1
+    net.bias.data.copy_(torch.tensor([0.0, -9.0]))
+    images = noise(3, (128, 80), channels=1)
+    fine, coarse = (
+        halo(nn.Sequential(net), images, tile=(64, 48), tolerance=tolerance, error="labels", tiles_per_image=2)
+        for tolerance in (0.01, 0.001)
+    )
+    assert fine.first.effective.value == coarse.first.effective.value == 0
+    assert fine.first.advised.pixels == (0, 0, 0, 0)
+    assert coarse.first.advised.pixels == (2, 2, 0, 0)
+
+
 def test_paddings_are_measured_on_the_same_tiles() -> None:
     """On a constant image replicated cells are right and zeros are not."""
     result = halo(filtered(BOX), [torch.ones(1, 160, 80)] * 3, tile=(96, 48), padding=["own", "replicate"])

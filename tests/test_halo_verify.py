@@ -125,6 +125,20 @@ def test_the_error_is_found_where_it_is() -> None:
     assert one.mean == pytest.approx(2 * sum(range(16)) / 31 / 128, rel=1e-4)
 
 
+def test_a_share_finer_than_one_cell_is_said() -> None:
+    """Two channels of noise, of which a box that misses half of its taps makes the other the stronger one."""
+    net = nn.Sequential(nn.Conv2d(1, 2, (9, 1), padding=(4, 0))).eval()
+    images = noise(3, (128, 96), channels=1)
+    measured = halo(net, images, tile=(64, 48), tolerance=1e-4, error="labels")
+    assert measured.first.advised.pixels == (4, 4, 0, 0)
+    none = tiling((64, 48), (1, 1), measured.first.maps, {"0": (0, 0, 0, 0)})
+    check = measured.verify(net, images, tiling=none)
+    assert not check.passed
+    assert "one changed cell at that distance makes 0.00347, more than the tolerance" in str(
+        check
+    )  # 3 images of 96 columns
+
+
 def test_a_scheme_that_is_swapped_in_is_verified_too() -> None:
     net = nets.unet(2, "bilinear")
     measured = halo(net, noise(4, 128), tile=64, tolerance=0.01, padding=["own", "reflect"])

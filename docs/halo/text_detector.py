@@ -67,7 +67,8 @@ def part(one: PaddingHalo, images: torch.Tensor) -> PaddingHalo:
     outputs = {}
     for name, out in one.outputs.items():
         errors = out.by_image[images]
-        outputs[name] = replace(out, by_image=errors, errors=errors.square().mean(0).sqrt())
+        known = {"by_image": errors, "errors": errors.square().mean(0).sqrt(), "resolution": out.resolution[images]}
+        outputs[name] = replace(out, **known)
     return replace(one, outputs=outputs)
 
 

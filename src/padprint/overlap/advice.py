@@ -265,6 +265,7 @@ def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: f
         scale,
         pooled(sums).errors(error, scale),
         by_image,
+        torch.stack([one.resolution(error) for one in sums]),
         tolerance,
         error,
     )

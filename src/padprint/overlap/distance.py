@@ -113,6 +113,12 @@ class Sums:
         rms = (self.squares / (self.count * self.channels)).sqrt()
         return rms / scale if kind == "relative" else rms
 
+    def resolution(self, kind: str) -> Tensor:
+        """`(4, L)`, the errors that cannot be told from none: of "labels" half of what one cell makes, else 0."""
+        if kind != "labels":
+            return torch.zeros_like(self.count)
+        return torch.where(self.count > 0, 0.5 / self.count, torch.nan)
+
 
 def pooled(sums: Sequence[Sums]) -> Sums:
     """The sums of several images as one."""
@@ -131,19 +137,23 @@ def scale_of(sums: Sequence[Sums]) -> float:
     return float((energy / count) ** 0.5) if count else 0.0
 
 
+def within(errors: Tensor, most: Sequence[int]) -> Tensor:
+    """`(..., 4, L)` errors as `(..., 4, L + 1)`: 0 from the structural halo `most` on, by side, and where there is no cell.
+
+    What lies beyond differs by rounding alone and is not looked at; at L nothing is left of the tile.
+    """
+    inside = torch.arange(errors.shape[-1]) < torch.tensor(list(most))[:, None]
+    return torch.nn.functional.pad(torch.where(inside, errors.nan_to_num(0), 0), (0, 1))
+
+
 def tails(errors: Tensor, most: Sequence[int]) -> Tensor:
-    """The largest error at each distance or beyond.
+    """The largest error at each distance or beyond, up to the structural halo `most`: `(..., 4, L + 1)`, falling to 0.
 
     Args:
         errors: `(..., 4, L)`, by side and distance; NaN where there is no cell.
-        most: by side, the structural halo: what lies beyond differs by rounding alone and is not looked at.
-
-    Returns:
-        `(..., 4, L + 1)`, falling; the last is 0: nothing is left of the tile.
+        most: by side, cells.
     """
-    inside = torch.arange(errors.shape[-1]) < torch.tensor(list(most))[:, None]
-    known = torch.where(inside, errors.nan_to_num(0), 0)
-    return torch.nn.functional.pad(known, (0, 1)).flip(-1).cummax(-1).values.flip(-1)
+    return within(errors, most).flip(-1).cummax(-1).values.flip(-1)
 
 
 def halo_cells(errors: Tensor, tolerance: float, most: Sequence[int]) -> list[int]:
@@ -152,7 +162,7 @@ def halo_cells(errors: Tensor, tolerance: float, most: Sequence[int]) -> list[in
     Args:
         errors: `(4, L)`, by side and distance.
         tolerance: in the same unit.
-        most: see `tails`.
+        most: by side, the structural halo; see `within`.
     """
     cells: list[int] = (tails(errors, most) > tolerance).sum(-1).tolist()
     return cells

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from padprint.overlap.distance import tails
+from padprint.overlap.distance import tails, within
 from padprint.statistics import lognormal_limit
 
 if TYPE_CHECKING:
@@ -61,16 +61,23 @@ def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
     """
     together = {name: tails(one.errors, one.structural) for name, one in outputs.items()}
     levels = torch.unique(torch.cat([one.flatten() for one in together.values()]))
-    halos = {name: (one[None] > levels[:, None, None]).sum(-1) for name, one in together.items()}
+    halos = {}
+    for name, one in together.items():
+        cells = (one[None] > levels[:, None, None]).sum(-1)
+        halos[name] = torch.cat([torch.tensor([outputs[name].structural]), cells])
     limits = lognormal_limit(_beyond(outputs, halos), confidence)
     return Promises(outputs, confidence, halos, limits.cummax(0).values)
 
 
 def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> Tensor:
-    """`(n, K)`, the largest error of each image beyond each of K halos, of any output."""
+    """`(n, K)`, the largest error of each image beyond each of K halos, of any output.
+
+    No less than what can be told from none of the cells that come next to the halo.
+    """
     found = []
+    sides = torch.arange(4)
     for name, one in outputs.items():
-        single = tails(one.by_image, one.structural)
-        cells = halos[name].clamp(max=single.shape[-1] - 1)
-        found.append(single[:, torch.arange(4), cells].amax(-1))
+        errors, least = tails(one.by_image, one.structural), within(one.resolution, one.structural)
+        cells = halos[name].clamp(max=errors.shape[-1] - 1)
+        found.append(torch.maximum(errors[:, sides, cells], least[:, sides, cells]).amax(-1))
     return torch.stack(found).amax(0)

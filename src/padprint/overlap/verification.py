@@ -44,6 +44,7 @@ class OutputCheck:
         worst_distance: where: (side, px from the tile's border).
         worst_image: the same of the worst single image, and which: (error, index).
         images_within: how many single images stay within the tolerance.
+        coarse: what one changed cell makes of the error, if that is more than the tolerance, at the worst distance; else None.
         beyond_reach: the largest error of cells that no seam reaches, in the unit of the advice: of the image's own border, where
             a tile is padded with other values than the whole image, and no overlap helps.
         mean: mean absolute change over all cells and channels, output units.
@@ -58,6 +59,7 @@ class OutputCheck:
     worst_distance: tuple[str, float]
     worst_image: tuple[float, int]
     images_within: int
+    coarse: float | None
     beyond_reach: float
     mean: float
     rms: float
@@ -124,6 +126,11 @@ class Verification:
                 f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
                 f"{number(one.largest)} at ({y}, {x}) px of image {image}",
             ]
+            if one.coarse is not None and not one.passed:
+                lines.append(
+                    f"  one changed cell at that distance makes {number(one.coarse)}, more than the tolerance: "
+                    "use more or larger images"
+                )
             if one.beyond_reach > self.tolerance:
                 lines.append(
                     f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
@@ -282,9 +289,14 @@ class _Tally:
             (SIDES[side], float(distance * sides(one.map)[side])),
             (single[hardest], self.indices[hardest]),
             sum(error <= one.tolerance for error in single),
+            self._coarse(kind, side, distance),
             worst_beyond(errors, one.structural),
             self.absolute / self.count,
             (self.squares / self.count) ** 0.5 / one.scale if one.scale else nan,
             self.largest,
             self.largest_at,
         )
+
+    def _coarse(self, kind: str, side: int, distance: int) -> float | None:
+        share = 2 * float(pooled(self.sums).resolution(kind)[side, distance])
+        return share if share > self.advice.tolerance else None

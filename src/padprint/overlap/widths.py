@@ -70,6 +70,7 @@ class OutputHalo:
         scale: rms of the output in the whole scenes, over all images.
         errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell.
         by_image: `(n, 4, L)`, the same for each image alone.
+        resolution: `(n, 4, L)`, the errors that cannot be told from none, see `Sums.resolution`.
         tolerance: the error allowed.
         error: how it is measured.
     """
@@ -81,6 +82,7 @@ class OutputHalo:
     scale: float
     errors: Tensor
     by_image: Tensor
+    resolution: Tensor
     tolerance: float
     error: str
 
