@@ -385,6 +385,33 @@ def test_a_whole_unet_of_segmentation_models_pytorch() -> None:
     check_all(net.eval(), scenes(4, 1216), scenes(2, 800, seed=100), 672)
 
 
+def of_another_library(name: str) -> nn.Module:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="its networks are tested")
+    monai = pytest.importorskip("monai.networks.nets", reason="its networks are tested")
+    net: nn.Module = {
+        "U-Net++": lambda: smp.UnetPlusPlus(
+            "resnet18", encoder_depth=3, encoder_weights=None, decoder_channels=(32, 16, 8)
+        ),
+        "LinkNet": lambda: smp.Linknet("resnet18", encoder_depth=3, encoder_weights=None),
+        "BasicUNet": lambda: monai.BasicUNet(2, 3, 2, features=(8, 8, 16, 16, 16, 8), norm="batch"),
+        "SegResNet": lambda: monai.SegResNet(2, 8, 3, 2, norm="batch"),
+        "DynUNet": lambda: monai.DynUNet(
+            2, 3, 2, kernel_size=[3] * 3, strides=[1, 2, 2], upsample_kernel_size=[2, 2], norm_name="batch"
+        ),
+        "HighResNet": lambda: monai.HighResNet(2, 3, 2, norm_type="batch"),
+    }[name]()
+    return net
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["U-Net++", "LinkNet", "BasicUNet", "SegResNet", "DynUNet", "HighResNet"])
+def test_networks_of_other_libraries(name: str) -> None:
+    torch.manual_seed(0)
+    net = of_another_library(name)
+    calibrate_batchnorm(net, scenes(6, 128, seed=50))
+    check_all(net.eval(), scenes(6, 512), scenes(3, 384, seed=100), 256)
+
+
 @pytest.mark.slow
 def test_a_torchvision_fcn() -> None:
     torchvision = pytest.importorskip("torchvision", reason="its FCN is tested")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Promises:
     """Halos inside one another, the structural one first, and the error that a further image stays below with each.
 
-    Every halo is what all images together need at some tolerance, so that sides and outputs keep their proportions; there is
-    one for each value of the error. What it promises is the upper prediction limit of the error of one further image
-    (`lognormal_limit`); one that promises less than a wider one is not believed.
+    Every halo is what the median image needs at some tolerance, so that sides and outputs keep their proportions and no single
+    image shapes them; there is one for each value of the error. What it promises is the upper prediction limit of the
+    error of one further image (`lognormal_limit`); one that promises less than a wider one is not believed.
 
     Attributes:
         outputs: by name.
@@ -59,14 +59,20 @@ def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
         outputs: by name, with errors by image.
         confidence: share of further images, above 0.5 and below 1.
     """
-    together = {name: tails(one.errors, one.structural) for name, one in outputs.items()}
-    levels = torch.unique(torch.cat([one.flatten() for one in together.values()]))
+    typical = {name: _typical(one) for name, one in outputs.items()}
+    levels = torch.unique(torch.cat([one.flatten() for one in typical.values()]))
     halos = {}
-    for name, one in together.items():
+    for name, one in typical.items():
         cells = (one[None] > levels[:, None, None]).sum(-1)
         halos[name] = torch.cat([torch.tensor([outputs[name].structural]), cells])
     limits = lognormal_limit(_beyond(outputs, halos), confidence)
     return Promises(outputs, confidence, halos, limits.cummax(0).values)
+
+
+def _typical(one: OutputHalo) -> Tensor:
+    """`(4, L + 1)`, the median image's largest error at each distance or beyond; where that is 0 a trace of the mean, so that halos go on."""
+    single = tails(one.by_image, one.structural)
+    return single.median(0).values + 1e-9 * single.mean(0)
 
 
 def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> Tensor:

@@ -63,7 +63,7 @@ def width(one: Width) -> str:
     return f"{one.value} [{one.low}, {one.high}]"
 
 
-def pair(values: Sequence[int]) -> str:
+def pair(values: Sequence[int | str]) -> str:
     """One number, or ``rows x columns`` where they differ."""
     return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
 
@@ -86,6 +86,7 @@ def summary(halo: Halo) -> str:
 
 def remarks(halo: Halo) -> Iterator[str]:
     """What must be said of the table."""
+    yield from by_output(halo)
     for one in halo.values():
         if one.tiling is None:
             yield f"{label(one.padding)}: {not_reached(one)}"
@@ -94,6 +95,22 @@ def remarks(halo: Halo) -> Iterator[str]:
         yield f"not a map: {label(name)}: {reason}"
     for warning in halo.warnings:
         yield f"warning: {warning}"
+
+
+def by_output(halo: Halo) -> Iterator[str]:
+    """Halos of every output by side, in its own cells."""
+    for one in halo.values():
+        for name, out in one.outputs.items():
+            stride = pair([f"{float(s):g}" for s in out.map.stride])
+            effective = [side.value for side in out.effective]
+            yield (
+                f"{label(one.padding)}: {label(name)}: cells of {stride} px, on top, bottom, left, right: structural halo "
+                f"{_by_side(out.structural)}, effective halo {_by_side(effective)} cells"
+            )
+
+
+def _by_side(cells: Sequence[int]) -> str:
+    return " ".join(map(str, cells))
 
 
 def paired(halo: Halo) -> Iterator[str]:
