@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 import nets
 from helpers import left_as_found, noise
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
-from padprint.overlap import halo
+from padprint.overlap import halo, load
 from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
 from padprint.statistics import lognormal_limit
 
@@ -316,15 +317,39 @@ def test_another_tolerance_reads_the_same_measurement() -> None:
         one.at(-1)
 
 
-def test_saved_json_is_what_to_dict_gives(tmp_path) -> None:
-    result = halo(nets.stack(), noise(2, 128), tile=64, padding=["own", "reflect"])
-    path = result.save(tmp_path / "made")
-    assert path.name == "halo.json"
-    found, expected = json.loads(path.read_text()), result.to_dict()
-    assert found["paddings"]["reflect"]["advised"] == expected["paddings"]["reflect"]["advised"]
+def test_a_saved_halo_is_read_back_whole(tmp_path: Path) -> None:
+    net = nets.ready(nets.Nested())
+    result = halo(net, noise(3, 128), tile=64, padding=["own", "reflect"], confidence=0.9)
+    assert result.save(tmp_path / "made") == tmp_path / "made"
+    again = load(tmp_path / "made")
+    assert str(again) == str(result)
+    assert again.to_dict() == result.to_dict()
+    assert again.at(0.2).to_dict() == result.at(0.2).to_dict()
+    assert again.verify(net, noise(2, 128, seed=1), padding="reflect").passed
+    found = json.loads((tmp_path / "made" / "halo.json").read_text())
+    assert found["paddings"]["reflect"]["advised"] == result.to_dict()["paddings"]["reflect"]["advised"]
+
+
+def test_what_is_no_saved_halo_is_refused(tmp_path: Path) -> None:
+    result = halo(nets.stack(), noise(2, 128), tile=64)
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="cannot be a folder"):
         result.save(tmp_path / "file")
+    with pytest.raises(ResultError, match="no such folder"):
+        load(tmp_path / "nothing")
+    folder = result.save(tmp_path / "made")
+    other = halo(nets.stack(), noise(2, 128, seed=1), tile=64).save(tmp_path / "other")
+    (folder / "halo.safetensors").write_bytes((other / "halo.safetensors").read_bytes())
+    with pytest.raises(ResultError, match=r"is not the file that halo.json was saved with"):
+        load(folder)
+    (folder / "halo.safetensors").unlink()
+    with pytest.raises(ResultError, match=r"has no halo.safetensors"):
+        load(folder)
+    document = json.loads((other / "halo.json").read_text())
+    del document["paddings"]["own"]["outputs"]["4"]["stride"]
+    (other / "halo.json").write_text(json.dumps(document))
+    with pytest.raises(ResultError, match=r"lacks a field or holds a wrong one .*stride"):
+        load(other)
 
 
 def test_a_picture_has_a_line_for_each_padding() -> None:

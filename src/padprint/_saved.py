@@ -22,9 +22,14 @@ from padprint.errors import ResultError
 RESULT_FILE = "result.json"
 PATTERNS_FILE = "patterns.safetensors"
 COMPARISON_FILE = "comparison.json"
+MEASUREMENT = (RESULT_FILE, PATTERNS_FILE)
+HALO = ("halo.json", "halo.safetensors")
+"""A document, and the tensors that belong to it."""
 
 
-def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+def write(
+    folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor], files: tuple[str, str] = MEASUREMENT
+) -> Path:
     """Write a document and its tensors; the files take their places only when both are complete.
 
     Raises:
@@ -35,18 +40,17 @@ def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tenso
     except (FileExistsError, NotADirectoryError) as error:
         raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as unfinished:
-        patterns = Path(unfinished) / PATTERNS_FILE
-        result = Path(unfinished) / RESULT_FILE
+        result, patterns = (Path(unfinished) / name for name in files)
         whole = {
             name: tensor.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
         }
         content = pack_tensors(whole, metadata={"schema": str(SCHEMA), "padprint": __version__})
         patterns.write_bytes(content)
-        entry = {"file": PATTERNS_FILE, "sha256": hashlib.sha256(content).hexdigest()}
+        entry = {"file": patterns.name, "sha256": hashlib.sha256(content).hexdigest()}
         _dump(result, {**document, "patterns": entry})
-        patterns.replace(folder / PATTERNS_FILE)
-        result.replace(folder / RESULT_FILE)
+        patterns.replace(folder / patterns.name)
+        result.replace(folder / result.name)
     return folder
 
 
@@ -62,7 +66,7 @@ def _dump(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(encode(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(folder: Path, files: tuple[str, str] = MEASUREMENT) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read back what `write` wrote, the document still encoded.
 
     Raises:
@@ -70,14 +74,14 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not folder.is_dir():
         raise ResultError(f"no saved result at {folder}: no such folder")
-    document = read_document(folder / RESULT_FILE)
-    patterns = folder / PATTERNS_FILE
+    result, patterns = (folder / name for name in files)
+    document = read_document(result)
     if not patterns.is_file():
-        raise ResultError(f"{folder} has no {PATTERNS_FILE}; copy it from where the result was saved")
+        raise ResultError(f"{folder} has no {patterns.name}; copy it from where the result was saved")
     content = patterns.read_bytes()
     if hashlib.sha256(content).hexdigest() != document.get("patterns", {}).get("sha256"):
         raise ResultError(
-            f"{patterns} is not the file that {RESULT_FILE} was saved with: "
+            f"{patterns} is not the file that {result.name} was saved with: "
             "it is damaged or comes from another run; copy both files again or measure again"
         )
     try:

@@ -81,7 +81,8 @@ def halo(
     device: Device = None,
     calibrate: Calibrate = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Folder for halo.json and halo.png.")
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Folder for halo.json, halo.safetensors and halo.png."),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -167,7 +168,7 @@ def _work(
         document["verification"] = [check.to_dict() for check in checks]
         lines += [line for check in checks for line in str(check).splitlines()]
     if output is not None:
-        path = result.save(output)
+        result.save(output)
         result.plot().savefig(output / "halo.png")
-        lines.append(f"wrote {path} and halo.png")
+        lines.append(f"wrote halo.json, halo.safetensors and halo.png to {output}")
     return document, lines, failed

@@ -11,7 +11,7 @@ from padprint._lazy import loader
 
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
-    from padprint.overlap.result import Halo
+    from padprint.overlap.result import Halo, load
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.tools import monai_arguments, units, weight_map
     from padprint.overlap.verification import Verification, verify
@@ -24,6 +24,7 @@ _HOMES = {
     "PaddingHalo": "widths",
     "Tiling": "tiling",
     "Verification": "verification",
+    "load": "result",
     "monai_arguments": "tools",
     "units": "tools",
     "verify": "verification",
@@ -37,6 +38,7 @@ __all__ = [
     "Tiling",
     "Verification",
     "halo",
+    "load",
     "monai_arguments",
     "units",
     "verify",

@@ -12,10 +12,10 @@ from torch import nn
 
 from padprint import _saved
 from padprint._document import finite
-from padprint.errors import HaloError, ResultError
+from padprint.errors import HaloError
 from padprint.geometry import Sides
 from padprint.overlap import text
-from padprint.overlap.document import document
+from padprint.overlap.document import document, errors_of, restored
 from padprint.overlap.widths import PaddingHalo
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from padprint.images import Images
     from padprint.overlap.verification import Verification
-
-HALO_FILE = "halo.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,24 +126,35 @@ class Halo(Mapping[str, PaddingHalo]):
         return frame
 
     def save(self, folder: str | Path) -> Path:
-        """Write halo.json into a folder, which is made where it is missing.
+        """Write halo.json and halo.safetensors (errors by distance, of every image) into a folder.
+
+        Args:
+            folder: made where it is missing; files that are there already are replaced.
+
+        Returns:
+            The folder.
 
         Raises:
             ResultError: the folder's path is a file.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
-        _saved.write_document(folder / HALO_FILE, document(self))
-        return folder / HALO_FILE
+        return _saved.write(Path(folder), document(self), errors_of(self), _saved.HALO)
 
     def __str__(self) -> str:
         return text.table(self)
 
     def __repr__(self) -> str:
         return f"<Halo: tile {self.tile}, tolerance {self.tolerance:g} ({self.error}), {', '.join(self)}>"
+
+
+def load(folder: str | Path) -> Halo:
+    """Read what `Halo.save` wrote; it can be read at other tolerances, drawn and verified like the one that was saved.
+
+    Raises:
+        ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or were written in
+            another schema.
+        PaddingError: it was measured under a scheme that has no name in padprint.
+    """
+    return restored(*_saved.read(Path(folder), _saved.HALO))
 
 
 def check_tolerance(tolerance: Any) -> None:
