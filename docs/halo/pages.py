@@ -22,7 +22,7 @@ WORDS = """
 tiles seam border padding image network overlap halo crop margin scene stride field weight page line letter reader
 print paper edge corner window pixel filter layer depth light shadow river stone forest morning market street
 """.split()  # noqa: SIM905
-SIZE, HELD_OUT = 1536, 1104  # px; checking takes smaller images than measuring
+SIZE, HELD_OUT = 1536, 1232  # px; checking takes smaller images than measuring
 PHOTOGRAPHS = """
 astronaut brick camera clock coffee grass hubble_deep_field immunohistochemistry moon retina
 rocket chelsea coins gravel

@@ -77,6 +77,8 @@ class Verification:
         error, tolerance: what is allowed, as in the advice.
         outputs: by name.
         n_images, n_tiles: that were run.
+        exact: along (y, x), whether some image was a whole step longer than a tile. In shorter images the last tile is moved
+            back and overlaps by more than was advised, so that the bottom or right sides of tiles are not put to the test.
     """
 
     padding: str
@@ -86,6 +88,7 @@ class Verification:
     outputs: Mapping[str, OutputCheck]
     n_images: int
     n_tiles: int
+    exact: tuple[bool, bool]
 
     @property
     def passed(self) -> bool:
@@ -104,6 +107,7 @@ class Verification:
                 "overlap": list(self.tiling.overlap),
                 "n_images": self.n_images,
                 "n_tiles": self.n_tiles,
+                "exact": self.exact,
                 "outputs": {name: vars(one) for name, one in self.outputs.items()},
             }
         )
@@ -136,6 +140,12 @@ class Verification:
                     f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
                     "values than the whole image (circular padding wraps around, random padding is drawn), which no overlap mends"
                 )
+        if not all(self.exact):
+            need = [tile + step for tile, step in zip(self.tiling.tile, self.tiling.step, strict=True)]
+            lines.append(
+                f"note: no image is {pair(need)} px large or more, a tile and a step: the last tile was moved back and overlaps "
+                "by more than was advised, and the bottom or right sides of tiles were not tested"
+            )
         return "\n".join(lines)
 
 
@@ -197,6 +207,7 @@ class _Check:
         self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype)
         self.tallies = {name: _Tally(one) for name, one in self.advice.outputs.items()}
         self.n_images = self.n_tiles = 0
+        self.exact = [False, False]
 
     def add(self, scene: Scene) -> None:
         """Compare one image."""
@@ -212,6 +223,8 @@ class _Check:
             tally.add(scene.index, stitched[name], maps[name], self._sides(name, maps[name], places))
         self.n_images += 1
         self.n_tiles += len(places)
+        for axis, n in enumerate(image.shape[1:]):
+            self.exact[axis] |= n >= self.tiles.tile[axis] + self.tiles.step[axis]
 
     def _covered(self, scene: Scene) -> Tensor:
         """As much of an image as tiles on the total stride cover.
@@ -243,7 +256,14 @@ class _Check:
         """Everything compared."""
         outputs = {name: tally.result(self.halo.error) for name, tally in self.tallies.items()}
         return Verification(
-            self.padding, self.tiles, self.halo.error, self.halo.tolerance, outputs, self.n_images, self.n_tiles
+            self.padding,
+            self.tiles,
+            self.halo.error,
+            self.halo.tolerance,
+            outputs,
+            self.n_images,
+            self.n_tiles,
+            (self.exact[0], self.exact[1]),
         )
 
 
