@@ -301,3 +301,14 @@ def test_squeeze_and_excitation_is_listed_and_refused_alone() -> None:
 def test_more_options_out_of_range(options: dict[str, object], named: str) -> None:
     with pytest.raises(ModelError, match=f"{named} must be .* got"):
         measure(nets.stack(), noise(2, 32), crop=16, **options)
+
+
+def test_features_that_are_not_finite_are_named() -> None:
+    net = nets.stack()
+    with torch.no_grad():
+        net[2].bias[1] = torch.nan
+    measured = measure(net, noise(4, 64), layers=["0", "2"], crop=24)
+    assert not torch.isnan(torch.tensor(measured["0"].snr.value))
+    named = [warning for warning in measured.warnings if "NaN or infinite" in warning]
+    assert len(named) == 1
+    assert named[0].startswith("2 holds NaN or infinite values")

@@ -439,6 +439,18 @@ def test_bad_input(options: dict, kind: type, message: str) -> None:
         halo(nets.stack(), noise(1, 128), **{"tile": 64, **options})
 
 
+def test_outputs_that_are_not_finite() -> None:
+    """Their errors would count as none."""
+    net = nets.stack()
+    measured = halo(net, noise(2, 128), tile=64)
+    with torch.no_grad():
+        net[4].bias[1] = math.nan
+    with pytest.raises(HaloError, match="4 holds NaN or infinite values on image 0"):
+        halo(net, noise(2, 128), tile=64)
+    with pytest.raises(HaloError, match="4 holds NaN or infinite values on image 0"):
+        measured.verify(net, noise(1, 128))
+
+
 def test_labels_need_more_than_one_channel() -> None:
     with pytest.raises(HaloError, match="one channel and so no labels"):
         halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(96, 48), error="labels")

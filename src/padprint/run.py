@@ -254,6 +254,11 @@ class Run:
         if counts["skipped"]:
             yield f"{len(counts['skipped'])} files could not be decoded and were skipped"
         for name, layer in measured.items():
+            if not layer.pattern.isfinite().all():
+                yield (
+                    f"{name} holds NaN or infinite values, so that its numbers are n/a: check the weights, the normalisation "
+                    "of the images, and their precision"
+                )
             if layer.residual is None and subject.short_of(name):
                 yield f"{name} is approximate, and no image is large enough to tell by how much"
             if layer.snr.value > 0 and layer.relative.value < 10 * layer.numeric_floor:

@@ -81,7 +81,7 @@ def halo(
 
     Raises:
         HaloError: an output sees the whole input, is no map, or takes one input size, so that no overlap helps; the
-            tolerance is reached under none of the paddings.
+            tolerance is reached under none of the paddings; an output holds NaN or infinite values.
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
     """
     check_tolerance(tolerance)
@@ -149,6 +149,9 @@ class TileRun(CropRun):
             for canvas in canvases:
                 self._canvas(scene, canvas)
                 self.n_tiles += len(canvas.crops)
+        for name, out in self.outputs.items():
+            for sums in out.sums.values():
+                sums[-1].check(name, scene.index)
         self.n_images += 1
 
     def _canvas(self, scene: Scene, canvas: Canvas) -> None:

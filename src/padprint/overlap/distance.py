@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from padprint.errors import HaloError
+
 SIDES = ("top", "bottom", "left", "right")
 ERRORS = {
     "relative": "relative rms change",
@@ -98,6 +100,14 @@ class Sums:
         if labels is not None:
             flat[3].index_add_(0, place, labels.sum(0).double().cpu().flatten()[known])
         self.energy += torch.tensor([float(reference.double().square().sum()), float(reference.numel())])
+
+    def check(self, name: str, image: int) -> None:
+        """Raises HaloError where a sum is not finite: such values would count as no error at all."""
+        if not (self.energy.isfinite().all() and self.squares.isfinite().all()):
+            raise HaloError(
+                f"{name} holds NaN or infinite values on image {image}, and errors of such an output say nothing; check the "
+                "weights, the normalisation of the images, and their precision"
+            )
 
     def errors(self, kind: str, scale: float) -> Tensor:
         """`(4, L)` errors by side and distance, NaN where there is no cell.

@@ -282,6 +282,7 @@ class _Tally:
         change = (stitched - whole)[None]
         sums = Sums(max(self.advice.map.size))
         sums.add(change, changed_labels(stitched[None], whole[None]), whole[None], *places)
+        sums.check(self.advice.name, index)
         self.sums.append(sums)
         self.indices.append(index)
         amount = change[0].abs().double()
