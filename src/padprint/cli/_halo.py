@@ -57,7 +57,7 @@ def halo(
     ] = "relative",
     confidence: Annotated[
         float, typer.Option("--confidence", help="Share of further images that are to stay within the tolerance.")
-    ] = 0.95,
+    ] = 0.99,
     padding: Annotated[
         list[str] | None,
         typer.Option("--padding", metavar="SCHEMES", help='Schemes to swap in, one or several; "own": as it is.'),

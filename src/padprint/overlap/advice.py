@@ -41,7 +41,7 @@ def halo(
     error: str = "relative",
     padding: Sequence[str | Scheme] = (OWN,),
     *,
-    confidence: float = 0.95,
+    confidence: float = 0.99,
     tiles_per_image: int = 4,
     margin: int | None = None,
     batch_size: int = 4,

@@ -166,4 +166,4 @@ def check_tolerance(tolerance: Any) -> None:
 def check_confidence(confidence: Any) -> None:
     """Raises HaloError where a confidence is no probability above a half."""
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 < confidence < 1:
-        raise HaloError(f"confidence must be above 0.5 and below 1, such as 0.95, but got {confidence!r}")
+        raise HaloError(f"confidence must be above 0.5 and below 1, such as 0.99, but got {confidence!r}")

@@ -145,7 +145,7 @@ class PaddingHalo:
     tile: tuple[int, int]
     period: tuple[int, int]
     outputs: Mapping[str, OutputHalo]
-    confidence: float = 0.95
+    confidence: float = 0.99
     scheme: Scheme | None = None
 
     @property
