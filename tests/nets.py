@@ -191,6 +191,11 @@ def upsampled(up: str) -> nn.Module:
     return sequential(conv(stride=2), nn.Tanh(), _upsampling(up))
 
 
+def twice_the_size() -> nn.Module:
+    """3x3, then a transposed 4x4 of stride 2: an output of twice the input's resolution."""
+    return sequential(conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
+
+
 def resized() -> nn.Module:
     """Bilinear to twice the size by `size=`, taken from the tensor's own shape."""
 

@@ -30,11 +30,6 @@ def stack_of(n: int) -> nn.Module:
     return nets.sequential(*(nets.conv(3, 3) for _ in range(n)))
 
 
-def twice_the_size() -> nn.Module:
-    """3x3, then a transposed 4x4 of stride 2: an output of twice the input's resolution."""
-    return nets.sequential(nets.conv(3, 4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1))
-
-
 # cells (top, bottom, left, right) on a tile of 64 px, worked out by hand
 STRUCTURAL: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int]]] = {
     "one 3x3": (lambda: stack_of(1), (1, 1, 1, 1)),
@@ -48,7 +43,7 @@ STRUCTURAL: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int]]]
     "pads of left 3, top 1, bottom 2": (lambda: nets.padded("constant", 3, 0, 1, 2), (1, 2, 3, 0)),
     "no padding": (nets.valid, (0, 0, 0, 0)),
     "stride 2 and nearest up": (lambda: nets.upsampled("nearest"), (2, 0, 2, 0)),
-    "transposed 4x4 of stride 2": (twice_the_size, (3, 3, 3, 3)),
+    "transposed 4x4 of stride 2": (nets.twice_the_size, (3, 3, 3, 3)),
     "U-Net of depth 1": (lambda: nets.unet(1, "nearest"), (3, 3, 3, 3)),
     "U-Net of depth 2": (lambda: nets.unet(2, "nearest"), (7, 7, 7, 7)),
     "U-Net of depth 3": (lambda: nets.unet(3, "nearest"), (15, 15, 15, 15)),
@@ -79,7 +74,7 @@ def test_a_structural_halo_wider_than_the_tile_is_not_cut_at_its_size() -> None:
         lambda: nets.unet(2, "transposed3"),
         lambda: nets.unet(2, "bilinear"),
         lambda: nets.unet(1, "bicubic"),
-        twice_the_size,
+        nets.twice_the_size,
         nets.shuffled,
         nets.max_pooled,
     ],
@@ -266,7 +261,7 @@ def test_what_is_no_map_is_left_out_unless_it_is_asked_for() -> None:
 
 
 def test_larger_and_smaller_maps_are_told_in_their_own_cells_and_in_input_px() -> None:
-    larger = halo(twice_the_size(), noise(2, 128), tile=64, tolerance=1e-4)
+    larger = halo(nets.twice_the_size(), noise(2, 128), tile=64, tolerance=1e-4)
     (out,) = larger.first.outputs.values()
     assert (out.map.size, [float(s) for s in out.map.stride]) == ((128, 128), [0.5, 0.5])
     assert out.structural_pixels == (2, 2, 2, 2)  # three cells of half a px

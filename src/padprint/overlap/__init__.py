@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from padprint.overlap.result import Halo, load
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.tools import monai_arguments, units, weight_map
-    from padprint.overlap.verification import Verification, verify
+    from padprint.overlap.verdict import Verification
+    from padprint.overlap.verification import verify
     from padprint.overlap.widths import OutputHalo, PaddingHalo
 
 _HOMES = {
@@ -23,7 +24,7 @@ _HOMES = {
     "OutputHalo": "widths",
     "PaddingHalo": "widths",
     "Tiling": "tiling",
-    "Verification": "verification",
+    "Verification": "verdict",
     "load": "result",
     "monai_arguments": "tools",
     "units": "tools",

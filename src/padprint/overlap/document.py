@@ -19,7 +19,7 @@ from padprint.overlap.widths import OutputHalo, PaddingHalo
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo
 
-ERRORS = ("errors", "by_image", "resolution")
+PARTS = ("errors", "by_image", "resolution")
 """Tensors of an output that are saved beside the document."""
 
 
@@ -98,7 +98,7 @@ def errors_of(halo: Halo) -> dict[str, Tensor]:
         f"{padding}/{name}/{part}": getattr(out, part)
         for padding, one in halo.items()
         for name, out in one.outputs.items()
-        for part in ERRORS
+        for part in PARTS
     }
 
 
@@ -146,7 +146,7 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
 def _output(key: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor], shared: Mapping[str, Any]) -> OutputHalo:
     y, x = map(Fraction, entry["stride"])
     top, bottom, left, right = (entry["structural"][side] for side in SIDES)
-    errors: dict[str, Any] = {part: tensors[f"{key}/{part}"] for part in ERRORS}
+    errors: dict[str, Any] = {part: tensors[f"{key}/{part}"] for part in PARTS}
     name = key.split("/", 1)[1]
     return OutputHalo(
         name=name,

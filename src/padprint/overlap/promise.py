@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from padprint.overlap.distance import tails, within
 from padprint.statistics import lognormal_limit
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
 
 def _typical(one: OutputHalo) -> Tensor:
     """`(4, L + 1)`, the median image's largest error at each distance or beyond; where that is 0 a trace of the mean, so that halos go on."""
-    single = tails(one.by_image, one.structural)
-    return single.median(0).values + 1e-9 * single.mean(0)
+    return one.tails.median(0).values + 1e-9 * one.tails.mean(0)
 
 
 def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> Tensor:
@@ -83,7 +81,6 @@ def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> T
     found = []
     sides = torch.arange(4)
     for name, one in outputs.items():
-        errors, least = tails(one.by_image, one.structural), within(one.resolution, one.structural)
-        cells = halos[name].clamp(max=errors.shape[-1] - 1)
-        found.append(torch.maximum(errors[:, sides, cells], least[:, sides, cells]).amax(-1))
+        cells = halos[name].clamp(max=one.tails.shape[-1] - 1)
+        found.append(torch.maximum(one.tails[:, sides, cells], one.least[:, sides, cells]).amax(-1))
     return torch.stack(found).amax(0)

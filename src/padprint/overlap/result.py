@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from padprint.images import Images
-    from padprint.overlap.verification import Verification
+    from padprint.overlap.verdict import Verification
 
 
 @dataclass(frozen=True, eq=False)

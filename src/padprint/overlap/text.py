@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.widths import PaddingHalo, Width
 
-HEADERS: tuple[str, ...] = (
+HEADERS = (
     "padding",
     "structural px",
     "effective px [images]",
@@ -22,14 +22,13 @@ HEADERS: tuple[str, ...] = (
     "overlap px",
     "step px",
     "extra pixels",
-    "error",
 )
 
 
 def table(halo: Halo) -> str:
     """The table of a halo and what must be said of it."""
-    rows = [(*HEADERS[:-1], f"error [{_share(halo.first)} of images]"), *cells(halo)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
+    rows = [(*HEADERS, f"error [{_share(halo.first)} of images]"), *cells(halo)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
             text.ljust(width) if i == 0 else text.rjust(width)

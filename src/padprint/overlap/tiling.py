@@ -63,6 +63,13 @@ class Tiling:
         """Extra pixels computed per pixel of a large image: tile area over step area, minus 1."""
         return self.tile[0] * self.tile[1] / (self.step[0] * self.step[1]) - 1
 
+    @property
+    def covers(self) -> bool:
+        """Whether every map covers the whole tile."""
+        return all(
+            n * s == t for one in self.maps.values() for n, s, t in zip(one.size, one.stride, self.tile, strict=True)
+        )
+
     def starts(self, size: Sequence[int]) -> tuple[list[int], list[int]]:
         """Where tiles start along (y, x) in an image of `size` px, itself tile + k * period."""
         rows, columns = (

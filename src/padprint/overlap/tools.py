@@ -2,13 +2,13 @@
 
 Tools differ in what they do where tiles overlap. Dropping the rim of every tile keeps the tolerance by construction;
 averaging overlapping tiles mixes their rims in, and keeps it only where the weights are small enough there
-(`blended_error`). Each entry says what its tool must be told so that the tolerance holds, or why it cannot.
+(`blending`). Each entry says what its tool must be told so that the tolerance holds, or why it cannot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from math import ceil, inf
+from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from padprint._tables import label, number
 from padprint.errors import HaloError
-from padprint.overlap.distance import tails
+from padprint.overlap.blending import linear, longest_step
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Tiling, sides
-from padprint.statistics import lognormal_limit
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
@@ -29,9 +28,6 @@ INSIDE, HALO = 15.0, (9.0, -15.0)
 
 TENSOR = "input"
 """What outputs of the bioimage.io entry call the tensor they are as large as."""
-
-Weights = Callable[[int], tuple[Tensor, Tensor]]
-"""For an overlap of L cells: weights (L,) of the tile that begins there and of the one that ends there, adding up to 1."""
 
 
 def units(one: PaddingHalo) -> dict[str, Any]:
@@ -72,7 +68,7 @@ def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any
         HaloError: the image is no tile plus a multiple of the total stride, or outputs differ in size.
     """
     sizes = {one.size for one in tiles.maps.values()}
-    if len(sizes) > 1 or not _covers(tiles):
+    if len(sizes) > 1 or not tiles.covers:
         raise HaloError("MONAI weights windows right only where all outputs have one size and cover the whole tile")
     fractions = []
     for n, tile, step, period in zip(image_size, tiles.tile, tiles.step, tiles.period, strict=True):
@@ -109,31 +105,6 @@ def _profile(n: int, before: int, after: int) -> Tensor:
     power[:before] = torch.linspace(border, inner, before, dtype=torch.float64)
     power[n - after :] = torch.linspace(inner, border, after, dtype=torch.float64)
     return 10**power
-
-
-def blended_error(errors: Tensor, overlap: int, weights: Weights) -> float:
-    """An upper bound of the error where overlapping tiles are averaged, by the triangle inequality.
-
-    Args:
-        errors: `(L,)` error of a tile's cell by distance to the nearest border.
-        overlap: cells that two tiles share.
-        weights: see `Weights`; rows and columns are averaged one after the other.
-    """
-    beyond = errors.nan_to_num(0).flip(0).cummax(0).values.flip(0)  # the largest at this distance or beyond
-    if overlap == 0:
-        return float(beyond[0])
-    near, far = weights(overlap)
-    far_cells = torch.arange(overlap - 1, -1, -1).clamp(max=len(beyond) - 1)
-    distance = torch.stack([torch.arange(overlap), far_cells])
-    share = torch.stack([near, far])  # (tile, cell)
-    row = (share * beyond[distance.clamp(max=len(beyond) - 1)]).sum(0)  # along an edge
-    corner = torch.zeros(overlap, overlap, dtype=beyond.dtype)
-    for i in (0, 1):
-        for j in (0, 1):
-            nearest = torch.minimum(distance[i][:, None], distance[j]).clamp(max=len(beyond) - 1)
-            corner += share[i][:, None] * share[j] * beyond[nearest]
-    inside = beyond[min(overlap, len(beyond) - 1)]
-    return float(torch.stack([row.max(), corner.max(), inside]).max())
 
 
 def lines(one: PaddingHalo) -> Iterator[str]:
@@ -180,7 +151,7 @@ def _pixels(tiles: Tiling) -> dict[str, Any]:
 
 
 def _monai(tiles: Tiling) -> dict[str, Any]:
-    if len({one.size for one in tiles.maps.values()}) > 1 or not _covers(tiles):
+    if len({one.size for one in tiles.maps.values()}) > 1 or not tiles.covers:
         return {"reason": "it weights windows right only where all outputs have one size and cover the whole tile"}
     return {
         "roi_size": list(tiles.tile),
@@ -206,26 +177,24 @@ def _bioimageio(one: PaddingHalo) -> dict[str, Any]:
     Halos are dropped on both sides alike, and given in cells of the output. An axis without a halo has none in the
     specification.
     """
-    outputs: dict[str, Any] = {}
-    for name, need in one.need.items():
-        axes: dict[str, Any] = {}
-        for axis, key in enumerate("yx"):
-            n, stride, period = one.maps[name].size[axis], one.maps[name].stride[axis], one.period[axis]
-            least = max(need[2 * axis : 2 * axis + 2])
-            halo = next((h for h in range(least, (n + 1) // 2) if (n - 2 * h) * stride % period == 0), None)
-            if halo is None:
-                outputs[name] = {
-                    "reason": f"no halo of {least} cells or more, the same on both sides, keeps to the total stride"
-                }
-                break
-            size = {"tensor_id": TENSOR, "axis_id": key, "offset": n - int(one.tile[axis] / stride)}
-            axes[key] = {"type": "space", "id": key, "size": size, "scale": float(stride)} | (
-                {"halo": halo} if halo else {}
-            )
-        else:
-            outputs[name] = axes
+    outputs = {name: _output_axes(one, name, need) for name, need in one.need.items()}
     sizes = {key: {"min": one.tile[axis], "step": one.period[axis]} for axis, key in enumerate("yx")}
     return {"inputs": sizes, "outputs": outputs}
+
+
+def _output_axes(one: PaddingHalo, name: str, need: Sequence[int]) -> dict[str, Any]:
+    axes: dict[str, Any] = {}
+    for axis, key in enumerate("yx"):
+        n, stride, period = one.maps[name].size[axis], one.maps[name].stride[axis], one.period[axis]
+        least = max(need[2 * axis : 2 * axis + 2])
+        halo = next((h for h in range(least, (n + 1) // 2) if (n - 2 * h) * stride % period == 0), None)
+        if halo is None:
+            return {"reason": f"no halo of {least} cells or more, the same on both sides, keeps to the total stride"}
+        size = {"tensor_id": TENSOR, "axis_id": key, "offset": n - int(one.tile[axis] / stride)}
+        axes[key] = {"type": "space", "id": key, "size": size, "scale": float(stride)} | (
+            {"halo": halo} if halo else {}
+        )
+    return axes
 
 
 def _real_esrgan(one: PaddingHalo) -> dict[str, Any]:
@@ -242,16 +211,7 @@ def _real_esrgan(one: PaddingHalo) -> dict[str, Any]:
 
 
 def _diffusers(one: PaddingHalo) -> dict[str, Any]:
-    reason = _no_blending(one)
-    if reason:
-        return {"reason": reason}
-
-    def linear(cells: int) -> tuple[Tensor, Tensor]:
-        near = torch.arange(cells, dtype=torch.float64) / cells
-        return near, 1 - near
-
-    (out,) = one.outputs.values()
-    found = _blend(one, linear, out.map.size[0] // 2)
+    found = longest_step(one, linear)
     if isinstance(found, str):
         return {"reason": found}
     step, error = found
@@ -260,42 +220,6 @@ def _diffusers(one: PaddingHalo) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------- arithmetic
-
-
-def _covers(tiles: Tiling) -> bool:
-    return all(n * s == t for m in tiles.maps.values() for n, s, t in zip(m.size, m.stride, tiles.tile, strict=True))
-
-
-def _no_blending(one: PaddingHalo) -> str | None:
-    if (
-        len(one.outputs) != 1
-        or one.tile[0] != one.tile[1]
-        or one.period[0] != one.period[1]
-        or not _covers(one.advised)
-    ):
-        return "blending is worked out for one output that covers a square tile"
-    if next(iter(one.outputs.values())).error == "labels":
-        return "an average of labels has no error that could be bounded"
-    return None
-
-
-def _blend(one: PaddingHalo, weights: Weights, most: int) -> tuple[int, float] | str:
-    """The longest step, px, at which blended tiles keep the tolerance for a further image, and the bound; or why there is none."""
-    (out,) = one.outputs.values()
-    n, stride = out.map.size[0], out.map.stride[0]
-    errors = lognormal_limit(tails(out.by_image, out.structural).amax(1), one.confidence)[:-1]
-    best = inf
-    for step in range(one.tile[0] // one.period[0] * one.period[0], 0, -one.period[0]):
-        overlap = n - int(step / stride)
-        if overlap > most:
-            break
-        bound = blended_error(errors, overlap, weights)
-        best = min(best, bound)
-        if bound <= out.tolerance:
-            return step, bound
-    if best == inf:
-        return "one image does not tell what others need: measure a dozen"
-    return f"blending mixes the tiles' rims in: up to half a tile of overlap the error may be {number(best)}"
 
 
 def _overlap_fraction(tile: int, step: int) -> float:

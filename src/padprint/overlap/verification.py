@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from padprint._document import finite
-from padprint._tables import label, number
 from padprint.baselines.crops import Scene, Scenes, swapping
 from padprint.errors import HaloError, ImagesError
 from padprint.forwards import Forwards
@@ -19,10 +16,11 @@ from padprint.geometry import trace
 from padprint.images import Images
 from padprint.layers import as_measured
 from padprint.overlap.advice import changed_labels
-from padprint.overlap.distance import ERRORS, SIDES, Sums, nearest_side, pooled, worst_beyond
+from padprint.overlap.distance import SIDES, Sums, nearest_side, pooled, worst_beyond
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
+from padprint.overlap.verdict import OutputCheck, Verification
 from padprint.subject import reseed
 
 if TYPE_CHECKING:
@@ -31,122 +29,6 @@ if TYPE_CHECKING:
     from padprint.options import LoadOptions
     from padprint.overlap.result import Halo
     from padprint.overlap.widths import OutputHalo
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """One output of a tiled run against one pass.
-
-    Attributes:
-        name: of the output.
-        passed: the error stays within the tolerance at every distance from the tiles' borders, over all images together.
-        worst: the largest error at any distance, over all images together, in the unit of the advice.
-        worst_distance: where: (side, px from the tile's border).
-        worst_image: the same of the worst single image, and which: (error, index).
-        images_within: how many single images stay within the tolerance.
-        coarse: what one changed cell makes of the error, if that is more than the tolerance, at the worst distance; else None.
-        beyond_reach: the largest error of cells that no seam reaches, in the unit of the advice: of the image's own border, where
-            a tile is padded with other values than the whole image, and no overlap helps.
-        mean: mean absolute change over all cells and channels, output units.
-        rms: rms change over all cells, over the scale that the advice was measured in.
-        largest: largest absolute change of any cell, output units.
-        largest_at: where: (image, y, x), input px.
-    """
-
-    name: str
-    passed: bool
-    worst: float
-    worst_distance: tuple[str, float]
-    worst_image: tuple[float, int]
-    images_within: int
-    coarse: float | None
-    beyond_reach: float
-    mean: float
-    rms: float
-    largest: float
-    largest_at: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` found.
-
-    Attributes:
-        padding: of the tiles.
-        tiling: the tiles.
-        error, tolerance: what is allowed, as in the advice.
-        outputs: by name.
-        n_images, n_tiles: that were run.
-        exact: along (y, x), whether some image was a whole step longer than a tile. In shorter images the last tile is moved
-            back and overlaps by more than was advised, so that the bottom or right sides of tiles are not put to the test.
-    """
-
-    padding: str
-    tiling: Tiling
-    error: str
-    tolerance: float
-    outputs: Mapping[str, OutputCheck]
-    n_images: int
-    n_tiles: int
-    exact: tuple[bool, bool]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every output stays within the tolerance."""
-        return all(one.passed for one in self.outputs.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in plain values."""
-        document: dict[str, Any] = finite(
-            {
-                "passed": self.passed,
-                "padding": self.padding,
-                "error": self.error,
-                "tolerance": self.tolerance,
-                "tile": list(self.tiling.tile),
-                "overlap": list(self.tiling.overlap),
-                "n_images": self.n_images,
-                "n_tiles": self.n_tiles,
-                "exact": self.exact,
-                "outputs": {name: vars(one) for name, one in self.outputs.items()},
-            }
-        )
-        return document
-
-    def __str__(self) -> str:
-        lines = [
-            f"verified on {self.n_images} other image{'s' * (self.n_images > 1)}, {self.n_tiles} tiles of "
-            f"{pair(self.tiling.tile)} px that overlap by {pair(self.tiling.overlap)} px, padding {label(self.padding)}:"
-        ]
-        for one in self.outputs.values():
-            side, distance = one.worst_distance
-            verdict, sign = ("PASS", "<=") if one.passed else ("FAIL", ">")
-            image, y, x = one.largest_at
-            lines += [
-                f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {self.tolerance:g}, worst "
-                f"{distance:g} px from a tile's {side} border",
-                f"  within it {one.images_within} of {self.n_images} images alone, worst image {one.worst_image[1]}: "
-                f"{number(one.worst_image[0])}",
-                f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
-                f"{number(one.largest)} at ({y}, {x}) px of image {image}",
-            ]
-            if one.coarse is not None and not one.passed:
-                lines.append(
-                    f"  one changed cell at that distance makes {number(one.coarse)}, more than the tolerance: "
-                    "use more or larger images"
-                )
-            if one.beyond_reach > self.tolerance:
-                lines.append(
-                    f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
-                    "values than the whole image (circular padding wraps around, random padding is drawn), which no overlap mends"
-                )
-        if not all(self.exact):
-            need = [tile + step for tile, step in zip(self.tiling.tile, self.tiling.step, strict=True)]
-            lines.append(
-                f"note: no image is {pair(need)} px large or more, a tile and a step: the last tile was moved back and overlaps "
-                "by more than was advised, and the bottom or right sides of tiles were not tested"
-            )
-        return "\n".join(lines)
 
 
 def verify(
@@ -298,11 +180,13 @@ class _Tally:
     def result(self, kind: str) -> OutputCheck:
         """The check of this output, in an error of this kind."""
         one = self.advice
-        errors = pooled(self.sums).errors(kind, one.scale).nan_to_num(0)
+        total = pooled(self.sums)
+        errors = total.errors(kind, one.scale).nan_to_num(0)
         side, distance = divmod(int(errors.argmax()), errors.shape[1])
         single = [float(sums.errors(kind, one.scale).nan_to_num(0).max()) for sums in self.sums]
         hardest = max(range(len(single)), key=single.__getitem__)
         worst = float(errors.max())
+        cell = 2 * float(total.resolution(kind)[side, distance])
         return OutputCheck(
             one.name,
             worst <= one.tolerance,
@@ -310,14 +194,10 @@ class _Tally:
             (SIDES[side], float(distance * sides(one.map)[side])),
             (single[hardest], self.indices[hardest]),
             sum(error <= one.tolerance for error in single),
-            self._coarse(kind, side, distance),
+            cell if cell > one.tolerance else None,
             worst_beyond(errors, one.structural),
             self.absolute / self.count,
             (self.squares / self.count) ** 0.5 / one.scale if one.scale else nan,
             self.largest,
             self.largest_at,
         )
-
-    def _coarse(self, kind: str, side: int, distance: int) -> float | None:
-        share = 2 * float(pooled(self.sums).resolution(kind)[side, distance])
-        return share if share > self.advice.tolerance else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from padprint.errors import HaloError
 from padprint.geometry import Sides
 from padprint.overlap import text
-from padprint.overlap.distance import halo_cells, worst_beyond
+from padprint.overlap.distance import halo_cells, tails, within, worst_beyond
 from padprint.overlap.promise import Promises, promises
 from padprint.overlap.tiling import Map, Tiling, grid, sides, tiling
 
@@ -87,9 +87,20 @@ class OutputHalo:
     error: str
 
     @cached_property
+    def tails(self) -> Tensor:
+        """`(n, 4, L + 1)`, the largest error of each image at each distance or beyond, see `distance.tails`."""
+        return tails(self.by_image, self.structural)
+
+    @cached_property
+    def least(self) -> Tensor:
+        """`(n, 4, L + 1)`, `resolution` within the structural halo, 0 beyond."""
+        return within(self.resolution, self.structural)
+
+    @cached_property
     def image_halos(self) -> list[list[int]]:
         """By image, cells on (top, bottom, left, right) beyond which it stays within the tolerance."""
-        return [halo_cells(one, self.tolerance, self.structural) for one in self.by_image]
+        cells: list[list[int]] = (self.tails > self.tolerance).sum(-1).tolist()
+        return cells
 
     @cached_property
     def effective(self) -> tuple[Width, Width, Width, Width]:
@@ -145,7 +156,7 @@ class PaddingHalo:
     tile: tuple[int, int]
     period: tuple[int, int]
     outputs: Mapping[str, OutputHalo]
-    confidence: float = 0.99
+    confidence: float
     scheme: Scheme | None = None
 
     @property

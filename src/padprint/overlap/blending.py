@@ -1,0 +1,80 @@
+"""Tiles that are averaged where they overlap, instead of dropping their rims: how far they must overlap, if that helps at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from padprint._tables import number
+from padprint.statistics import lognormal_limit
+
+if TYPE_CHECKING:
+    from padprint.overlap.widths import PaddingHalo
+
+Weights = Callable[[int], tuple[Tensor, Tensor]]
+"""For an overlap of L cells: weights (L,) of the tile that begins there and of the one that ends there, adding up to 1."""
+
+
+def linear(cells: int) -> tuple[Tensor, Tensor]:
+    """The weights of tiles that are blended linearly."""
+    near = torch.arange(cells, dtype=torch.float64) / cells
+    return near, 1 - near
+
+
+def blended_error(errors: Tensor, overlap: int, weights: Weights) -> float:
+    """An upper bound of the error where overlapping tiles are averaged, by the triangle inequality.
+
+    Args:
+        errors: `(L,)` error of a tile's cell by distance to the nearest border.
+        overlap: cells that two tiles share.
+        weights: see `Weights`; rows and columns are averaged one after the other.
+    """
+    beyond = errors.nan_to_num(0).flip(0).cummax(0).values.flip(0)  # the largest at this distance or beyond
+    if overlap == 0:
+        return float(beyond[0])
+    near, far = weights(overlap)
+    far_cells = torch.arange(overlap - 1, -1, -1).clamp(max=len(beyond) - 1)
+    distance = torch.stack([torch.arange(overlap), far_cells])
+    share = torch.stack([near, far])  # (tile, cell)
+    row = (share * beyond[distance.clamp(max=len(beyond) - 1)]).sum(0)  # along an edge
+    corner = torch.zeros(overlap, overlap, dtype=beyond.dtype)
+    for i in (0, 1):
+        for j in (0, 1):
+            nearest = torch.minimum(distance[i][:, None], distance[j]).clamp(max=len(beyond) - 1)
+            corner += share[i][:, None] * share[j] * beyond[nearest]
+    inside = beyond[min(overlap, len(beyond) - 1)]
+    return float(torch.stack([row.max(), corner.max(), inside]).max())
+
+
+def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
+    """The longest step, px, at which blended tiles keep the tolerance for a further image, and the bound; or why there is none."""
+    reason = _no_blending(one)
+    if reason is not None:
+        return reason
+    (out,) = one.outputs.values()
+    n, stride = out.map.size[0], out.map.stride[0]
+    errors = lognormal_limit(out.tails.amax(1), one.confidence)[:-1]
+    if errors.isinf().any():
+        return "one image does not tell what others need: measure a dozen"
+    best = inf
+    for step in range(one.tile[0] // one.period[0] * one.period[0], 0, -one.period[0]):
+        overlap = n - int(step / stride)
+        if overlap > n // 2:
+            break
+        bound = blended_error(errors, overlap, weights)
+        best = min(best, bound)
+        if bound <= out.tolerance:
+            return step, bound
+    return f"blending mixes the tiles' rims in: up to half a tile of overlap the error may be {number(best)}"
+
+
+def _no_blending(one: PaddingHalo) -> str | None:
+    if len(one.outputs) != 1 or one.tile[0] != one.tile[1] or one.period[0] != one.period[1] or not one.advised.covers:
+        return "blending is worked out for one output that covers a square tile"
+    if next(iter(one.outputs.values())).error == "labels":
+        return "an average of labels has no error that could be bounded"
+    return None
