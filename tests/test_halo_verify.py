@@ -421,6 +421,27 @@ def test_networks_of_other_libraries(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("FPN", "interpolate"),
+        ("PAN", "interpolate"),
+        ("DeepLabV3", "interpolate"),
+        ("PSPNet", "stretches a map of fixed size"),
+        ("UPerNet", "stretches a map of fixed size"),
+        ("MAnet", "softmax in decoder.center.map_softmax sees the whole input"),
+    ],
+)
+def test_networks_of_segmentation_models_that_no_overlap_helps(name: str, reason: str) -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="its networks are tested")
+    net = getattr(smp, name)("resnet18", encoder_weights=None, classes=2).eval()
+    with pytest.raises(
+        HaloError, match=f"no overlap of tiles can keep segmentation_head as it is in one pass: .*{reason}"
+    ):
+        halo(net, scenes(1, 256), tile=160)
+
+
+@pytest.mark.slow
 def test_a_torchvision_fcn() -> None:
     torchvision = pytest.importorskip("torchvision", reason="its FCN is tested")
     torch.manual_seed(0)

@@ -2,7 +2,8 @@
 
     PYTHONPATH=docs/gallery python docs/halo/text_detector.py WEIGHTS PAGES HELD_OUT UNLIKE OUTPUT
 
-takes the images that pages.py wrote, and writes halo.json, halo.safetensors and halo.png. More than an hour on one core, most of it the measurement.
+takes the images that pages.py wrote, and writes halo.json, halo.safetensors and halo.png. More than an hour on one core, most
+of it the measurement.
 """
 
 from __future__ import annotations
