@@ -1,5 +1,9 @@
 """How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
 
+The way through: `advice` runs tiles of the `outputs` and sums errors by `distance`; `widths` and `promise` read halos from the
+sums, `tiling` makes tiles of them, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
+`blending` tell it in other tools' units); `verification` runs the tiles (`stitching`) and gives a `verdict`.
+
 Names are loaded on first use.
 """
 
