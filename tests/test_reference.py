@@ -78,7 +78,14 @@ class Reference:
         return self.of(self.diffs, kept).mean(0)
 
     def noise(self, kept: Sequence[int]) -> Array:
-        return self.of(self.diffs, kept).var(0, ddof=1)
+        """E[D^2] less P^2, which is the mean's square less the mean's variance; a single group's crops count as independent."""
+        diffs, mean = self.of(self.diffs, kept), self.pattern(kept)
+        if len(kept) == 1:
+            return diffs.var(0, ddof=1)
+        sizes = [self.group.count(group) for group in kept]
+        apart = sum((n * (one - mean)) ** 2 for n, one in zip(sizes, self.means(kept), strict=True))
+        variance = apart / (len(diffs) ** 2 - sum(n**2 for n in sizes))
+        return (diffs**2).mean(0) - mean**2 + variance
 
     def energy(self, kept: Sequence[int], centred: bool = False) -> Array:
         """`(h, w)` unbiased squared pattern, averaged over channels."""

@@ -19,6 +19,7 @@ from helpers import ESTIMATES
 from padprint.geometry import LayerGeometry
 from padprint.moments import LayerMoments
 from padprint.result import LayerMeasurement
+from padprint.statistics import cell_noise, group_gram, mean_noise
 from padprint.summary import summarise
 
 SHAPE = (3, 8, 8)
@@ -34,11 +35,6 @@ class Setting(NamedTuple):
     heavy: bool = False
     crops: int = 4
     groups: int = 10
-
-    @property
-    def noise(self) -> float:
-        """What the variance over crops is expected to be, at a true variance of 1: crops of one image vary less."""
-        return 1 - self.alike * (self.crops - 1) / (self.images * self.crops - 1)
 
 
 def true_pattern(snr: float) -> Tensor:
@@ -153,7 +149,7 @@ def test_without_a_pattern_mae_is_its_floor_and_snr_is_zero(setting: Setting) ->
     assert found["mae"].mean / found["mae_floor"].mean == pytest.approx(1, abs=0.1)
     n = setting.images * setting.crops
     # one over the number of crops, more where crops are alike
-    floor = (1 + (setting.crops - 1) * setting.alike) / n / setting.noise
+    floor = (1 + (setting.crops - 1) * setting.alike) / n
     assert found["snr_plain"].mean == pytest.approx(floor, rel=0.15)
     assert abs(found["snr"].mean) < 0.1 * floor
 
@@ -163,7 +159,39 @@ def test_independent_crops_leave_the_plain_ratio_at_one_over_their_number() -> N
 
 
 @pytest.mark.parametrize("setting", FEW, ids=str)
-def test_few_images_whose_crops_are_alike_raise_snr_as_documented(setting: Setting) -> None:
+def test_few_images_whose_crops_are_alike_raise_neither_noise_nor_snr(setting: Setting) -> None:
     found = simulate(setting, 200)
-    assert found["noise"].mean == pytest.approx(setting.noise, abs=0.02)
-    assert found["snr"].ratio * setting.noise == pytest.approx(1, abs=0.06)
+    assert found["noise"].mean == pytest.approx(1, abs=0.03)
+    assert found["snr"].ratio == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_noise_is_energy_less_products_of_crops_of_different_groups(shift: float) -> None:
+    """Every pair of crops, one by one; what is added to all of them changes nothing."""
+    groups, crops, cells = 3, 4, 5
+    d = torch.randn(groups, crops, cells, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pairs = [
+        d[g, i] * d[h, k]
+        for g in range(groups)
+        for h in range(groups)
+        if g != h
+        for i in range(crops)
+        for k in range(crops)
+    ]
+    expected = (d.square().flatten(0, 1).mean(0) - torch.stack(pairs).mean(0)).clamp_min(0)
+    sums, sizes, every = (d + shift).sum(1), torch.full((groups,), float(crops)).double(), torch.arange(groups)
+    energy = (d + shift).square().sum(1).mean((1, 2, 3))
+    whole = mean_noise(group_gram(sums / crops).mean((-2, -1)), energy, sizes, every)
+    torch.testing.assert_close(whole, expected.mean(), rtol=1e-6 if shift else 1e-12, atol=0)
+    of_cells = cell_noise(sums, (d + shift).square().sum((0, 1)), sizes)
+    torch.testing.assert_close(of_cells, expected, rtol=1e-6 if shift else 1e-12, atol=0)
+
+
+def test_noise_of_one_group_takes_its_crops_for_independent() -> None:
+    d = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64).view(3, 1, 1, 1)
+    n, every = torch.tensor([3.0], dtype=torch.float64), torch.arange(1)
+    gram = group_gram(d.mean(0, keepdim=True)).mean((-2, -1))
+    assert float(mean_noise(gram, d.square().sum().view(1), n, every)) == pytest.approx(7)
+    assert float(cell_noise(d.sum(0, keepdim=True), d.square().sum(0), n)) == pytest.approx(7)
+    one = mean_noise(d[:1, 0] ** 2, d[0, 0] ** 2, n / 3, every)
+    assert one.isnan().all()

@@ -76,13 +76,21 @@ def plain_energy(gram: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
 
 
 def mean_noise(gram: Tensor, energy: Tensor, crops: Tensor, keep: Tensor) -> Tensor:
-    """Variance over crops, n - 1 in the denominator, averaged like `gram` and `energy` `(G, ...)` (sums of D^2) are.
+    """Variance over crops, averaged like `gram` and `energy` `(G, ...)` (sums of D^2) are: E[D^2] less the pattern's square.
 
-    Unbiased for independent crops. Where the m crops of an image correlate by r it is low by the share r (m - 1) / (n - 1),
-    less than one over the number of images. NaN for a single crop.
+    The mean's square exceeds the pattern's by the mean's own variance, which the spread of the groups tells: unbiased
+    however alike the crops of an image are. From a single group, and only there, crops are taken for independent. NaN for
+    a single crop.
     """
-    n = crops[keep].sum()
-    return (energy[keep].sum(0) - n * plain_energy(gram, crops, keep)) / (n - 1)
+    sizes, kept = crops[keep], gram[keep][:, keep]
+    n = sizes.sum()
+    plain = plain_energy(gram, crops, keep)
+    within = (energy[keep].sum(0) / n - plain).clamp_min(0)
+    if len(keep) == 1:
+        return within * torch.where(n > 1, n / (n - 1), nan)
+    cross = torch.einsum("h,gh...->g...", sizes / n, kept)
+    apart = kept.diagonal().movedim(-1, 0) - 2 * cross + plain
+    return within + torch.einsum("g,g...->...", _pull(sizes), apart)
 
 
 def cell_noise(diff: Tensor, square: Tensor, crops: Tensor) -> Tensor:
@@ -94,7 +102,23 @@ def cell_noise(diff: Tensor, square: Tensor, crops: Tensor) -> Tensor:
         crops: `(G,)`.
     """
     n = crops.sum()
-    return ((square - diff.sum(0).square() / n) / (n - 1)).clamp_min_(0)
+    mean = diff.sum(0) / n
+    within = square / n - mean.square()
+    if len(crops) == 1:
+        return (within * n / (n - 1)).clamp_min_(0)
+    for weight, size, total in zip(_pull(crops), crops, diff, strict=True):
+        within += weight * (total / size - mean).square()
+    return within.clamp_min_(0)
+
+
+def _pull(sizes: Tensor) -> Tensor:
+    """`(G,)` weights of the groups' squared distances from the mean of all crops: their sum estimates its variance.
+
+    A group's sum of n_g crops varies by n_g times a constant, so that E of the sum of n_g^2 (P_g - P)^2 is
+    n^2 - sum of n_g^2 times the variance of P.
+    """
+    squares = sizes.square()
+    return squares / (sizes.sum().square() - squares.sum())
 
 
 def spatial_mean_gram(means: Tensor) -> Tensor:
