@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from padprint.channels import ChannelTest
+from padprint._fields import Fields, tensor
+from padprint.channels import SIDES, ChannelTest
 from padprint.errors import ResultError
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
 QUANTITIES = ("pattern", "noise", "response")
+PROFILES = ("all", "top", "bottom", "left", "right")
+FLOATS = tuple[float, ...]
+FOUR = tuple[int, int, int, int]
 
 
 def describe(measurement: Measurement) -> dict[str, Any]:
@@ -37,6 +41,15 @@ def describe(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def tensors_of(measurement: Measurement) -> dict[str, Tensor]:
+    """The patterns: what `describe` leaves out, by layer and quantity."""
+    return {
+        f"{name}/{key}": values
+        for name, layer in measurement.layers.items()
+        for key, values in (("pattern", layer.pattern), ("noise", layer.noise), ("emergence", layer.emergence.features))
+    }
+
+
 def finite(value: Any) -> Any:
     """The same document with None for every number that is not finite."""
     return _replace_numbers(value, lambda _: None)
@@ -51,26 +64,26 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Measu
     """The measurement behind an encoded document and its patterns.
 
     Raises:
-        ResultError: a field or a pattern is missing or of the wrong kind.
+        ResultError: a field or a pattern is missing, of the wrong kind, or does not fit the others.
     """
     from padprint.result import Measurement  # result imports this module
 
     try:
+        fields = Fields(document)
         return Measurement(
-            layers={name: _layer(name, entry, tensors) for name, entry in document["layers"].items()},
-            unmeasured=dict(document["unmeasured"]),
-            crop=_integers(document["crop"]),
-            margin=_integers(document["margin"]),
-            numeric_floor=_number(document["numeric_floor"]),
-            n_images=document["n_images"],
-            n_crops=document["n_crops"],
-            approximate=document["approximate"],
-            warnings=tuple(document["warnings"]),
-            provenance=dict(document["provenance"]),
+            layers={name: _layer(name, layer, tensors) for name, layer in fields.object("layers").items()},
+            unmeasured=fields.get("unmeasured", dict[str, str]),
+            crop=_counts(fields, "crop", tuple[int, int], 1),
+            margin=_counts(fields, "margin", FOUR),
+            numeric_floor=fields.get("numeric_floor", float),
+            n_images=_counts(fields, "n_images", int),
+            n_crops=_counts(fields, "n_crops", int),
+            approximate=fields.get("approximate", bool),
+            warnings=fields.get("warnings", tuple[str, ...]),
+            provenance=fields.get("provenance", dict[str, Any]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ResultError(f"the result is damaged ({reason}); measure again or restore the file") from error
+    except ValueError as error:
+        raise ResultError(f"the result is damaged ({error}); measure again or restore the file") from error
 
 
 def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
@@ -114,69 +127,87 @@ def _describe_profile(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerMeasurement:
-    from padprint.result import Emergence, Estimate, LayerMeasurement  # see above
+def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor]) -> LayerMeasurement:
+    from padprint.result import Emergence, LayerMeasurement  # see above
 
-    estimates = {
-        key: Estimate(
-            _number(entry[key]["value"]),
-            _number(entry[key]["low"]),
-            _number(entry[key]["high"]),
-            tuple(_number(one) for one in entry["replicates"][key]),
-        )
-        for key in ESTIMATES
-    }
+    shape = tuple(_counts(fields, key, int) for key in ("channels", "height", "width"))
+    counts = _counts(fields, "emergence", tuple[int, ...], 1)
+    fields.check("emergence", bool(counts), "there must be one number of crops or more")
+    stride, offset = fields.get("stride", tuple[float, float]), fields.get("offset", tuple[float, float] | None)
+    fields.check("stride", all(0 < one < math.inf for one in stride), "a stride must be above 0")
+    fields.check("offset", all(map(math.isfinite, offset or ())), "an offset must be finite")
+    profiles = dict(fields.object("profile").items())
+    fields.check("profile", set(profiles) <= set(PROFILES), f"there are profiles of {', '.join(PROFILES)} alone")
     return LayerMeasurement(
         name=name,
-        pattern=tensors[f"{name}/pattern"],
-        noise=tensors[f"{name}/noise"],
-        **estimates,
-        stride=_pair(entry["stride"]),
-        offset=None if entry["offset"] is None else _pair(entry["offset"]),
-        receptive_field=None if entry["receptive_field"] is None else _integers(entry["receptive_field"]),
-        rim=_integers(entry["rim"]),
-        reach=_integers(entry["reach"]),
-        profile={side: _profile(profile) for side, profile in entry["profile"].items()},
-        channels=_channels(entry["channel_test"]),
-        emergence=Emergence(_integers(entry["emergence"]), tensors[f"{name}/emergence"]),
-        numeric_floor=_number(entry["numeric_floor"]),
-        residual=None if entry["residual"] is None else _number(entry["residual"]),
-        notes=tuple(entry["notes"]),
+        pattern=tensor(tensors, f"{name}/pattern", shape),
+        noise=tensor(tensors, f"{name}/noise", shape),
+        **{key: estimate(fields.object(key), fields.object("replicates").get(key, FLOATS)) for key in ESTIMATES},
+        stride=stride,
+        offset=offset,
+        receptive_field=_counts(fields, "receptive_field", tuple[int, int] | None, 1),
+        rim=_counts(fields, "rim", FOUR),
+        reach=_counts(fields, "reach", FOUR),
+        profile={side: _profile(profile) for side, profile in profiles.items()},
+        channels=_channels(fields.object("channel_test"), shape[0]),
+        emergence=Emergence(counts, tensor(tensors, f"{name}/emergence", (len(counts), *shape[1:]))),
+        numeric_floor=fields.get("numeric_floor", float),
+        residual=fields.get("residual", float | None),
+        notes=fields.get("notes", tuple[str, ...]),
     )
 
 
-def _channels(entry: Mapping[str, Any]) -> ChannelTest:
-    numbers = {key: _numbers(entry[key]) for key in ("p", "q", "snr")}
-    return ChannelTest(**numbers, side=tuple(map(str, entry["side"])), level=_number(entry["level"]))
+def estimate(fields: Fields, replicates: tuple[float, ...] = ()) -> Estimate:
+    """An estimate from its fields.
+
+    Raises:
+        ValueError: a field is missing or no number.
+    """
+    from padprint.result import Estimate  # see above
+
+    value, low, high = (fields.get(key, float) for key in ("value", "low", "high"))
+    return Estimate(value, low, high, replicates)
 
 
-def _profile(entry: Mapping[str, Any]) -> Profile:
+def _channels(fields: Fields, count: int) -> ChannelTest:
+    numbers = {key: _numbers(fields, key, count) for key in ("p", "q", "snr")}
+    side = fields.get("side", tuple[str, ...])
+    fields.check("side", len(side) == count, f"there must be one for each of {count} channels")
+    fields.check("side", set(side) <= set(SIDES), f"each must be one of {', '.join(SIDES)}")
+    return ChannelTest(**numbers, side=side, level=fields.get("level", float))
+
+
+def _profile(fields: Fields) -> Profile:
     from padprint.result import Curve, Profile  # see above
 
-    curves = {key: Curve(**{k: _numbers(v) for k, v in entry[key].items()}) for key in QUANTITIES}
+    cells = _counts(fields, "cells", tuple[int, ...])
+    count = _counts(fields, "count", tuple[int, ...], 1)
+    fields.check("count", len(count) == len(cells), f"there must be one for each of {len(cells)} distances")
+    pixels = _numbers(fields, "pixels", len(cells))
+    fields.check("pixels", bool(pixels.isfinite().all()), "distances must be finite")
     return Profile(
-        cells=torch.tensor(entry["cells"], dtype=torch.int64),
-        pixels=_numbers(entry["pixels"]),
-        count=torch.tensor(entry["count"], dtype=torch.int64),
-        **curves,
+        cells=torch.tensor(cells, dtype=torch.int64),
+        pixels=pixels,
+        count=torch.tensor(count, dtype=torch.int64),
+        **{
+            key: Curve(*(_numbers(fields.object(key), end, len(cells)) for end in ("value", "low", "high")))
+            for key in QUANTITIES
+        },
     )
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _numbers(fields: Fields, key: str, count: int) -> Tensor:
+    numbers = fields.get(key, FLOATS)
+    fields.check(key, len(numbers) == count, f"there must be {count} numbers")
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
-def _numbers(values: list[Any]) -> Tensor:
-    return torch.tensor([_number(value) for value in values], dtype=torch.float64)
-
-
-def _pair(values: list[Any]) -> tuple[float, float]:
-    rows, columns = values
-    return _number(rows), _number(columns)
-
-
-def _integers(values: list[Any]) -> Any:
-    return tuple(int(value) for value in values)
+def _counts(fields: Fields, key: str, kind: Any, least: int = 0) -> Any:
+    """A whole number, or a tuple of such, of `least` or more."""
+    found = fields.get(key, kind)
+    every = () if found is None else found if isinstance(found, tuple) else (found,)
+    fields.check(key, all(one >= least for one in every), f"it must be {least} or more")
+    return found
 
 
 def _replace_numbers(value: Any, replacement: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as pack_tensors
 from torch import Tensor
 
-from padprint import __version__
+from padprint import __version__, _atomic
 from padprint._document import SCHEMA, encode
 from padprint.errors import ResultError
 
@@ -25,69 +25,92 @@ COMPARISON_FILE = "comparison.json"
 MEASUREMENT = (RESULT_FILE, PATTERNS_FILE)
 HALO = ("halo.json", "halo.safetensors")
 """A document, and the tensors that belong to it."""
+DEPTH = 64
+"""Levels of objects and lists in a document, at most."""
 
 
 def write(
     folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor], files: tuple[str, str] = MEASUREMENT
 ) -> Path:
-    """Write a document and its tensors; the files take their places only when both are complete.
+    """Write a document and its tensors; the files take their places together when both are complete.
 
     Raises:
         ResultError: the folder's path, or a parent of it, is a file.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as unfinished:
-        result, patterns = (Path(unfinished) / name for name in files)
-        whole = {
-            name: tensor.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
-            for name, tensor in tensors.items()
-        }
-        content = pack_tensors(whole, metadata={"schema": str(SCHEMA), "padprint": __version__})
-        patterns.write_bytes(content)
-        entry = {"file": patterns.name, "sha256": hashlib.sha256(content).hexdigest()}
-        _dump(result, {**document, "patterns": entry})
-        patterns.replace(folder / patterns.name)
-        result.replace(folder / result.name)
+    _atomic.publish(folder, lambda unfinished: fill(unfinished, document, tensors, files))
     return folder
 
 
+def fill(
+    folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor], files: tuple[str, str] = MEASUREMENT
+) -> str:
+    """Write a document and its tensors into a folder that nobody reads yet; the document's sha256."""
+    whole = {
+        name: tensor.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    content = pack_tensors(whole, metadata={"schema": str(SCHEMA), "padprint": __version__})
+    (folder / files[1]).write_bytes(content)
+    return dump(folder / files[0], {**document, "patterns": {"file": files[1], "sha256": sha256(content)}})
+
+
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document into a folder that exists; the file takes its place when it is complete."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as unfinished:
-        whole = Path(unfinished) / path.name
-        _dump(whole, document)
-        whole.replace(path)
+    """Write a document; its folder is made, and the file takes its place when it is complete.
+
+    Raises:
+        ResultError: the folder's path is a file.
+    """
+    _atomic.publish(path.parent, lambda unfinished: dump(unfinished / path.name, document))
 
 
-def _dump(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(encode(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def dump(path: Path, document: Mapping[str, Any]) -> str:
+    """Write a document into a folder that nobody reads yet; its sha256."""
+    content = (json.dumps(encode(document), indent=1, allow_nan=False) + "\n").encode()
+    path.write_bytes(content)
+    return sha256(content)
 
 
-def read(folder: Path, files: tuple[str, str] = MEASUREMENT) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def sha256(content: bytes) -> str:
+    """The hash of what is in a file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(
+    folder: Path, files: tuple[str, str] = MEASUREMENT, expected: str | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read back what `write` wrote, the document still encoded.
+
+    Args:
+        folder: that was written to.
+        files: see `write`.
+        expected: the document's sha256, where another file tells it.
 
     Raises:
         ResultError: nothing there, half written, damaged, files of different runs, or another schema.
     """
-    if not folder.is_dir():
-        raise ResultError(f"no saved result at {folder}: no such folder")
     result, patterns = (folder / name for name in files)
-    document = read_document(result)
-    if not patterns.is_file():
-        raise ResultError(f"{folder} has no {patterns.name}; copy it from where the result was saved")
-    content = patterns.read_bytes()
-    if hashlib.sha256(content).hexdigest() != document.get("patterns", {}).get("sha256"):
+    text = _content(result)
+    document = _decoded(result, text)
+    if expected not in (None, sha256(text)):
+        raise ResultError(f"{result} is not the file that the comparison was saved with; compare again")
+    content = _content(patterns)
+    entry = document.get("patterns")
+    if not isinstance(entry, dict) or sha256(content) != entry.get("sha256"):
+        if _content(result) != text:  # saved again meanwhile
+            return read(folder, files, expected)
         raise ResultError(
             f"{patterns} is not the file that {result.name} was saved with: "
             "it is damaged or comes from another run; copy both files again or measure again"
         )
     try:
         return document, load_tensors(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise ResultError(f"{patterns} is not a readable safetensors file: {error}") from error
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file is there to be read."""
+    return _atomic.current(path).is_file()
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -96,18 +119,53 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         ResultError: it is missing, no JSON, or of another schema.
     """
-    if not path.is_file():
-        raise ResultError(f"{path.parent} has no {path.name}: no result was saved there, or its save was stopped")
+    return _decoded(path, _content(path))
+
+
+def parsed(content: bytes, what: str | Path) -> Any:
+    """JSON from a file.
+
+    Raises:
+        ValueError: it is no JSON, no UTF-8, or nested deeper than any document of padprint's.
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(content.decode("utf-8"))
+        level = [found]
+        for _ in range(DEPTH):
+            level = [one for outer in level for one in _inside(outer)]
+    except RecursionError:
+        level = [None]
+    if level:
+        raise ValueError(f"{what} is nested deeper than {DEPTH} levels")
+    return found
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return _atomic.read(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.parent.is_dir():
+            raise ResultError(f"no saved result at {path.parent}: no such folder") from error
+        raise ResultError(
+            f"{path.parent} has no {path.name}: no result was saved there, or not all of its files were copied"
+        ) from error
+    except (OSError, ValueError) as error:  # no permission, or no name that a file can have
+        raise ResultError(f"{str(path)!r} cannot be read ({error})") from error
+
+
+def _decoded(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        document = parsed(content, "it")
     except ValueError as error:  # invalid JSON or invalid UTF-8
         raise ResultError(f"{path} is not valid JSON ({error}); measure again or restore the file") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise ResultError(
-            f"{path} has schema {schema!r} and this padprint reads schema {SCHEMA}; "
+            f"{path} has schema {reprlib.repr(schema)} and this padprint reads schema {SCHEMA}; "
             "read it with the padprint version that wrote it, or measure again"
         )
-    if not isinstance(document.get("patterns", {}), dict):
-        raise ResultError(f"{path} is damaged: its entry 'patterns' is not an object; measure again")
     return dict(document)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from padprint import _document, _html, _saved, _tables
+from padprint import _atomic, _document, _html, _saved, _tables
+from padprint._fields import Fields
 from padprint.errors import ResultError
 from padprint.result import Estimate, Measurement, load
 from padprint.statistics import interval_of
@@ -131,28 +132,44 @@ class Comparison(Mapping[str, Measurement]):
     def save(self, folder: str | Path) -> Path:
         """Write each measurement into a folder of its own below `folder`, and ``comparison.json``, which names them.
 
+        All files take their places together: a save that is stopped, at any moment, leaves the older comparison or the newer.
+
         Raises:
             ResultError: a path is a file.
         """
-        folder = Path(folder)
+        _atomic.publish(Path(folder), self._fill)
+        return Path(folder)
+
+    def _fill(self, folder: Path) -> None:
         names = {name: f"{i:02d}-{_tables.file_stem(name)}" for i, name in enumerate(self.measurements)}
+        hashes = {}
         for name, one in self.measurements.items():
-            one.save(folder / names[name])
-        _saved.write_document(folder / _saved.COMPARISON_FILE, {"schema": _document.SCHEMA, "measurements": names})
-        return folder
+            (folder / names[name]).mkdir()
+            hashes[name] = _saved.fill(folder / names[name], _document.describe(one), _document.tensors_of(one))
+        document = {"schema": _document.SCHEMA, "measurements": names, "sha256": hashes}
+        _saved.dump(folder / _saved.COMPARISON_FILE, document)
 
 
 def load_comparison(folder: str | Path) -> Comparison:
     """Read a comparison that `Comparison.save` wrote.
 
     Raises:
-        ResultError: nothing is there, or something is missing, damaged or of another schema.
+        ResultError: nothing is there, or something is missing, damaged, of another comparison or of another schema.
     """
-    folder = Path(folder)
-    names = _saved.read_document(folder / _saved.COMPARISON_FILE).get("measurements")
-    if not isinstance(names, dict):
-        raise ResultError(f"{folder / _saved.COMPARISON_FILE} is damaged: it names no measurements; compare again")
-    return Comparison({name: load(folder / part) for name, part in names.items()})
+    file = Path(folder) / _saved.COMPARISON_FILE
+    document = _saved.read_document(file)
+    try:
+        fields = Fields(document)
+        names = fields.get("measurements", dict[str, str])
+        fields.check("measurements", all(map(_is_name, names.values())), "each must name a folder in this one")
+        hashes = fields.get("sha256", dict[str, str]) if "sha256" in document else {}
+    except ValueError as error:
+        raise ResultError(f"{file} is damaged ({error}); compare again") from error
+    return Comparison({name: load(file.parent / part, expected=hashes.get(name)) for name, part in names.items()})
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", "..") and Path(part).name == part
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:

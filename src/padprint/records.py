@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from padprint import _atomic, _saved
 from padprint.errors import ResultError
 
 CONFIG_FILE = "config.json"
@@ -32,6 +32,7 @@ class Records:
             (self.folder / "records").mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ResultError(f"{folder} cannot be a folder, a file has that name; choose another one") from error
+        _atomic.tidy(self.folder)
         asked = json.loads(json.dumps(config))
         path = self.folder / CONFIG_FILE
         if not path.exists():
@@ -75,29 +76,26 @@ class Records:
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write plain JSON values, and nan and inf as Python's json spells them; the file is whole or absent."""
     text = json.dumps(document, indent=1) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"), f".{os.getpid()}")
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
-def write_whole(path: Path, write: Callable[[Path], object], mark: str = "") -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file, which then takes its place at once: whoever is killed leaves it whole or absent.
 
     Args:
         path: of the file; folders are made.
         write: writes to the path it is given.
-        mark: ends the name of the unfinished file; where it is the same again, what a killed process left is written over.
+
+    Raises:
+        ResultError: a folder's path is a file, or the file's a folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}{mark}")
-    write(unfinished)
-    with unfinished.open("rb+") as written:
-        os.fsync(written.fileno())
-    unfinished.replace(path)
+    _atomic.publish(path.parent, lambda unfinished: write(unfinished / path.name))
 
 
 def _read(path: Path) -> Record:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = _saved.parsed(path.read_bytes(), "it")
+    except (ValueError, OSError) as error:
         raise ResultError(f"{path} cannot be read ({error}); remove it to do its work again") from error
     if not isinstance(found, dict):
         raise ResultError(f"{path} is no record; remove it to do its work again")

@@ -14,6 +14,7 @@ from torch import Tensor
 from padprint import _document, _html, _saved, _tables
 from padprint._equality import ByValue
 from padprint.channels import ChannelTest
+from padprint.errors import ResultError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +67,8 @@ class Profile(ByValue):
 
     Attributes:
         cells: (n,) int64, distance to the border in cells; 0 is the border cell.
-        pixels: (n,) float64, mean distance of the cells' receptive-field centres from the crop's edge,
-            input px.
+        pixels: (n,) float64, mean distance of the cells' receptive-field centres from the crop's edge, input px;
+            negative where the centres lie outside the crop.
         count: (n,) int64, how many cells stand at that distance.
         pattern: squared pattern, feature^2, unbiased (so it may be slightly negative).
         noise: variance between crops, feature^2.
@@ -240,7 +241,7 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
     def save(self, folder: str | Path) -> Path:
         """Write ``result.json`` and ``patterns.safetensors``.
 
-        Both files are complete before either takes its place, so an interrupted save leaves no half file.
+        They take their places together: a save that is stopped, at any moment, leaves the older result or the newer one.
 
         Args:
             folder: where to write; made with its parents. An older result in it is replaced.
@@ -251,24 +252,26 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
         Raises:
             ResultError: the folder's path is a file.
         """
-        tensors = {f"{name}/pattern": layer.pattern for name, layer in self.layers.items()}
-        tensors |= {f"{name}/noise": layer.noise for name, layer in self.layers.items()}
-        tensors |= {f"{name}/emergence": layer.emergence.features for name, layer in self.layers.items()}
-        return _saved.write(Path(folder), _document.describe(self), tensors)
+        document, tensors = _document.describe(self), _document.tensors_of(self)
+        return _saved.write(Path(folder), document, tensors)
 
 
-def load(folder: str | Path) -> Measurement:
+def load(folder: str | Path, *, expected: str | None = None) -> Measurement:
     """Read a measurement that `Measurement.save` wrote; it equals the one saved.
 
     Args:
         folder: the folder that was saved to.
+        expected: sha256 of ``result.json``, where another file tells it.
 
     Raises:
         ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or
             the result was written in another schema.
     """
-    document, tensors = _saved.read(Path(folder))
-    return _document.restore(document, tensors)
+    document, tensors = _saved.read(Path(folder), expected=expected)
+    try:
+        return _document.restore(document, tensors)
+    except ResultError as error:
+        raise ResultError(f"{folder}: {error}") from error
 
 
 def _decibel(value: float) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padprint import __version__, _saved, _tables
+from padprint import __version__, _atomic, _saved, _tables
 from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
 from padprint.report.command import names_only
@@ -57,14 +56,7 @@ def write(results: Results, path: str | Path) -> Path:
     page = render(results)
     if path.is_dir():
         raise ResultError(f"{path} is a folder; name the file to write, such as {path / 'report.html'}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ResultError(f"{path.parent} cannot be a folder, a file has that name; choose another one") from error
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as unfinished:
-        whole = Path(unfinished) / "report.html"
-        whole.write_text(page, encoding="utf-8")
-        whole.replace(path)
+    _atomic.publish(path.parent, lambda unfinished: (unfinished / path.name).write_text(page, encoding="utf-8"))
     return path
 
 
@@ -101,7 +93,7 @@ def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[st
     """
     found: dict[str, Measurement] = {}
     for folder in map(Path, folders):
-        if (folder / _saved.COMPARISON_FILE).is_file():
+        if _saved.is_saved(folder / _saved.COMPARISON_FILE):
             several = load_comparison(folder)
             if len(folders) == 1:
                 return several

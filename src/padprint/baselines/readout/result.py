@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from padprint import _document, _saved, _tables
+from padprint._document import estimate
+from padprint._fields import Fields
 from padprint.baselines.estimates import plain
 from padprint.errors import ResultError
 from padprint.result import Estimate
@@ -129,10 +131,6 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
             ResultError: the folder's path is a file.
         """
         where = Path(folder)
-        try:
-            where.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ResultError(f"{where} cannot be a folder, a file has that name; choose another one") from error
         _saved.write_document(where / FILE, {"schema": _document.SCHEMA, **plain(self)})
         return where
 
@@ -145,26 +143,23 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
         """
         path = Path(folder) / FILE
         document = _saved.read_document(path)
-        document.pop("schema")
         try:
-            document["scores"] = {source: _restored(scores) for source, scores in document["scores"].items()}
-            document["added"] = _restored(document["added"])
-            document["layers"] = {name: tuple(shape) for name, shape in document["layers"].items()}
-            document["remarks"] = tuple(document["remarks"])
-            return PosENetResult(**document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ResultError(f"{path} is damaged ({reason}); measure again or restore the file") from error
+            found = Fields(document)
+            rest = {
+                name: kind for name, kind in get_type_hints(PosENetResult).items() if name not in ("scores", "added")
+            }
+            return PosENetResult(
+                scores={source: _restored(scores) for source, scores in found.object("scores").items()},
+                added=_restored(found.object("added")),
+                **{name: found.get(name, kind) for name, kind in rest.items()},
+            )
+        except ValueError as error:
+            raise ResultError(f"{path} is damaged ({error}); measure again or restore the file") from error
 
     def _long(self) -> Iterator[tuple[str, str, Score]]:
         named = {**self.scores, **({"padded - optimal": self.added} if self.added else {})}
         return ((source, pattern, score) for source, scores in named.items() for pattern, score in scores.items())
 
 
-def _restored(scores: Mapping[str, Any]) -> dict[str, Score]:
-    return {pattern: Score(_estimate(one["spc"]), _estimate(one["mae"])) for pattern, one in scores.items()}
-
-
-def _estimate(entry: Mapping[str, Any]) -> Estimate:
-    value, low, high = (float("nan") if entry[key] is None else float(entry[key]) for key in ("value", "low", "high"))
-    return Estimate(value, low, high)
+def _restored(fields: Fields) -> dict[str, Score]:
+    return {pattern: Score(*map(estimate, (one.object("spc"), one.object("mae")))) for pattern, one in fields.items()}
