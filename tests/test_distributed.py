@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from PIL import Image
 
 import nets
 from helpers import ESTIMATES, gap, noise
 from padprint import Measurement, PadprintError, load, measure
 
-CASES = {2: {"seven": (7, None), "broken": (5, 3)}, 3: {"seven": (7, None), "two": (2, None)}}
+CASES = {
+    2: {"seven": (7, None), "broken": (5, 3), "count": (4, None), "values": (4, None), "files": (4, None)},
+    3: {"seven": (7, None), "two": (2, None)},
+}
 """By number of processes: how many images, and which of them is broken."""
+NORM = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 def images(n: int, broken: int | None) -> list[torch.Tensor]:
@@ -26,10 +32,29 @@ def images(n: int, broken: int | None) -> list[torch.Tensor]:
     return found
 
 
-def write(path: Path, n: int, broken: int | None) -> None:
+def given(folder: Path, case: str, rank: int) -> Any:
+    """What this process is given: the same as the others, unless the case says otherwise."""
+    n, broken = CASES[dist.get_world_size()][case]
+    if case == "files":
+        return sorted((folder / "photographs").iterdir())[rank : rank + n - 1]
+    if case == "values":
+        return noise(n, 48, seed=rank)
+    return images(n - rank if case == "count" else n, broken)
+
+
+def write(folder: Path, case: str, rank: int) -> None:
     """Measure, and save the result or write down the error."""
+    path, options = folder / f"{case}{rank}", NORM if case == "files" else {}
     try:
-        result = measure(nets.stride_two(), images(n, broken), crop=16, crops_per_image=4, distributed=True)
+        result = measure(
+            nets.stride_two(),
+            given(folder, case, rank),
+            crop=16,
+            crops_per_image=4,
+            distributed=True,
+            strict=case == "broken",
+            **options,
+        )
     except PadprintError as error:
         path.write_text(str(error))
     else:
@@ -41,8 +66,8 @@ def work(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world)
     try:
-        for case, (n, broken) in CASES[world].items():
-            write(Path(folder) / f"{case}{rank}", n, broken)
+        for case in CASES[world]:
+            write(Path(folder), case, rank)
     finally:
         dist.destroy_process_group()
 
@@ -54,6 +79,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     @cache
     def run(world: int) -> Path:
         folder = tmp_path_factory.mktemp(f"processes{world}")
+        (folder / "photographs").mkdir()
+        for i in range(5):
+            Image.new("RGB", (48, 48), (i * 40, 90, 20)).save(folder / "photographs" / f"{i}.png")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GLOO_SOCKET_IFNAME", "lo")
             context = mp.spawn(work, (world, str(folder)), nprocs=world, join=False)
@@ -104,6 +132,21 @@ def test_an_error_in_one_process_ends_them_all(measured: Callable[[int], Path]) 
     reports = [(measured(2) / f"broken{rank}").read_text() for rank in (0, 1)]
     assert "image 3" in reports[1]
     assert reports[0].startswith("process 1:")
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("count", "process 0 has list (4 images), and process 1 list (3 images)"),
+        ("values", "process 0 has list (4 images), and process 1 list (4 images), other names, sizes or values"),
+        ("files", "process 0 has list (3 image files), and process 1 list (3 image files), other names"),
+    ],
+)
+def test_processes_with_different_images_are_refused(case: str, words: str, measured: Callable[[int], Path]) -> None:
+    for rank in (0, 1):
+        report = (measured(2) / f"{case}{rank}").read_text()
+        assert report.startswith("the processes were given different images: ")
+        assert words in report
 
 
 def test_distributed_needs_a_process_group() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,11 +115,25 @@ def test_normalisation_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_pixels_that_are_no_numbers(value: float) -> None:
-    images = noise(3, 32)
+@pytest.mark.parametrize("stream", [list, iter, torch.stack])
+def test_pixels_that_are_no_numbers(value: float, stream: Callable[[list[Tensor]], Any]) -> None:
+    images = noise(4, 32)
     images[1][0, 3, 4] = value
-    with pytest.raises(ImagesError, match="image 1"):
-        measure(nets.stack(), images, crop=16)
+    with pytest.warns(UserWarning, match=r"skipped image 1: has 1 of 3072 values that are NaN or infinite"):
+        result = measure(nets.stack(), stream(images), crop=16)
+    assert result.n_images == 3
+    assert result.provenance["skipped"] == {"image 1": "has 1 of 3072 values that are NaN or infinite"}
+    assert "skipped 1 image that could not be used" in result.warnings
+    with pytest.raises(ImagesError, match="image 1 has 1 of 3072"):
+        measure(nets.stack(), stream(images), crop=16, strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_nothing_but_pixels_that_are_no_numbers() -> None:
+    with pytest.raises(
+        ImagesError, match=r"no image left: 2 images of list .2 images. could not be used.*image 0: has"
+    ):
+        measure(nets.stack(), [one * torch.nan for one in noise(2, 32)], crop=16)
 
 
 def test_wrong_channel_count() -> None:

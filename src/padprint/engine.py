@@ -46,6 +46,7 @@ def measure(
     limit: int | None = None,
     strict: bool = False,
     resize_short_side: int | None = None,
+    max_megapixels: float | None = None,
     spend: float = 1.0,
     distributed: bool = False,
     name: str | None = None,
@@ -73,8 +74,11 @@ def measure(
         mean: normalisation of a folder's photographs by channel; None: what the model declares.
         std: likewise, standard deviation.
         limit: use the first so many images.
-        strict: files that cannot be decoded are an error instead of being skipped and counted.
+        strict: images that cannot be used (files that cannot be decoded; values that are NaN or infinite, in tensors too)
+            are an error that names the first, instead of being skipped and counted, with a warning.
         resize_short_side: photographs of a folder are resized to this short side first, pixels.
+        max_megapixels: most pixels of a photograph, in millions, before and after resizing; None: 160. A larger one is an
+            error, told by its header.
         spend: canvas pixels over crop pixels that one image may cost, where the margins allow.
         distributed: share the images among the processes of the default `torch.distributed` group; every process gets
             the whole result. All must call.
@@ -108,6 +112,7 @@ def measure(
         "limit": limit,
         "strict": strict,
         "resize_short_side": resize_short_side,
+        "max_megapixels": max_megapixels,
         "spend": spend,
         "distributed": distributed,
     }
@@ -175,6 +180,7 @@ def _measured(
                 limit=o["limit"],
                 strict=o["strict"],
                 resize_short_side=o["resize_short_side"],
+                max_megapixels=o["max_megapixels"],
             )
             subjects = []
             for model in given.values():

@@ -16,10 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from padprint.errors import ImagesError
 from padprint.given import Given
-from padprint.pictures import find_files, header_size, read_upright
+from padprint.pictures import find_files, header_size, look_for_files, read_upright, readable
 from padprint.source import Source, check_positive, count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
+MAX_MEGAPIXELS = 160
+"""The default of ``max_megapixels``: above the sensors of cameras, below what takes a computer's whole memory."""
 Images: TypeAlias = Files | Iterable[Tensor] | Dataset[Any] | DataLoader[Any]
 
 
@@ -27,22 +29,28 @@ class ImageFolder(Source):
     """The image files of a folder (recursively), or of an explicit list; sized, indexable and iterable.
 
     A folder's files are those with a suffix that Pillow can open, hidden ones left out, sorted by their posix
-    path below the folder. An image is the first frame as a (3, H, W) float32 tensor, (x - mean) / std with x
+    path below the folder; links to folders, links that lead nowhere, pipes and the like are left out and counted
+    among the skipped. An image is the first frame as a (3, H, W) float32 tensor, (x - mean) / std with x
     in [0, 1], turned upright by its EXIF orientation. Grey, palette, CMYK and 1-bit images become RGB;
-    transparency is dropped, not composited. 16-bit grey is divided by 65535; floating point grey must lie in
-    [0, 1].
+    transparency is dropped, not composited, with a warning where it hid something. 16-bit grey is divided by 65535;
+    floating point grey must lie in [0, 1]. A file of which bits or bands would be cut (colours of more than 8 bits, TIFFs
+    of more than three colours) cannot be used.
 
     Args:
         files: a folder, one image file, or a list of files (kept in the order given).
         mean: per-channel mean the network was trained with.
         std: per-channel standard deviation, likewise, above 0.
         resize_short_side: resize so that the short side has this many pixels (Lanczos, aspect kept).
-        strict: raise at the first file that cannot be decoded instead of warning and skipping it.
+        strict: raise at the first file that cannot be used instead of warning, skipping and counting it.
         limit: take only the first so many files.
+        max_megapixels: most pixels of an image, in millions, before and after resizing; None: 160. A larger one is an
+            error, which its header tells before anything is decoded.
 
     Raises:
         ImagesError: nothing there, no image file, or an option that makes no sense.
     """
+
+    named = True
 
     def __init__(
         self,
@@ -53,16 +61,21 @@ class ImageFolder(Source):
         resize_short_side: int | None = None,
         strict: bool = False,
         limit: int | None = None,
+        max_megapixels: float | None = None,
     ) -> None:
         self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
         if not bool((self._std > 0).all()):
             raise ImagesError(f"std must be above 0, got {list(std)}")
         for option, value in (("resize_short_side", resize_short_side), ("limit", limit)):
             check_positive(option, value)
-        named, where = find_files(files)
-        self._files = named[:limit]
-        self._short, self._strict = resize_short_side, strict
-        super().__init__(f"{where} ({count(len(self._files), 'image file')})", len(self._files))
+        self._most = MAX_MEGAPIXELS if max_megapixels is None else max_megapixels
+        if not self._most > 0:
+            raise ImagesError(f"max_megapixels must be above 0, got {max_megapixels}")
+        found, where, self._left_out = look_for_files(files)
+        self._files = found[:limit]
+        self._short, self._told = resize_short_side, False
+        self._transparent: set[int] = set()
+        super().__init__(f"{where} ({count(len(self._files), 'image file')})", len(self._files), strict=strict)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -71,8 +84,10 @@ class ImageFolder(Source):
         name, path = self._files[index]
         try:
             return self._load(path, range(len(self))[index])
+        except _TooLargeError as error:
+            raise ImagesError(f"{name} {error}") from error
         except Exception as error:  # Pillow raises whatever a damaged file leads it to
-            raise ImagesError(f"{name} cannot be decoded: {_reason(error)}") from error
+            raise ImagesError(_said(name, _reason(error, name, path))) from error
 
     def __iter__(self) -> Iterator[Tensor]:
         return (image for _, image in self.items())
@@ -81,26 +96,48 @@ class ImageFolder(Source):
         """(H, W) of every file after turning and resizing, from the headers; None for unreadable ones.
 
         A PNG that keeps its orientation behind the pixels is listed unturned.
+
+        Raises:
+            ImagesError: one has more pixels than `max_megapixels` allows.
         """
-        found = [header_size(path) for _, path in self._files]
-        return [None if size is None else self._resized(*size) for size in found]
+        found: list[tuple[int, int] | None] = []
+        for name, path in self._files:
+            size = header_size(path)
+            try:
+                found.append(None if size is None else self._checked(*size))
+            except _TooLargeError as error:
+                raise ImagesError(f"{name} {error}") from error
+        return found
+
+    def _identity(self) -> object:
+        return [(name, path.stat().st_size) for name, path in self._files]
 
     def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
+        for name, reason in self._left_out.items():
+            self._skip(name, reason, _said(name, reason))
         for index in range(rank, len(self), world):
-            name = self._files[index][0]
+            name, path = self._files[index]
             try:
                 image = self[index]
             except ImagesError as error:
-                if self._strict:
+                if isinstance(error.__cause__, _TooLargeError):
                     raise
-                if name not in self.skipped:
-                    self.skipped[name] = _reason(error.__cause__ or error)
-                    warnings.warn(f"skipped {name}: {self.skipped[name]}", UserWarning, stacklevel=3)
+                self._skip(name, _reason(error.__cause__ or error, name, path), str(error))
             else:
+                if index in self._transparent and not self._told:
+                    self._told = True
+                    warnings.warn(
+                        f"{name} has transparent pixels: transparency is dropped, the colours behind it are taken as they "
+                        "are stored (said once, for the first such file)",
+                        UserWarning,
+                        stacklevel=3,
+                    )
                 yield index, name, image
 
     def _load(self, path: Path, index: int) -> Tensor:
-        image = read_upright(path)
+        image, transparent = read_upright(path, self._checked)
+        if transparent:
+            self._transparent.add(index)
         height, width = self._resized(image.height, image.width)
         if height > image.height:
             self._enlarged.add(index)
@@ -116,6 +153,21 @@ class ImageFolder(Source):
         scale = self._short / min(height, width)
         return round(height * scale), round(width * scale)
 
+    def _checked(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing, of an image that is small enough before and after."""
+        size = self._resized(height, width)
+        for (rows, columns), when in (((height, width), ""), (size, f" after resizing ({height}x{width} px before)")):
+            if rows * columns > self._most * 1e6:
+                raise _TooLargeError(
+                    f"has {rows}x{columns} px{when}, {rows * columns / 1e6:.4g} megapixels, and {self._most:g} are allowed: "
+                    "leave it out, crop it, or raise max_megapixels (--max-megapixels)"
+                )
+        return size
+
+
+class _TooLargeError(ImagesError):
+    """An image of more pixels than allowed, which is never skipped."""
+
 
 def as_source(
     images: Images | Source,
@@ -125,6 +177,7 @@ def as_source(
     limit: int | None = None,
     strict: bool = False,
     resize_short_side: int | None = None,
+    max_megapixels: float | None = None,
 ) -> Source:
     """Turn whatever holds images into a `Source`.
 
@@ -135,8 +188,10 @@ def as_source(
         mean: for files only, and required there: per-channel mean.
         std: likewise, per-channel standard deviation.
         limit: take only the first so many images.
-        strict: for files, raise at the first undecodable one.
+        strict: an image that cannot be used (an undecodable file, values that are NaN or infinite) is an error
+            instead of being skipped and counted, with a warning.
         resize_short_side: for files only, pixels of the short side after resizing.
+        max_megapixels: for files only, see `ImageFolder`.
 
     Raises:
         ImagesError: nothing there, files without mean and std, or tensors with an option for files.
@@ -149,15 +204,24 @@ def as_source(
                 "mean= and std= are needed: images must be normalised the way the network was trained, for "
                 "ImageNet mostly mean=(0.485, 0.456, 0.406) and std=(0.229, 0.224, 0.225)"
             )
-        return ImageFolder(images, mean=mean, std=std, resize_short_side=resize_short_side, strict=strict, limit=limit)
-    for option, value in (("mean", mean), ("std", std), ("resize_short_side", resize_short_side)):
+        return ImageFolder(
+            images,
+            mean=mean,
+            std=std,
+            resize_short_side=resize_short_side,
+            strict=strict,
+            limit=limit,
+            max_megapixels=max_megapixels,
+        )
+    for_files = {"mean": mean, "std": std, "resize_short_side": resize_short_side, "max_megapixels": max_megapixels}
+    for option, value in for_files.items():
         if value is not None:
             raise ImagesError(f"{option}= is for image files: tensors are taken as they are, already normalised")
     if isinstance(images, Source):
         if limit is not None:
             raise ImagesError("limit= must be given when the ImageFolder is made")
         return images
-    return Given(images, limit)
+    return Given(images, limit, strict=strict)
 
 
 def are_files(images: object) -> TypeGuard[Files]:
@@ -172,5 +236,15 @@ def _per_channel(name: str, values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)[:, None, None]
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _reason(error: BaseException, name: str, path: Path) -> str:
+    """Why a file cannot be used, in one line that names no folder."""
+    kind = "" if isinstance(error, ImagesError) else f"{type(error).__name__}: "
+    line = f"{kind}{error}".splitlines()[0]
+    for folder in (path, path.absolute()):
+        for spelled in (repr(folder), repr(str(folder)), str(folder)):
+            line = line.replace(spelled, name)
+    return readable(line)
+
+
+def _said(name: str, reason: str) -> str:
+    return f"{name} cannot be decoded: {reason}"

@@ -30,6 +30,7 @@ class LoadOptions(TypedDict, total=False):
     limit: int | None
     strict: bool
     resize_short_side: int | None
+    max_megapixels: float | None
 
 
 class Options(LoadOptions, total=False):

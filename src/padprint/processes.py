@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 
-from padprint.errors import ModelError, PadprintError
+from padprint.errors import ImagesError, ModelError, PadprintError
 
 
 def share() -> tuple[int, int]:
@@ -27,17 +27,17 @@ def share() -> tuple[int, int]:
 
 @contextmanager
 def together(distributed: bool) -> Iterator[None]:
-    """Fail in every process where one fails, so that none waits for it for ever."""
-    error: Exception | None = None
+    """Fail in every process where one fails, or where its model's code ends the program; none waits for it for ever."""
+    error: Exception | SystemExit | None = None
     try:
         yield
-    except Exception as caught:
+    except (Exception, SystemExit) as caught:
         if not distributed:
             raise
         error = caught
     if not distributed:
         return
-    reports = everyone(None if error is None else str(error), distributed)
+    reports = everyone(None if error is None else str(error) or type(error).__name__, distributed)
     if error is not None:
         raise error
     for rank, report in enumerate(reports):
@@ -52,3 +52,21 @@ def everyone(value: Any, distributed: bool) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def same_images(fingerprints: Sequence[str], descriptions: Sequence[str]) -> None:
+    """Check that all processes share out the same images.
+
+    Args:
+        fingerprints: `padprint.source.Source.fingerprint` of each process's images, in order of rank.
+        descriptions: of the same images, in words.
+
+    Raises:
+        ImagesError: one process has other images than the first.
+    """
+    for rank, (one, described) in enumerate(zip(fingerprints, descriptions, strict=True)):
+        if one != fingerprints[0]:
+            raise ImagesError(
+                f"the processes were given different images: process 0 has {descriptions[0]}, and process {rank} "
+                f"{described}, other names, sizes or values; give every process the same ones, padprint shares them out"
+            )

@@ -16,9 +16,9 @@ import padprint
 from padprint.errors import ImagesError
 from padprint.geometry import Sides
 from padprint.plan import CropPlan
-from padprint.processes import everyone
+from padprint.processes import everyone, same_images
 from padprint.result import LayerMeasurement, Measurement
-from padprint.source import Source, nothing_decoded
+from padprint.source import Source, count, nothing_decoded
 from padprint.subject import Subject
 
 
@@ -210,6 +210,8 @@ class Run:
         """
         own = {
             "images": self.n_images,
+            "source": source.description,
+            "fingerprint": source.fingerprint() if distributed else "",
             "skipped": dict(source.skipped),
             "upsampled": source.upsampled,
             "first": inf if self.first is None else self.first,
@@ -217,10 +219,11 @@ class Run:
             "subjects": [subject.report() for subject in self.subjects],
         }
         reports = everyone(own, distributed)
+        same_images([one["fingerprint"] for one in reports], [one["source"] for one in reports])
         leader = min(reports, key=lambda one: one["first"])
         n_images = sum(one["images"] for one in reports)
         if leader["plan"] is None or n_images == 0:
-            raise nothing_decoded(source)
+            raise nothing_decoded(source, {k: v for one in reports for k, v in one["skipped"].items()})
         self.plan = leader["plan"]
         if distributed:
             for i, subject in enumerate(self.subjects):
@@ -252,7 +255,7 @@ class Run:
                 "of that size, and so are the features; for numbers to rely on, measure larger photographs"
             )
         if counts["skipped"]:
-            yield f"{len(counts['skipped'])} files could not be decoded and were skipped"
+            yield f"skipped {count(len(counts['skipped']), 'image')} that could not be used"
         for name, layer in measured.items():
             if not layer.pattern.isfinite().all():
                 yield (

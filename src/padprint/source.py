@@ -6,8 +6,10 @@ never depends on how many processes share the work or on which files turn out to
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -21,12 +23,17 @@ class Source(ABC):
     Attributes:
         description: what the images are, without absolute paths.
         length: how many images there are at most, or None where that is unknown.
-        skipped: the files this process could not decode, with the reason.
+        strict: whether an image that cannot be used is an error instead of being skipped and counted.
+        skipped: what this process could not use, with the reason: by file name, or as "image 3" where there is none.
+        named: whether the images are files.
     """
 
-    def __init__(self, description: str, length: int | None) -> None:
+    named = False
+
+    def __init__(self, description: str, length: int | None, *, strict: bool = False) -> None:
         self.description = description
         self.length = length
+        self.strict = strict
         self.skipped: dict[str, str] = {}
         self._enlarged: set[int] = set()
 
@@ -39,14 +46,21 @@ class Source(ABC):
         """The images whose index is `rank` modulo `world`, in order.
 
         Yields:
-            the index and the (C, H, W) floating point image. Undecodable files leave a gap.
+            the index and the (C, H, W) floating point image. Files that cannot be decoded, and images with values that
+            are NaN or infinite, leave a gap.
 
         Raises:
-            ImagesError: an image is not as `check_image` wants it, or has not as many channels as the first.
+            ImagesError: an image is not as `check_image` wants it, or has not as many channels as the first; or, where
+                `strict`, one has values that are not finite.
         """
         channels: int | None = None
         for index, name, raw in self._raw(rank, world):
-            image = check_image(raw, index, name)
+            try:
+                image = check_image(raw, index, name)
+            except _NotFiniteError as error:
+                reason = str(error).removeprefix(called(index, name)).strip()
+                self._skip(name or called(index, None), reason, str(error))
+                continue
             channels = channels or image.shape[0]
             if image.shape[0] != channels:
                 raise ImagesError(
@@ -59,13 +73,36 @@ class Source(ABC):
         """(H, W) in pixels of every image by index, None where unknown; None if unknown without decoding."""
         return None
 
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over what tells these images from others without reading them: how many, names, sizes.
+
+        The same in every process that was given the same images; of what can only be read through, once it was.
+        """
+        return hashlib.sha256(repr(self._identity()).encode("utf-8", "backslashreplace")).hexdigest()
+
+    def _identity(self) -> object:
+        """What `fingerprint` is taken over; its `repr` must be the same in every process."""
+        return self.length
+
+    def _skip(self, name: str, reason: str, error: str) -> None:
+        """Count an image that cannot be used, and say so once; `error` is the message where the source is strict."""
+        if self.strict:
+            raise ImagesError(error)
+        if name not in self.skipped:
+            self.skipped[name] = reason
+            warnings.warn(f"skipped {name}: {reason}", UserWarning, stacklevel=4)
+
     @abstractmethod
     def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
         """Index, file name where there is one, and unchecked image."""
 
 
+class _NotFiniteError(ImagesError):
+    """An image with values that are no numbers, which may be skipped."""
+
+
 def check_image(image: object, index: int, name: str | None = None) -> Tensor:
-    """`image` itself, if it is a floating point (C, H, W) tensor of finite numbers.
+    """The image, if it is a finite floating point tensor of shape (C, H, W) without empty sides.
 
     Args:
         image: what was given as image.
@@ -87,17 +124,23 @@ def check_image(image: object, index: int, name: str | None = None) -> Tensor:
         raise ImagesError(f"{what} has shape {tuple(image.shape)}: one image is (C, H, W)")
     bad = image.numel() - int(torch.isfinite(image).sum())
     if bad:
-        raise ImagesError(f"{what} has {bad} of {image.numel()} values that are NaN or infinite")
+        raise _NotFiniteError(f"{what} has {bad} of {image.numel()} values that are NaN or infinite")
     return image
 
 
-def nothing_decoded(source: Source) -> ImagesError:
-    """The error to raise when all processes together got no image out of `source`."""
-    if source.skipped:
-        name, reason = next(iter(source.skipped.items()))
+def nothing_decoded(source: Source, skipped: Mapping[str, str] | None = None) -> ImagesError:
+    """The error to raise when there was no image to use in `source`.
+
+    Args:
+        source: the images.
+        skipped: what all processes together could not use; None: what this one could not.
+    """
+    skipped = source.skipped if skipped is None else skipped
+    if skipped:
+        name, reason = next(iter(skipped.items()))
         return ImagesError(
-            f"no image left: {count(len(source.skipped), 'file')} of {source.description} could not be "
-            f"decoded, the first {name}: {reason}"
+            f"no image left: {count(len(skipped), 'file' if source.named else 'image')} of {source.description} could "
+            f"not be used, the first {name}: {reason}"
         )
     return ImagesError(f"no image in {source.description} (a generator can be read only once)")
 

@@ -178,7 +178,7 @@ class Scenes:
         mean, std = self.options["mean"], self.options["std"]
         if mean is None and std is None and are_files(images):
             mean, std = common_normalisation([self.model])
-        rest = {key: self.options[key] for key in ("limit", "strict", "resize_short_side")}
+        rest = {key: self.options[key] for key in ("limit", "strict", "resize_short_side", "max_megapixels")}
         self.source = as_source(images, mean=mean, std=std, **rest)
 
     def __iter__(self) -> Iterator[Scene]:
