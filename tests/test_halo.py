@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import nets
 from helpers import left_as_found, noise
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
-from padprint.overlap import halo, load
+from padprint.overlap import Halo, halo, load
 from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
+from padprint.overlap.tiling import Map
+from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.statistics import lognormal_limit
 
 SIZE = 64
@@ -345,6 +351,85 @@ def test_what_is_no_saved_halo_is_refused(tmp_path: Path) -> None:
     (other / "halo.json").write_text(json.dumps(document))
     with pytest.raises(ResultError, match=r"lacks a field or holds a wrong one .*stride"):
         load(other)
+
+
+def strayed(result: Halo, size: float, image: int | None = None) -> Halo:
+    """The same, but the bottom side has an error of this size 20 cells from the border; of one image, or of all."""
+    one = result.first
+    (name, out), *_ = one.outputs.items()
+    assert max(out.structural) < 20
+    errors, by_image = out.errors.clone(), out.by_image.clone()
+    by_image[slice(None) if image is None else image, 1, 20] = size
+    if image is None:
+        errors[1, 20] = size
+    out = dataclasses.replace(out, errors=errors, by_image=by_image)
+    return dataclasses.replace(result, paddings={"own": dataclasses.replace(one, outputs={name: out})})
+
+
+@pytest.mark.parametrize("image", [None, 1])
+def test_what_changes_beyond_the_structural_halo_is_not_advised(tmp_path: Path, image: int | None) -> None:
+    result = halo(nets.stack(), noise(3, 128), tile=64, tolerance=0.01)
+    assert result.first.reason is None
+    odd = strayed(result, 0.05, image)
+    for one in (odd, load(odd.save(tmp_path / "odd"))):
+        assert one.first.tiling is None
+        with pytest.raises(
+            HaloError, match=r"changes by 0\.0500 at (20|40|80) px from the border, beyond the structural halo"
+        ):
+            one.first.advised  # noqa: B018
+        assert "something pads that was not seen" in str(one)
+        assert "not reached" in str(one).splitlines()[2]
+        assert one.to_dict()["paddings"]["own"]["advised"] is None
+        assert one.at(0.06).first.tiling is not None
+
+
+def test_a_tolerance_below_rounding_is_not_reached() -> None:
+    odd = strayed(halo(nets.stack(), noise(3, 128), tile=64, tolerance=0.01), 3e-7)
+    assert odd.first.error_of(odd.first.advised) <= 0.01
+    with pytest.raises(HaloError, match=r"a tolerance of 1e-08 is below rounding: .* differs by 3\.00e-07"):
+        odd.at(1e-8).first.advised  # noqa: B018
+
+
+def test_the_label_of_one_cell_may_change_by_rounding() -> None:
+    """One cell in one image is no padding; two are."""
+    result = halo(nets.stack(), noise(3, 128), tile=64, error="labels", tolerance=0.01)
+    out = next(iter(result.first.outputs.values()))
+    single = 2 * float(out.resolution[0, 1, 20])
+    assert single > 0.01
+    assert strayed(result, single, 1).first.tiling is not None
+    assert strayed(result, 2 * single, 1).first.tiling is None
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_no_advice_leaves_more_than_the_tolerance(data: st.DataObject) -> None:
+    """Whatever the errors, and wherever they are read."""
+    sizes = st.lists(st.sampled_from([0.0, 1e-8, 1e-3, 0.02, 0.5, math.nan]), min_size=128, max_size=128)
+    by_image = torch.tensor([data.draw(sizes) for _ in range(2)], dtype=torch.float64).view(2, 4, 32)
+    structural = tuple(data.draw(st.lists(st.integers(0, 20), min_size=4, max_size=4)))
+    out = OutputHalo(
+        name="out",
+        map=Map((32, 32), (Fraction(1), Fraction(1))),
+        channels=3,
+        structural=structural,
+        scale=1.0,
+        errors=by_image.nan_to_num(0).amax(0),
+        by_image=by_image,
+        resolution=torch.zeros_like(by_image),
+        tolerance=1.0,
+        error="relative",
+    )
+    whole = PaddingHalo("own", (32, 32), (2, 2), {"out": out}, 0.99)
+    for tolerance in (1e-9, 1e-4, 0.01, 0.1, 1.0):
+        one = whole.at(tolerance)
+        if one.tiling is None:
+            assert one.reason
+            with pytest.raises(HaloError):
+                one.advised  # noqa: B018
+        else:
+            assert one.error_of(one.advised) <= tolerance
+            assert one.error_of(one.advised, worst=True) <= tolerance
+            assert one.limit_of(one.advised.halos) <= tolerance
 
 
 def test_a_picture_has_a_line_for_each_padding() -> None:

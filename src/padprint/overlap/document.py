@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from fractions import Fraction
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from padprint._document import SCHEMA
+from padprint._fields import Fields, tensor
 from padprint.errors import ResultError
 from padprint.options import schemes_by_name
-from padprint.overlap.distance import SIDES
+from padprint.overlap.distance import ERRORS, SIDES
 from padprint.overlap.tiling import Map, Tiling
 from padprint.overlap.tools import units
 from padprint.overlap.widths import OutputHalo, PaddingHalo
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 PARTS = ("errors", "by_image", "resolution")
 """Tensors of an output that are saved beside the document."""
+LARGEST = 10**6
+"""Pixels of a tile, and other counts of a document, at most."""
 
 
 def document(halo: Halo) -> dict[str, Any]:
@@ -106,59 +111,82 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
     """The halo behind an encoded document and its errors.
 
     Raises:
-        ResultError: a field or a tensor is missing or of the wrong kind.
-        PaddingError: a padding has no name in padprint.
+        ResultError: a field or a tensor is missing, of the wrong kind, or does not fit the others; a padding has no name in
+            padprint.
     """
-    from padprint.overlap.result import Halo  # result imports this module
+    from padprint.overlap.result import Halo, check_confidence, check_tolerance  # result imports this module
 
     try:
-        schemes = schemes_by_name(list(document["paddings"]), document["provenance"]["seed"])
-        shared: dict[str, Any] = {"tolerance": float(document["tolerance"]), "error": str(document["error"])}
-        paddings = {
-            padding: PaddingHalo(
-                padding,
-                _pair(document["tile"]),
-                _pair(entry["period"]),
-                {name: _output(f"{padding}/{name}", out, tensors, shared) for name, out in entry["outputs"].items()},
-                float(document["confidence"]),
-                schemes[padding],
-            )
-            for padding, entry in document["paddings"].items()
-        }
-        top, bottom, left, right = document["margin"]
+        fields = Fields(document)
+        shared = {"tolerance": fields.get("tolerance", float), "error": fields.get("error", str)}
+        check_tolerance(shared["tolerance"])
+        fields.check("error", shared["error"] in ERRORS, f"there are {', '.join(ERRORS)}")
+        confidence = fields.get("confidence", float)
+        check_confidence(confidence)
+        tile, images = _positive(fields, "tile", tuple[int, int]), _positive(fields, "n_images", int)
+        entries = dict(fields.object("paddings").items())
+        fields.check("paddings", bool(entries), "there must be one or more")
+        schemes = schemes_by_name(list(entries), fields.object("provenance").get("seed", int))
+        paddings = {}
+        for padding, entry in entries.items():
+            outputs = {
+                name: _output(f"{padding}/{name}", name, out, tensors, images, shared)
+                for name, out in entry.object("outputs").items()
+            }
+            entry.check("outputs", bool(outputs), "there must be one or more")
+            period = _positive(entry, "period", tuple[int, int])
+            paddings[padding] = PaddingHalo(padding, tile, period, outputs, confidence, schemes[padding])
         return Halo(
             paddings,
-            _pair(document["tile"]),
+            tile,
             **shared,
-            confidence=float(document["confidence"]),
-            n_images=document["n_images"],
-            n_tiles=document["n_tiles"],
-            margin=(top, bottom, left, right),
-            approximate=document["approximate"],
-            unmeasured=dict(document["unmeasured"]),
-            warnings=tuple(document["warnings"]),
-            provenance=dict(document["provenance"]),
+            confidence=confidence,
+            n_images=images,
+            n_tiles=_positive(fields, "n_tiles", int),
+            margin=fields.get("margin", tuple[int, int, int, int]),
+            approximate=fields.get("approximate", bool),
+            unmeasured=fields.get("unmeasured", dict[str, str]),
+            warnings=fields.get("warnings", tuple[str, ...]),
+            provenance=fields.get("provenance", dict[str, Any]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ResultError(f"the saved halo lacks a field or holds a wrong one ({error!r}); measure again") from error
+    except ValueError as error:  # padprint's own errors are of this kind as well
+        raise ResultError(f"the saved halo lacks a field or holds a wrong one ({error}); measure again") from error
 
 
-def _output(key: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor], shared: Mapping[str, Any]) -> OutputHalo:
-    y, x = map(Fraction, entry["stride"])
-    top, bottom, left, right = (entry["structural"][side] for side in SIDES)
-    errors: dict[str, Any] = {part: tensors[f"{key}/{part}"] for part in PARTS}
-    name = key.split("/", 1)[1]
+def _output(
+    key: str, name: str, fields: Fields, tensors: Mapping[str, Tensor], images: int, shared: Mapping[str, Any]
+) -> OutputHalo:
+    size = _positive(fields, "size", tuple[int, int])
+    y, x = (_stride(fields, text) for text in fields.get("stride", tuple[str, str]))
+    structural = fields.object("structural")
+    top, bottom, left, right = (structural.get(side, int) for side in SIDES)
+    fields.check("structural", min(top, bottom, left, right) >= 0, "no halo is below 0")
+    length = max(size)
+    shapes = {"errors": (4, length), "by_image": (images, 4, length), "resolution": (images, 4, length)}
+    errors: dict[str, Any] = {part: tensor(tensors, f"{key}/{part}", shapes[part]) for part in PARTS}
+    if not all(bool(((one >= 0) & (one < inf) | one.isnan()).all()) for one in errors.values()):
+        raise ValueError(f"the errors of {key!r} are not all finite and 0 or more")
     return OutputHalo(
         name=name,
-        map=Map(_pair(entry["size"]), (y, x)),
-        channels=entry["channels"],
+        map=Map(size, (y, x)),
+        channels=_positive(fields, "channels", int),
         structural=(top, bottom, left, right),
-        scale=float(entry["scale"]),
+        scale=fields.get("scale", float),
         **errors,
         **shared,
     )
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    height, width = values
-    return height, width
+def _stride(fields: Fields, text: str) -> Fraction:
+    """A stride as it is saved, such as 16 or 1/2."""
+    right = re.fullmatch(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?", text, re.ASCII) is not None
+    fields.check("stride", right, "a stride is a whole number or a fraction above 0")
+    return Fraction(text)
+
+
+def _positive(fields: Fields, key: str, kind: Any) -> Any:
+    """A whole number of 1 or more, or a tuple of such."""
+    found = fields.get(key, kind)
+    every = found if isinstance(found, tuple) else (found,)
+    fields.check(key, all(1 <= one <= LARGEST for one in every), f"it must be 1 to {LARGEST}")
+    return found

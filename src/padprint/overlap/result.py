@@ -12,7 +12,7 @@ from torch import nn
 
 from padprint import _saved
 from padprint._document import finite
-from padprint.errors import HaloError
+from padprint.errors import HaloError, ResultError
 from padprint.geometry import Sides
 from padprint.overlap import text
 from padprint.overlap.document import document, errors_of, restored
@@ -151,10 +151,13 @@ def load(folder: str | Path) -> Halo:
 
     Raises:
         ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or were written in
-            another schema.
-        PaddingError: it was measured under a scheme that has no name in padprint.
+            another schema; it was measured under a scheme that has no name in padprint.
     """
-    return restored(*_saved.read(Path(folder), _saved.HALO))
+    found = _saved.read(Path(folder), _saved.HALO)
+    try:
+        return restored(*found)
+    except ResultError as error:
+        raise ResultError(f"{folder}: {error}") from error
 
 
 def check_tolerance(tolerance: Any) -> None:

@@ -25,6 +25,10 @@ HEADERS = (
 )
 
 
+ROUNDING = 1e-4
+"""Changes below this share of an output's size may be rounding, in single precision and many layers."""
+
+
 def table(halo: Halo) -> str:
     """The table of a halo and what must be said of it."""
     rows = [(*HEADERS, f"error [{_share(halo.first)} of images]"), *cells(halo)]
@@ -125,9 +129,16 @@ def paired(halo: Halo) -> Iterator[str]:
 
 
 def not_reached(one: PaddingHalo) -> str:
-    """Why there is no advice, and what can be had."""
+    """Why there is no advice."""
+    if any(bool(out.stray.any()) for out in one.outputs.values()):
+        return strays(one)
     need = f"{_share(one)} of further images need a halo of up to {one.need_pixels} px on each side"
-    if one.best is None:
+    if one.fitting is not None:
+        most = (
+            f"tiles that drop {halo_pixels(one.fitting)} px leave {number(one.error_of(one.fitting))}, and "
+            f"{number(one.limit_of(one.fitting.halos))} is what can be promised"
+        )
+    elif one.best is None:
         most = "no step of the total stride fits into its maps"
     else:
         tiles, limit = one.best
@@ -140,4 +151,21 @@ def not_reached(one: PaddingHalo) -> str:
     return (
         f"a tile of {pair(one.tile)} px has no room for a tolerance of {one.tolerance:g}: {need}, {most}; "
         f"take larger tiles (beyond {2 * one.structural} px the tolerance is always reached) or a larger tolerance"
+    )
+
+
+def strays(one: PaddingHalo) -> str:
+    """What is said of an output that changes where no padding that was seen can reach."""
+    name, out = max(one.outputs.items(), key=lambda each: each[1].stray_pixels)
+    size = out.stray_error
+    relative = size if out.error == "relative" else size / out.scale if out.error != "labels" and out.scale else 1.0
+    far = f"{number(size)} at {out.stray_pixels} px from the border"
+    if relative <= ROUNDING:
+        return (
+            f"a tolerance of {one.tolerance:g} is below rounding: {label(name)} differs by {far}, beyond the structural halo of "
+            f"{max(out.structural_pixels)} px, where only rounding is left; take a larger tolerance"
+        )
+    return (
+        f"{label(name)} changes by {far}, beyond the structural halo of {max(out.structural_pixels)} px and by more than the "
+        f"tolerance of {one.tolerance:g}: something pads that was not seen, so no overlap can be advised"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from padprint.errors import HaloError
@@ -124,6 +125,28 @@ class OutputHalo:
         top, bottom, left, right = (int(-(-n * s // 1)) for n, s in zip(self.structural, sides(self.map), strict=True))
         return top, bottom, left, right
 
+    @cached_property
+    def stray(self) -> Tensor:
+        """`(4, L)` bool, by side and distance, where the structural halo ends and the error exceeds the tolerance all the same.
+
+        Over all images together, or of one image by more than the label of one cell, which rounding may change.
+        """
+        outside = torch.arange(self.errors.shape[-1]) >= torch.tensor(self.structural)[:, None]
+        single = self.by_image > (2 * self.resolution).clamp(min=self.tolerance)
+        return outside & ((self.errors > self.tolerance) | single.any(0))
+
+    @property
+    def stray_pixels(self) -> int:
+        """How far from its side of the tile the farthest of the `stray` cells begins, input px, rounded up; -1 without any."""
+        places = self.stray.nonzero().tolist()
+        return max((int(-(-distance * sides(self.map)[side] // 1)) for side, distance in places), default=-1)
+
+    @property
+    def stray_error(self) -> float:
+        """The largest error of the `stray` cells, over all images together or of a single one."""
+        every = torch.cat([self.errors[None], self.by_image])[:, self.stray]
+        return float(every.nan_to_num(0).max()) if every.numel() else 0.0
+
     def error_beyond(self, halo: Sequence[int], *, worst: bool = False) -> float:
         """The largest error at any distance beyond a halo of (top, bottom, left, right) cells.
 
@@ -197,9 +220,18 @@ class PaddingHalo:
         return max(one._pixels(self.need[name]) for name, one in self.outputs.items())
 
     @cached_property
-    def tiling(self) -> Tiling | None:
-        """Tiles that drop at least `need`; None where the tile has no room for that."""
+    def fitting(self) -> Tiling | None:
+        """Tiles that drop at least `need`, whatever lies beyond the structural halo; None where the tile has no room for that."""
         return tiling(self.tile, self.period, self.maps, self.need)
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """Tiles that drop at least `need`, if all that was measured says that they keep the tolerance; else None."""
+        tiles = self.fitting
+        if tiles is None or any(bool(one.stray.any()) for one in self.outputs.values()):
+            return None
+        kept = self.error_of(tiles) <= self.tolerance and self.limit_of(tiles.halos) <= self.tolerance
+        return tiles if kept else None
 
     @property
     def reason(self) -> str | None:
@@ -211,7 +243,7 @@ class PaddingHalo:
         """`tiling`.
 
         Raises:
-            HaloError: the tile has no room for it.
+            HaloError: there is none.
         """
         if self.tiling is None:
             raise HaloError(text.not_reached(self))
