@@ -17,6 +17,7 @@ from padprint.layers import as_measured, leaves_of, unwrapped
 from padprint.padding.hidden import may_invent
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
+from padprint.padding.space import Space, Verdict
 from padprint.padding.swap import fixed, title
 from padprint.padding.windowed import supply_cells
 from padprint.weights import first_line
@@ -130,6 +131,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
     operators: list[PaddingOperator] = []
     windows: list[StridedWindow] = []
     plain = 0
+    space = Space(model, (x,))
 
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         nonlocal plain
@@ -144,7 +146,8 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
         if window is not None:
             windows.append(window)
         if op.supplies:
-            operators.append(_entry(call.module, op, title(args[2]) if func is supply_cells else None))
+            replaced = title(args[2]) if func is supply_cells else None
+            operators.append(_entry(call.module, op, replaced, space.verdict(call, op)))
         elif op.operator not in _NO_WINDOW:
             plain += 1
         return func(*args, **kwargs)
@@ -167,8 +170,8 @@ def _blank(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
 
 
-def _entry(module: str, op: Windowed, replaced: str | None) -> PaddingOperator:
-    reason = fixed(op) if replaced is None else "replaced already"
+def _entry(module: str, op: Windowed, replaced: str | None, known: Verdict | None) -> PaddingOperator:
+    reason = fixed(op, known) if replaced is None else "replaced already"
     return PaddingOperator(
         module,
         op.operator,

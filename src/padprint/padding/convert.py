@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -14,14 +13,15 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import TorchFunctionMode
 
-from padprint.errors import ModelError, PaddingError, PadprintError
-from padprint.layers import as_measured, copied, unwrapped
-from padprint.padding.intercept import Call, Interceptor, refuse_opaque
-from padprint.padding.operators import moves, read_call
+from padprint.errors import PaddingError
+from padprint.layers import copied, unwrapped
+from padprint.padding.example import Found, look, run_through
+from padprint.padding.intercept import refuse_opaque
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
-from padprint.padding.swap import channels_of, run_replaced, stays, swappable, title
-from padprint.weights import first_line
+from padprint.padding.space import Form, Verdict, form
+from padprint.padding.swap import run_replaced, swappable, title
+from padprint.padding.windowed import Windowed
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -69,21 +69,22 @@ def convert(
     seed = None if seed is None else whole(seed, "seed", 0)
     made = _copy(model)
     _revert_all(made)
-    seen, passing = ({}, {}) if example is None else _seen(made, example)
+    found = Found() if example is None else look(made, example)
     stock = {name for name, module in made.named_modules() if isinstance(module, _STOCK) and _pads(module)}
-    layers = {name: module for name, module in made.named_modules() if name in seen or name in stock}
+    wanting = (stock - found.kept) | set(found.seen)
+    layers = {name: module for name, module in made.named_modules() if name in wanting}
     if not layers:
         hint = "give an example, so that functional calls are found" if example is None else "no call pads"
         raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
     home = next((parameter.device for parameter in made.parameters()), None)
     for index, (name, module) in enumerate(layers.items()):
-        channels = seen.get(name) or passing.get(name) or set()
+        channels = found.seen.get(name) or found.passing.get(name) or set()
         own = _own_scheme(wanted, name, module, channels, seed, index)
         weights = next(module.parameters(), None)  # of pooling there are none
         device = home if weights is None else weights.device
-        _convert(name, module, own if device is None else own.to(device))
+        _convert(name, module, own if device is None else own.to(device), found.known.get(name, {}))
     if wanted.changes_size and example is not None:
-        _run_through(made, example, wanted)
+        run_through(made, example, wanted)
     return made
 
 
@@ -113,15 +114,19 @@ def _copy(model: nn.Module) -> nn.Module:
 class _Swapping(TorchFunctionMode):
     """Runs the calls of one module with its scheme."""
 
-    def __init__(self, scheme: Scheme, layer: str) -> None:
+    def __init__(self, scheme: Scheme, layer: str, known: dict[Form, Verdict]) -> None:
         super().__init__()
-        self.scheme, self.layer = scheme, layer
+        self.scheme, self.layer, self.known = scheme, layer, known
+
+    def judge(self, op: Windowed) -> Verdict | None:
+        """What the example told of calls of this form."""
+        return self.known.get(form(op)) if self.known else None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        op = swappable(func, args, kwargs)
+        op = swappable(func, args, kwargs, self.judge)
         if op is None:
             return func(*args, **kwargs)
         return run_replaced(op, self.scheme, self.layer, lambda: func(*args, **kwargs))
@@ -133,11 +138,13 @@ class Converted(nn.Module):
     Attributes:
         padding_scheme: supplies the cells.
         padding_layer: the module's path in the model that was converted, for messages.
+        padding_known: what the example told of its calls, by their form.
         original_class: what `revert` gives back.
     """
 
     padding_scheme: Scheme
     padding_layer: str
+    padding_known: dict[Form, Verdict]
     original_class: type[nn.Module]
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # of a copy, or loaded in a process that converted nothing
@@ -152,7 +159,7 @@ class Converted(nn.Module):
 def _converted_class(original: Any) -> type[Converted]:
     @functools.wraps(original.forward)  # exporters read the names of its arguments
     def forward(self: Converted, *args: Any, **kwargs: Any) -> Any:
-        with _Swapping(self.padding_scheme, self.padding_layer):
+        with _Swapping(self.padding_scheme, self.padding_layer, self.padding_known):
             return original.forward(self, *args, **kwargs)
 
     body = {"original_class": original, "forward": forward, "__module__": original.__module__}
@@ -164,7 +171,7 @@ def _blank(original: type[nn.Module]) -> Converted:
     return made.__new__(made)
 
 
-def _convert(name: str, module: nn.Module, scheme: Scheme) -> None:
+def _convert(name: str, module: nn.Module, scheme: Scheme, known: dict[Form, Verdict]) -> None:
     reason = None
     if "forward" in vars(module):
         reason = "it has a forward of its own beside its class's"
@@ -177,6 +184,7 @@ def _convert(name: str, module: nn.Module, scheme: Scheme) -> None:
     converted.__class__ = made  # keeps hooks, parametrisations and keys
     converted.padding_scheme = scheme
     converted.padding_layer = name
+    converted.padding_known = known
     _show_pad_to_compilers(converted)
 
 
@@ -195,72 +203,12 @@ def _revert_all(model: nn.Module) -> bool:
     converted = [module for module in model.modules() if isinstance(module, Converted)]
     for module in converted:
         original = module.original_class
-        del module.padding_scheme, module.padding_layer
+        del module.padding_scheme, module.padding_layer, module.padding_known
         module.__class__ = original  # type: ignore[assignment]
     return bool(converted)
 
 
 # -------------------------------------------------------------------------------------------------- what is converted
-
-
-def _seen(model: nn.Module, example: Tensor) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """The modules that make calls with padding to swap, and the channels of the maps they pad.
-
-    Then the same of calls whose windows needed no padding at this size. Warns of calls that keep their padding, or may
-    hide some.
-    """
-    seen: dict[str, set[int]] = {}
-    passing: dict[str, set[int]] = {}
-    kept: dict[str, str] = {}
-
-    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        op = swappable(func, args, kwargs)
-        if op is not None:
-            seen.setdefault(call.module, set()).add(channels_of(op))
-        else:
-            reason = stays(func, args, kwargs)
-            if reason is not None:
-                kept[str(call)] = reason
-            op = None if moves(func) else read_call(func, args, kwargs)
-            if op is not None and op.operator != "pad":
-                passing.setdefault(call.module, set()).add(channels_of(op))
-        return func(*args, **kwargs)
-
-    try:
-        with as_measured(model), Interceptor(handle):
-            model(example)
-    except PadprintError:
-        raise
-    except Exception as error:
-        raise ModelError(f"the model fails on the example of {tuple(example.shape)}: {first_line(error)}") from error
-    if kept:
-        words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
-        warnings.warn(f"not converted: {words}", stacklevel=3)
-    return seen, passing
-
-
-def _run_through(made: nn.Module, example: Tensor, scheme: Scheme) -> None:
-    """Run a network whose maps now have other sizes.
-
-    Raises:
-        PaddingError: a call cannot take them.
-    """
-    calls: list[Call] = []
-
-    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        calls[:] = [call]
-        return func(*args, **kwargs)
-
-    try:
-        with as_measured(made), Interceptor(handle):
-            made(example)
-    except PadprintError:
-        raise
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PaddingError(
-            f"{title(scheme)} padding changes the sizes of maps, and {calls[-1]} cannot take them: {reason}"
-        ) from error
 
 
 def _pads(module: nn.Module) -> bool:

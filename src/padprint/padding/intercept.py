@@ -56,6 +56,7 @@ class Interceptor(TorchFunctionMode):
         self._counts: Counter[tuple[str, str]] = Counter()
         self._thread = 0
         self._hooks: list[Any] = []
+        self._outermost: tuple[nn.Module, tuple[Any, ...]] | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -65,6 +66,11 @@ class Interceptor(TorchFunctionMode):
         call = Call(*where, self._counts[where])
         self._counts[where] += 1
         return self._handler(call, func, args, kwargs or {})
+
+    @property
+    def outermost(self) -> tuple[nn.Module, tuple[Any, ...]] | None:
+        """The outermost module that is running and what it was called with, keywords left out; None outside of all."""
+        return self._outermost if self._running else None
 
     def __enter__(self) -> Interceptor:
         self._thread = get_ident()
@@ -88,6 +94,7 @@ class Interceptor(TorchFunctionMode):
         if not self._running or module is self._running[0][0]:
             self._running.clear()
             self._counts.clear()
+            self._outermost = (module, args)
             self._names = {id(inner): name for name, inner in module.named_modules()}
         name = self._names.get(id(module), self._running[-1][1] if self._running else "")
         self._running.append((module, name))
@@ -97,6 +104,8 @@ class Interceptor(TorchFunctionMode):
         if self._mine() and any(one is module for one, _ in self._running):
             while self._running.pop()[0] is not module:
                 pass
+            if not self._running:
+                self._outermost = None
 
     def _mine(self) -> bool:
         """Whether the hook was called in the thread that entered the block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from padprint.padding.hidden import may_invent
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme, make
+from padprint.padding.space import Space, Verdict
 from padprint.padding.windowed import Windowed, supply_cells
 
 
@@ -76,12 +78,24 @@ def swapped(scheme: Scheme) -> Iterator[Replaced]:
     sized: dict[int, Scheme] = {}
     kept: dict[str, str] = {}  # until something is replaced
 
+    spaces: dict[int, Space] = {}
+
+    def judge(call: Call, op: Windowed) -> Verdict | None:
+        outermost = watch.outermost
+        if outermost is None:
+            return None
+        key = id(outermost[1])
+        if key not in spaces:
+            spaces.clear()
+            spaces[key] = Space(*outermost)
+        return spaces[key].verdict(call, op)
+
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        op = swappable(func, args, kwargs)
+        op = swappable(func, args, kwargs, lambda op: judge(call, op))
         if op is None:
             if replaced.scheme.changes_size and replaced.layers:
                 return _run_resized(replaced.scheme, call, func, args, kwargs)
-            reason = None if replaced.layers else stays(func, args, kwargs)
+            reason = None if replaced.layers else stays(func, args, kwargs, lambda op: judge(call, op))
             if reason is not None:
                 kept.setdefault(str(call), reason)
             return func(*args, **kwargs)
@@ -96,7 +110,8 @@ def swapped(scheme: Scheme) -> Iterator[Replaced]:
         replaced.operators[op.operator] += 1
         return out
 
-    with Interceptor(handle):
+    watch = Interceptor(handle)
+    with watch:
         yield replaced
     if not replaced.layers:
         words = "; ".join(f"{call} {reason}" for call, reason in kept.items())
@@ -106,15 +121,27 @@ def swapped(scheme: Scheme) -> Iterator[Replaced]:
         )
 
 
-def swappable(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
+Judge = Callable[[Windowed], "Verdict | None"]
+"""What is known of a call beside the call itself."""
+
+
+def _nothing_known(_: Windowed) -> Verdict | None:
+    return None
+
+
+def swappable(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], judge: Judge = _nothing_known
+) -> Windowed | None:
     """The call in `Windowed` form where it has padding that can be swapped, else None."""
     if func is supply_cells or moves(func):  # reading upsampling would fix the sizes of a graph being exported
         return None
     op = read_call(func, args, kwargs)
-    return op if op is not None and op.supplies and fixed(op) is None else None
+    return op if op is not None and op.supplies and fixed(op, judge(op)) is None else None
 
 
-def stays(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
+def stays(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], judge: Judge = _nothing_known
+) -> str | None:
     """Why a call that is not `swappable` keeps its padding, or may hide some; None where there is nothing to tell.
 
     Upsampling and `torch.roll` never are, so they are not told.
@@ -122,11 +149,16 @@ def stays(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any])
     op = None if func is supply_cells else read_call(func, args, kwargs)
     if op is None:
         return may_invent(func)
-    return fixed(op) if op.supplies and op.operator not in ("roll", "interpolate") else None
+    return fixed(op, judge(op)) if op.supplies and op.operator not in ("roll", "interpolate") else None
 
 
-def fixed(op: Windowed) -> str | None:
-    """Why the padding of a call stays as it is, in words; None where it can be swapped."""
+def fixed(op: Windowed, known: Verdict | None = None) -> str | None:
+    """Why the padding of a call stays as it is, in words; None where it can be swapped.
+
+    Args:
+        op: the call.
+        known: what the size of the network's input tells of it; None where that is nothing.
+    """
     if op.operator == "roll":
         return "moves the cells of the map around and invents none"
     if op.operator == "interpolate":
@@ -135,30 +167,41 @@ def fixed(op: Windowed) -> str | None:
         return f"pads a tensor of {str(op.input.dtype).removeprefix('torch.')}, not of floating point numbers"
     if op.fill != op.fill:
         return "marks its cells with NaN, which a trace looks for"
-    return _not_spatial(op) if op.operator == "pad" else None
+    by_form = _not_spatial(op, known) if op.operator == "pad" else None
+    return by_form or (None if known is None else known.reason)
 
 
-def _not_spatial(op: Windowed) -> str | None:
-    """Which dimensions `F.pad` pads: a map is (batch, channels, space), or (channels, rows, columns) without a batch."""
+def _not_spatial(op: Windowed, known: Verdict | None) -> str | None:
+    """Which dimensions `F.pad` pads: a map is (batch, channels, space), or (channels, space) without a batch.
+
+    By its form alone a tensor of two dimensions is no map, nor one of four that is padded from the second dimension on,
+    but for torch's modes beside ``constant``, which are defined on maps.
+    """
     dims = op.input.dim()
-    padded = {axis for axis, pair in zip(op.axes, op.pads, strict=True) if any(pair)}
-    first = min(padded)
-    if dims == 3 and padded in ({-1}, {-1, -2}):
+    padded = sorted(axis for axis, pair in zip(op.axes, op.pads, strict=True) if any(pair))
+    first = dims + padded[0]
+    by_torch = op.mode in ("reflect", "replicate", "circular") and dims == len(op.axes) + 1
+    judged = known == Verdict(None) and first > 0 and padded == list(range(padded[0], 0))
+    if by_torch or judged or (dims == 3 and padded in ([-1], [-2, -1])):
         return None
-    if dims < 3 or dims == 3:
-        return f"pads a tensor of {dims} dimensions in dimension {dims + first}, which is no map in (channels, space)"
-    if dims + first < 2:
-        return f"pads dimension {dims + first}: channels or batch, or a map with its channels last"
-    if min(op.axes) + dims < 2 and -1 not in padded:
-        return "leaves the last dimension alone: a map with its channels last"
-    return None
+    reason = None
+    if dims <= 3:
+        reason = f"pads a tensor of {dims} dimensions in dimension {first}, which is no map in (channels, space)"
+    elif first < 2:
+        reason = f"pads dimension {first}: channels or batch, or a map with its channels last"
+    elif min(op.axes) + dims < 2 and -1 not in padded:
+        reason = "leaves the last dimension alone: a map with its channels last"
+    elif known is None and len(padded) == 1 and math.isfinite(op.fill) and op.fill:
+        reason = f"appends {op.fill:g} along dimension {first} alone: no edge of a map, as far as can be told"
+    return reason
 
 
 def channels_of(op: Windowed) -> int:
     """Channels of the padded map."""
     if op.operator != "pad":
         return op.input.shape[-len(op.axes) - 1]
-    unbatched = op.input.dim() == 3 and all(map(any, op.pads[-2:])) and len(op.pads) > 1
+    padded = [axis for axis, pair in zip(op.axes, op.pads, strict=True) if any(pair)]
+    unbatched = op.input.dim() + min(padded) < 2
     return op.input.shape[0 if unbatched else 1]
 
 

@@ -1,0 +1,202 @@
+"""Whether what a call pads is the space of a map: told by how its tensor follows the size of the network's input.
+
+`F.pad` also extends tables, tokens and scores, and a convolution over channels pads channels. So a network is run on
+shapes alone, once as it is and once with each dimension of its input doubled. In a map every dimension behind the batch
+follows one dimension of the input or none, no two of them the same one, and what is padded follows one. Tokens follow
+several at once, scores have two dimensions that follow one and the same, features and heads follow none; and what
+belongs to the parameters has no gradient with respect to the input.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.operators import moves, read_call
+from padprint.padding.windowed import Windowed, supply_cells
+
+Form = tuple[str, int, tuple[int, ...], float, str]
+"""What tells calls of one module apart at any size: operator, dimensions, which of them are padded, with what, how."""
+
+
+class Verdict(NamedTuple):
+    """What the size of the input tells of one call: it pads the space of a map, or why it does not, in words."""
+
+    reason: str | None
+
+
+class Space:
+    """What is known of the calls of one network on inputs of one shape. It is found out when first asked.
+
+    Args:
+        model: any network; it is copied, and left as found.
+        inputs: what it is called with.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Sequence[Any]) -> None:
+        self._model, self._inputs = model, inputs
+        self._rank = max((x.dim() - 2 for x in inputs if isinstance(x, Tensor)), default=0)
+        self._known: dict[Call, _Known] | None = None
+        self._fresh = False
+
+    def verdict(self, call: Call, op: Windowed) -> Verdict | None:
+        """What is known of a call; None where that is nothing, or nobody doubts that it pads a map."""
+        if not (op.supplies and (op.operator == "pad" or (len(op.axes) == 1 < self._rank))):
+            return None
+        if self._known is None:
+            self._known = _remembered(self._model, self._inputs)
+        known = self._known.get(call)
+        if self._known and not self._fresh and (known is None or known.shape != op.input.shape[1:]):
+            self._known = _remembered(self._model, self._inputs, again=True)  # the network has changed
+            self._fresh = True
+            known = self._known.get(call)
+        if known is None and op.operator == "pad" and op.input.dim() == 3 and self._rank > 1 and _padded(op) == (-1,):
+            fewer = f"pads the last of 3 dimensions in a network whose input has {self._rank + 2}: no space of a map"
+            return Verdict(fewer)
+        return None if known is None else known.verdict
+
+
+def form(op: Windowed) -> Form:
+    """See `Form`."""
+    return (op.operator, op.input.dim(), _padded(op), op.fill, op.mode)
+
+
+def _padded(op: Windowed) -> tuple[int, ...]:
+    return tuple(sorted(axis for axis, pair in zip(op.axes, op.pads, strict=True) if max(pair) > 0))
+
+
+# ------------------------------------------------------------------------------------------------------- finding out
+
+
+class _Known(NamedTuple):
+    """A verdict, and the shape without the batch that the call had."""
+
+    verdict: Verdict
+    shape: tuple[int, ...]
+
+
+_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[Call, _Known]]] = weakref.WeakKeyDictionary()
+
+
+def _remembered(model: nn.Module, inputs: Sequence[Any], *, again: bool = False) -> dict[Call, _Known]:
+    """What is known of a network's calls: for the same modules and inputs of the same sizes it is found but once."""
+    shapes = tuple(x.shape[1:] if isinstance(x, Tensor) else None for x in inputs)
+    key = (shapes, [(id(module), type(module), module.training) for module in model.modules()])
+    found = None if again else _FOUND.get(model)
+    if found is None or found[0] != key:
+        found = _FOUND[model] = (key, _alone(_find, model, inputs))
+    return found[1]
+
+
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
+    """Run in a thread of its own, where no mode and no hook of an `Interceptor` is at work."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).result()
+
+
+class _Padding(NamedTuple):
+    """One call: the shape of what it pads, which dimensions, how many it pads at most, and whether the input is in it."""
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    operator: str
+    derived: bool
+
+
+def _find(model: nn.Module, inputs: Sequence[Any]) -> dict[Call, _Known]:
+    from padprint.strip import shape_copy  # which imports this package
+    from padprint.untouched import randomness_kept
+
+    with randomness_kept():
+        try:
+            made = shape_copy(model)
+        except Exception:  # noqa: BLE001  # nothing is known of what cannot be copied
+            return {}
+        for module in made.modules():
+            for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+                getattr(module, kind).clear()  # they are the user's, who expects no call
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        plain = _paddings(made, inputs, None)
+        if plain is None:
+            return {}
+        longest = max((x.dim() for x in inputs if isinstance(x, Tensor)), default=0)
+        tries = {axis: _paddings(made, inputs, axis) for axis in range(2 if longest > 3 else 1, longest)}
+    runs = {axis: run for axis, run in tries.items() if run is not None}
+    told = {call: one for call, one in plain.items() if not one.derived or any(call in run for run in runs.values())}
+    return {call: _Known(Verdict(_reason(call, one, runs)), one.shape[1:]) for call, one in told.items()}
+
+
+def _paddings(model: nn.Module, inputs: Sequence[Any], doubled: int | None) -> dict[Call, _Padding] | None:
+    """Every call that pads, with one dimension of the input doubled; None where the network fails."""
+    seen: dict[Call, _Padding] = {}
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if call.operator in ("detach", "_set_grad_enabled"):  # by the gradient it is told what comes from the input
+            return args[0].view_as(args[0]) if call.operator == "detach" else None
+        op = None if moves(func) or func is supply_cells else read_call(func, args, kwargs)
+        if op is not None and op.supplies:
+            derived = op.input.requires_grad or not torch.is_grad_enabled()
+            axes = tuple(axis + op.input.dim() for axis in _padded(op))
+            seen[call] = _Padding(tuple(op.input.shape), axes, op.operator, derived)
+        return func(*args, **kwargs)
+
+    try:
+        with Interceptor(handle):
+            model(*_on_shapes(inputs, doubled))
+    except Exception:  # noqa: BLE001  # whatever a network raises at a size it was not made for
+        return None
+    return seen
+
+
+def _on_shapes(inputs: Sequence[Any], doubled: int | None) -> list[Any]:
+    first = next(x for x in inputs if isinstance(x, Tensor))
+
+    def made(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        shape = list(x.shape)
+        alike = x.dim() == first.dim() and doubled is not None and shape[doubled] == first.shape[doubled]
+        if doubled is not None and alike:
+            shape[doubled] *= 2
+        return torch.empty(shape, dtype=x.dtype, device="meta", requires_grad=x.is_floating_point())
+
+    return [made(x) for x in inputs]
+
+
+# -------------------------------------------------------------------------------------------------------- judging
+
+
+def _reason(call: Call, one: _Padding, runs: dict[int, dict[Call, _Padding]]) -> str | None:
+    """Why a call pads no map, in words; None where it does."""
+    if not one.derived:
+        return "pads what does not come from the input: a table"
+    follows: list[set[int]] = [set() for _ in one.shape]
+    for axis, run in runs.items():
+        other = run.get(call)
+        for dim, size in enumerate(other.shape if other is not None and len(other.shape) == len(one.shape) else ()):
+            if size != one.shape[dim]:
+                follows[dim].add(axis)
+    behind = follows[1:]  # windows and patches make the batch follow everything
+    followed = [axis for axes in behind for axis in axes]
+    moving = [dim for dim in one.axes if follows[dim]]
+    if one.operator != "pad":  # a convolution or pooling along one dimension
+        return None if moving else _follows_none(one.axes[0])
+    many = next((dim for dim, axes in enumerate(behind, start=1) if len(axes) > 1), None)
+    if many is not None:
+        return f"pads a tensor of which dimension {many} follows several dimensions of the input: tokens, no map"
+    if len(followed) != len(set(followed)):
+        return "pads a tensor of which two dimensions follow the same one of the input: scores, no map"
+    if moving or (not followed and len(one.axes) >= len(runs)):  # a map of fixed size
+        return None
+    return _follows_none(next(dim for dim in one.axes if not follows[dim]))
+
+
+def _follows_none(dim: int) -> str:
+    return f"pads dimension {dim}, which does not follow the size of the input: no space of a map"
