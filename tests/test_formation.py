@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -312,23 +313,27 @@ formation(FormationConfig.read(sys.argv[1]), sys.argv[2], lambda now: print(now.
 """
 
 
-def killed(config: FormationConfig, folder: Path, least: float, most: float, seed: int) -> bool:
-    """Run the study in a process of its own, killed at a random time after its first step; whether it was still at work."""
+def killed(config: FormationConfig, folder: Path, steps: int, seed: int) -> bool:
+    """Run the study in a process of its own, killed somewhere in the step after `steps` steps; whether it was still at work."""
     settings = folder.with_suffix(".json")
     settings.write_text(json.dumps(config.to_dict()))
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(
         [sys.executable, "-c", RUN, str(settings), str(folder)], env=environment, stdout=subprocess.PIPE, text=True
     ) as child:
-        child.stdout.readline()
-        time.sleep(random.Random(seed).uniform(least, most))
+        lines = iter(child.stdout.readline, "")
+        next(lines)
+        start = time.perf_counter()
+        done = sum(1 for _ in itertools.islice(lines, steps - 1))
+        step = (time.perf_counter() - start) / max(done, 1)
+        time.sleep(random.Random(seed).random() * step)
         child.send_signal(signal.SIGKILL)
     return child.returncode == -signal.SIGKILL
 
 
 def test_a_study_that_is_killed_goes_on_to_the_same_end(study, tiny, tmp_path):
     folder = tmp_path / "killed"
-    killed(tiny, folder, 0.0, 0.1, 0)
+    killed(tiny, folder, 3, 0)
     formation(tiny, folder)
     assert_same_outcome(study, folder)
 
@@ -338,7 +343,8 @@ def test_a_study_that_is_killed_ten_times_goes_on_to_the_same_end(tiny, tmp_path
     config = dataclasses.replace(tiny, schemes=("randn", "zeros"), steps=200, checkpoint_every=5, snapshots=5)
     formation(config, tmp_path / "whole")
     folder = tmp_path / "killed"
-    kills = sum(killed(config, folder, 0.0, 1.5, seed) for seed in range(10))
+    # of 400 steps: into the second training, and not to its end
+    kills = sum(killed(config, folder, 21 + seed, seed) for seed in range(10))
     assert kills == 10
     assert not list((folder / "weights").glob("*zeros*"))  # it had not got to the end
     formation(config, folder)

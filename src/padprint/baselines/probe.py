@@ -113,12 +113,15 @@ class FoldGrams:
 
     def __init__(self) -> None:
         self.grams: dict[int, Tensor] = {}
+        self.rounding = 0.0
+        """Mean variance of features that is rounding alone: what differs by so little says nothing of position."""
         self._shift: Tensor | None = None
 
     def add(self, fold: int, features: Tensor) -> None:
         """Add the cells of `(B, C, h, w)` features."""
         if self._shift is None:  # near the mean, so that little is lost when the mean is taken away
             self._shift = features.double().mean((0, 2, 3))
+            self.rounding = (4 * torch.finfo(features.dtype).eps) ** 2 * float(self._shift.square().mean())
         y = targets((features.shape[-2], features.shape[-1])).to(features.device) - 0.5
         for one in features:  # one by one bounds memory
             found = gram(one.double().flatten(1).T - self._shift, y)
@@ -135,7 +138,7 @@ class FoldGrams:
 
 
 def _read_out(padded: FoldGrams, optimal: FoldGrams, strengths: Sequence[float]) -> LayerProbe:
-    scores = [cross_validated(sums.stacked(), len(TARGETS), strengths) for sums in (padded, optimal)]
+    scores = [cross_validated(sums.stacked(), len(TARGETS), strengths, sums.rounding) for sums in (padded, optimal)]
     values, replicates = (torch.stack(part) for part in zip(*scores, strict=True))  # (2, T), (2, folds, T)
 
     def contrast(t: int) -> Contrast:
@@ -167,13 +170,14 @@ def gram(x: Tensor, y: Tensor) -> Tensor:
     return z.T @ z
 
 
-def fit(train: Tensor, targets: int, strengths: Sequence[float]) -> list[Tensor]:
+def fit(train: Tensor, targets: int, strengths: Sequence[float], rounding: float = 0.0) -> list[Tensor]:
     """Ridge regression with a free intercept, for each strength.
 
     Args:
         train: Gram matrix of the cells to learn from.
         targets: T, how many of its last columns are targets.
         strengths: in units of the mean diagonal of the centred X^T X.
+        rounding: features whose mean variance does not exceed this are taken for constant.
 
     Returns:
         `(D, T)` coefficients w of Z for each strength, so that Z w = Y - prediction.
@@ -186,7 +190,7 @@ def fit(train: Tensor, targets: int, strengths: Sequence[float]) -> list[Tensor]
     found = []
     for strength in strengths:
         beta = torch.zeros_like(xy)
-        if unit > 0:  # else the features are constant
+        if unit > rounding * train[0, 0]:  # else the features are constant
             ridge = xx.clone()
             ridge.diagonal().add_(strength * unit)
             beta = torch.cholesky_solve(xy, torch.linalg.cholesky(ridge))
@@ -201,7 +205,9 @@ def squared_errors(test: Tensor, w: Tensor) -> Tensor:
     return (w * (test @ w)).sum(0)
 
 
-def cross_validated(grams: Tensor, targets: int, strengths: Sequence[float]) -> tuple[Tensor, Tensor]:
+def cross_validated(
+    grams: Tensor, targets: int, strengths: Sequence[float], rounding: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """R^2 out of fold.
 
     For each fold and target the strength is the one of least error in cross-validation among the other folds.
@@ -210,15 +216,18 @@ def cross_validated(grams: Tensor, targets: int, strengths: Sequence[float]) -> 
         grams: `(K, D, D)` Gram matrices of the folds, K of 3 or more.
         targets: T.
         strengths: to choose from.
+        rounding: see `fit`.
 
     Returns:
         `(T,)` R^2, and `(K, T)` R^2 with each fold left out; NaN for a target that does not vary.
     """
     total, folds = grams.sum(0), len(grams)
-    main = [[squared_errors(grams[g], w) for w in fit(total - grams[g], targets, strengths)] for g in range(folds)]
+    main = [
+        [squared_errors(grams[g], w) for w in fit(total - grams[g], targets, strengths, rounding)] for g in range(folds)
+    ]
     without = grams.new_zeros(len(strengths), folds, folds, targets)  # [s, g, k]: errors on g, learnt without g and k
     for g, k in combinations(range(folds), 2):
-        for s, w in enumerate(fit(total - grams[g] - grams[k], targets, strengths)):
+        for s, w in enumerate(fit(total - grams[g] - grams[k], targets, strengths, rounding)):
             without[s, g, k], without[s, k, g] = squared_errors(grams[g], w), squared_errors(grams[k], w)
     best = without.sum(1).argmin(0)  # [k, t]: errors of all other folds, learnt without fold k
     errors = torch.stack([torch.stack(row) for row in main], 1).gather(0, best.unsqueeze(0))[0]
