@@ -17,8 +17,8 @@ LOCAL = {
     "timm": "resnet18 resnet26t resnetblur18 resnetv2_18 vgg11_bn densenet121 convnext_atto mobilenetv2_050 "
     "efficientnet_lite0 tf_efficientnet_lite0 hrnet_w18_small dla34 darknet17 cspdarknet53 cspresnet50 regnetx_002 "
     "repvgg_a0 selecsls42 res2net50_26w_4s inception_v3 inception_v4 inception_resnet_v2 xception41 xception41p "
-    "nf_resnet26 mobileone_s0 poolformerv2_s12 ghostnetv3_050 repghostnet_050 fbnetc_100 hardcorenas_a mixnet_s "
-    "tinynet_e lcnet_050 semnasnet_075 starnet_s1 ese_vovnet19b_dw gernet_s fastvit_t8 vovnet39a mnasnet_small "
+    "nf_resnet26 mobileone_s0 ghostnetv3_050 repghostnet_050 fbnetc_100 hardcorenas_a mixnet_s "
+    "lcnet_050 semnasnet_075 starnet_s1 ese_vovnet19b_dw gernet_s fastvit_t8 vovnet39a mnasnet_small "
     "spnasnet_100 dpn48b tf_mixnet_s edgenext_xx_small hgnet_tiny resnext26ts wide_resnet50_2 legacy_xception",
 }
 """Families whose layers, or the first of them, see a bounded window."""
@@ -31,6 +31,8 @@ GLOBAL = {
     "resnest14d": "mean",
     "skresnet18": "mean",
     "poolformer_s12": "group_norm",
+    "poolformerv2_s12": "group_norm",
+    "tinynet_e": "mean",
     "rexnet_100": "mean",
     "seresnet18": "mean",
     "coatnet_nano_rw_224": "mean",
