@@ -54,19 +54,28 @@ class Reference:
         self.diffs: list[Array] = []
         self.optimal: list[Array] = []
         self.group: list[int] = []
+        self.corners: list[tuple[int, int, int]] = []
         for index, image in enumerate(images):
             for canvas in draw.canvases((image.shape[1], image.shape[2]), index):
                 for dy, dx in canvas.crops:
                     y, x = canvas.top + dy, canvas.left + dx
-                    surrounded = image[:, y - top : y + height + bottom, x - left : x + width + right]
-                    assert surrounded.shape[1:] == (height + top + bottom, width + left + right)
+                    # where the margin is short, more scene is better: all that the canvas holds
+                    first = (canvas.top, canvas.left) if result.approximate else (y - top, x - left)
+                    last = (
+                        (canvas.top + canvas.height, canvas.left + canvas.width)
+                        if result.approximate
+                        else (y + height + bottom, x + width + right)
+                    )
+                    surrounded = image[:, first[0] : last[0], first[1] : last[1]]
+                    assert surrounded.shape[1:] == (last[0] - first[0], last[1] - first[1])
                     padded = features(model, layer, image[:, y : y + height, x : x + width])
                     whole = features(model, layer, surrounded)
-                    i, j = int(top / sy), int(left / sx)
+                    i, j = int((y - first[0]) / sy), int((x - first[1]) / sx)
                     window = whole[:, i : i + padded.shape[1], j : j + padded.shape[2]]
                     self.diffs.append(padded - window)
                     self.optimal.append(window)
                     self.group.append(index % self.groups)
+                    self.corners.append((index, y, x))
 
     def means(self, kept: Sequence[int]) -> list[Array]:
         return [np.mean([d for d, g in zip(self.diffs, self.group, strict=True) if g == one], axis=0) for one in kept]
@@ -233,6 +242,27 @@ def test_few_images_and_unequal_groups_agree(n: int, groups: int) -> None:
         assert np.isnan([result["4"].snr.low, result["4"].snr.high]).all()
 
 
+def test_the_residual_of_a_short_margin_is_the_size_of_its_error() -> None:
+    """Scenes are the middle of larger ones, whose features tell what optimal padding is."""
+    beyond = 12
+    torch.manual_seed(0)
+    net = nn.Sequential(*(module for _ in range(10) for module in (nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())))
+    model = nets.ready(net).double()
+    worlds = [x.double() for x in noise(4, 64 + 2 * beyond)]
+    images = [world[:, beyond:-beyond, beyond:-beyond] for world in worlds]
+    result = measure(model, images, crop=16, crops_per_image=4, layers="18", margin=3)
+    assert result.approximate
+    assert result["18"].reach == (10, 10, 10, 10)
+    compare(model, images, result, "18", 1e-9)
+    reference = Reference(model, images, "18", result)
+    full = [features(model, "18", world) for world in worlds]
+    truth = [full[i][:, y + beyond :, x + beyond :][:, :16, :16] for i, y, x in reference.corners]
+    missed = np.stack(reference.optimal) - np.stack(truth)
+    error = np.linalg.norm(missed) / np.linalg.norm(np.stack(truth))
+    assert error > 1e-3
+    assert error < result["18"].residual < 5 * error  # of bare margins; most crops have more canvas around them
+
+
 # ------------------------------------------------------------------------------------------------ real networks
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
@@ -306,4 +336,4 @@ def test_a_reach_beyond_the_scene_is_refused_or_approximated() -> None:
     assert layer.residual is not None
     assert 0 < layer.residual < 0.5
     assert any("approximate" in note for note in layer.notes)
-    compare(model, images, result, "features.denseblock4", 2e-5)  # as if the margin were enough
+    compare(model, images, result, "features.denseblock4", 2e-5)
