@@ -265,14 +265,14 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         save(where / f"{i}.png", (40, 40))
     (where / os.fsdecode(b"bad\xff.png")).write_text("no picture")
     source = as_source(where, **PLAIN)
-    assert source.description == r"caf\xe9 (4 image files)"
-    with pytest.warns(UserWarning, match=r"skipped bad\\xff\.png"):
+    assert source.description == r"caf\udce9 (4 image files)"
+    with pytest.warns(UserWarning, match=r"skipped bad\\udcff\.png"):
         result = measure(nets.stack(), where, crop=16, **PLAIN)
     result.save(tmp_path / "saved")
     document = json.loads((tmp_path / "saved" / "result.json").read_text(encoding="utf-8"))
     json.dumps(document, ensure_ascii=False).encode("utf-8")
-    assert load(tmp_path / "saved").provenance["images"] == r"caf\xe9 (4 image files)"
-    assert list(load(tmp_path / "saved").provenance["skipped"]) == [r"bad\xff.png"]
+    assert load(tmp_path / "saved").provenance["images"] == r"caf\udce9 (4 image files)"
+    assert list(load(tmp_path / "saved").provenance["skipped"]) == [r"bad\udcff.png"]
     for wrong in (where / os.fsdecode(b"\xfe"), [where / os.fsdecode(b"\xfe.png")]):
         with pytest.raises(ImagesError) as caught:
             as_source(wrong, **PLAIN)

@@ -1,8 +1,16 @@
 """Errors padprint raises on purpose: each message names the thing, its value and what to do."""
 
 
+def readable(text: str) -> str:
+    """A text, which a file's name may be part of, that can be printed and saved, whatever bytes the name has."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class PadprintError(ValueError):
     """Base of every error padprint raises for input it cannot work with."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(readable(message))
 
 
 class ImagesError(PadprintError):

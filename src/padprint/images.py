@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from padprint.errors import ImagesError
+from padprint.errors import ImagesError, readable
 from padprint.given import Given
-from padprint.pictures import find_files, header_size, look_for_files, read_upright, readable
+from padprint.pictures import find_files, header_size, look_for_files, read_upright
 from padprint.source import Source, check_positive, count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]

@@ -6,7 +6,6 @@ import importlib
 import inspect
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint._optional import require
-from padprint.errors import ImagesError, ModelError
+from padprint.errors import ImagesError, ModelError, readable
+from padprint.exported import load_program
 from padprint.weights import fill, first_line, read_state
 
 Channels: TypeAlias = tuple[float, float, float]
@@ -57,7 +57,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     * `package.module:factory`: imported, with the current directory importable, and called without arguments;
       it may also be an `nn.Module` itself.
     * `FILE.pt2`: an exported program (`torch.export.save`), unflattened so that its layers keep their dotted
-      names. Like a factory it is a program: load only files you trust.
+      names. Its archive is checked first, and refused where loading it would run more than a network's operators; like
+      a factory it is a program all the same: load only files you trust.
 
     Args:
         spec: which model, as above.
@@ -72,7 +73,10 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     state = None if file is None else read_state(file)
     kind, _, name = spec.partition(":")
     if spec.lower().endswith(".pt2"):
-        loaded = _load_exported(Path(spec))
+        file_name = readable(Path(spec).name)
+        loaded = LoadedModel(
+            load_program(Path(spec)), Path(file_name).stem, None, None, None, f"exported program {file_name}"
+        )
     elif not kind or not name:
         raise ModelError(f"{spec!r} is no model: write {_FORMS}")
     elif kind == "torchvision":
@@ -83,7 +87,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
         loaded = _load_factory(kind, name)
     if file is not None and state is not None:
         fill(loaded.model, loaded.name, state, file.name)
-        loaded = replace(loaded, weights_source=f"file {file.name}")
+        loaded = replace(loaded, weights_source=f"file {readable(file.name)}")
     loaded.model.eval()
     return loaded
 
@@ -237,15 +241,9 @@ def _load_factory(module_name: str, name: str) -> LoadedModel:
     sys.path.insert(0, here)
     try:
         module = _import(module_name)
-        if not hasattr(module, name):
-            raise ModelError(f"{module_name} has no {name!r}{_nearest(name, dir(module))}")
-        made = getattr(module, name)
+        made = _attribute(module, name)
         if not isinstance(made, nn.Module):
-            made = made()
-    except ModelError:
-        raise
-    except Exception as error:  # a user's factory can fail in any way
-        raise ModelError(f"{spec} failed when called without arguments ({first_line(error)})") from error
+            made = _call(made, spec)
     finally:
         sys.path.remove(here)
     if not isinstance(made, nn.Module):
@@ -262,27 +260,36 @@ def _import(name: str) -> Any:
             hint = _nearest(name, ["torchvision", "timm"])
             raise ModelError(f"there is no module {missing!r}{hint}; a model is written {_FORMS}") from error
         raise ModelError(f"importing {name} failed ({first_line(error)})") from error
-    except Exception as error:  # whatever the user's module does on import
-        raise ModelError(f"importing {name} failed ({first_line(error)})") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's module does on import, sys.exit() included
+        raise ModelError(f"importing {name} failed ({_ended(error)})") from error
 
 
-def _load_exported(path: Path) -> LoadedModel:
-    if not path.is_file():
-        raise ModelError(f"there is no file {str(path)!r}")
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path.name} is not an exported program: write it with torch.export.save")
+def _attribute(module: Any, name: str) -> Any:
     try:
-        program = torch.export.load(path)
-    except Exception as error:  # torch raises what the file's contents lead it to
-        raise ModelError(f"{path.name} could not be loaded as an exported program ({first_line(error)})") from error
+        return getattr(module, name)
+    except AttributeError as error:
+        raise ModelError(f"{module.__name__} has no {name!r}{_nearest(name, dir(module))}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may make its attributes when they are asked for
+        raise ModelError(f"looking up {name!r} in {module.__name__} failed ({_ended(error)})") from error
+
+
+def _call(factory: Any, spec: str) -> Any:
     try:
-        model = torch.export.unflatten(program)
-    except Exception as error:
-        raise ModelError(
-            f"{path.name} loads, but its layers cannot be told apart: torch.export.unflatten fails "
-            f"({first_line(error)}); pass the model itself as package.module:factory"
-        ) from error
-    return LoadedModel(model, path.stem, None, None, None, f"exported program {path.name}")
+        return factory()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's factory can fail in any way, sys.exit() included
+        raise ModelError(f"{spec} failed when called without arguments ({_ended(error)})") from error
+
+
+def _ended(error: BaseException) -> str:
+    """An error in one line; of one that ends programs, which says little itself, that it does."""
+    words = first_line(error)
+    return words if isinstance(error, Exception) else f"it tried to end the program, {words.rstrip(': ')}"
 
 
 def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:

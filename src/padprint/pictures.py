@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from padprint.depth import cut
-from padprint.errors import ImagesError
+from padprint.errors import ImagesError, readable
 
 _DRAWN = ("EPS", "WMF")  # pages that Pillow hands to another program, which runs what they say
 
@@ -27,7 +27,7 @@ def find_files(files: Any) -> tuple[list[tuple[str, Path]], str]:
 def look_for_files(files: Any) -> tuple[list[tuple[str, Path]], str, dict[str, str]]:
     """Name and path of every candidate file, what to call the whole, and what was left out, with the reason.
 
-    Names hold no folder above those given, and can be printed: bytes that are not UTF-8 are written as hex.
+    Names hold no folder above those given, and can be printed: what is not UTF-8 in them is escaped.
 
     Raises:
         ImagesError: nothing there, or nothing that could be an image.
@@ -38,24 +38,19 @@ def look_for_files(files: Any) -> tuple[list[tuple[str, Path]], str, dict[str, s
     if root.is_file():
         return [(readable(root.name), root)], readable(root.name), {}
     if not root.is_dir():
-        raise ImagesError(f"there is no file or folder {readable(str(files))!r}{_instead(root)}")
+        raise ImagesError(f"there is no file or folder {str(files)!r}{_instead(root)}")
     named, left_out = _found_below(root)
     if not named:
         out = "; ".join(f"{name} was left out: {reason}" for name, reason in list(left_out.items())[:3])
-        raise ImagesError(f"no image file in the folder {readable(str(files))!r}{f' ({out})' if out else ''}")
+        raise ImagesError(f"no image file in the folder {str(files)!r}{f' ({out})' if out else ''}")
     return named, readable(root.resolve().name) or "folder", left_out
-
-
-def readable(name: str) -> str:
-    """A file's name as text that can be printed and saved, whatever bytes it has."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _listed(paths: list[Path]) -> list[tuple[str, Path]]:
     for path in paths:
         if not path.is_file():
             what = "a folder" if path.is_dir() else f"no file{_instead(path)}"
-            raise ImagesError(f"{readable(str(path))} is {what}: a list must name files")
+            raise ImagesError(f"{path} is {what}: a list must name files")
     if not paths:
         raise ImagesError("no image: the list of files is empty")
     whole = [path.absolute() for path in paths]
