@@ -20,6 +20,7 @@ from padprint import measure, trace
 from padprint.errors import PaddingError
 from padprint.models import load_model
 from padprint.padding import available, convert, revert, use
+from padprint.padding.schemes import local_losses
 
 close = torch.testing.assert_close
 STEADY = ("zeros", "constant:value=0.5", "reflect", "symmetric", "replicate", "circular", "partial", "distribution")
@@ -212,26 +213,92 @@ def test_half_precision_and_channels_last(scheme: str) -> None:
         close(last(x.contiguous(memory_format=torch.channels_last)), made(x), rtol=1e-4, atol=1e-5)
 
 
+class Idle(nn.Module):
+    """Layers that need no padding at this size, or on some sides alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rows = nn.Conv2d(3, 4, (3, 1), padding=(1, 0))
+        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True, return_indices=True)
+        self.up = nn.ConvTranspose2d(4, 4, 2, 2)
+        self.overhang = nn.AvgPool2d(5, 3, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.rows(x)
+        return self.overhang(self.up(self.pool(y)[0])[..., : y.shape[-2], : y.shape[-1]] + y)
+
+
 def distributed_step(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     try:
-        made = convert(small(), "pp-pad", seed=0, example=x).train()
+        for name, net in (("small", small()), ("idle", Idle())):
+            made = convert(net, "pp-pad", seed=0, example=x).train()
+            parallel = nn.parallel.DistributedDataParallel(made)
+            for step in range(3):
+                parallel(image(2, 3, 16, 18, seed=2 * step + rank)).square().mean().backward()
+            torch.save({name: p.grad for name, p in made.named_parameters()}, f"{folder}/{name}{rank}.pt")
+        made = convert(Idle(), "padding-module", example=x).train()
         parallel = nn.parallel.DistributedDataParallel(made)
-        parallel(image(2, 3, 16, 18, seed=rank)).square().mean().backward()
-        torch.save({name: p.grad for name, p in made.named_parameters()}, f"{folder}/{rank}.pt")
+        for step in range(2):
+            loss = parallel(image(2, 3, 16, 18, seed=step)).square().mean()
+            (loss + sum(local_losses(made).values())).backward()
     finally:
         dist.destroy_process_group()
 
 
-def test_distributed_data_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(distributed_step, (str(tmp_path),), nprocs=2)
-    one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert set(one) > {name for name, _ in small().named_parameters()}
-    for name, gradient in one.items():
-        assert torch.equal(gradient, two[name])
-    assert any(gradient.abs().max() > 0 for name, gradient in one.items() if "padding_scheme" in name)
+@pytest.mark.parametrize("name", ["small", "idle"])
+def test_distributed_data_parallel(name: str, distributed: Path) -> None:
+    one, two = (torch.load(distributed / f"{name}{rank}.pt") for rank in (0, 1))
+    assert set(one) > {name for name, _ in (small() if name == "small" else Idle()).named_parameters()}
+    for key, gradient in one.items():
+        assert torch.equal(gradient, two[key])
+    assert any(gradient.abs().max() > 0 for key, gradient in one.items() if "padding_scheme" in key)
+
+
+@pytest.fixture(scope="module")
+def distributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        mp.spawn(distributed_step, (str(folder),), nprocs=2)
+    return folder
+
+
+def test_every_parameter_of_a_learned_scheme_gets_a_gradient() -> None:
+    """Zeros where it had no part; and what the network computes is the same bit for bit."""
+    made = convert(Idle(), "pp-pad", example=x).train()
+    out = made(x)
+    with torch.no_grad():
+        assert torch.equal(made(x), out)
+    out.square().mean().backward()
+    assert all(one.grad is not None for one in made.parameters())
+    assert not any(one.grad.any() for one in made.up.padding_scheme.parameters())
+    assert any(one.grad.any() for one in made.rows.padding_scheme.parameters())
+    frozen = convert(Idle(), "pp-pad", example=x).requires_grad_(False)
+    assert not frozen(x).requires_grad
+
+
+def test_transposed_convolutions_with_an_output_size() -> None:
+    """2 x 2 with stride 2 needs no padding, but for the row and column more that an output size may ask for."""
+
+    class Up(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose2d(3, 2, 2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(x, output_size=(2 * x.shape[-2] + 1, 2 * x.shape[-1] + 1))
+
+    net = Up()
+    with torch.no_grad(), use("replicate") as replaced:
+        expected = net(x)
+    assert replaced.count == 1
+    for made in (convert(net, "replicate"), convert(net, "replicate", example=x)):
+        close(made(x), expected)
+        assert not torch.equal(made(x), net(x))
+        assert torch.equal(made.up(x), net.up(x))
 
 
 # --------------------------------------------------------------------------------------------- functional calls

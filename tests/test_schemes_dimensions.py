@@ -264,10 +264,24 @@ def test_zeros_on_one_side(dims: int, dtype: torch.dtype) -> None:
     x, pads, module = noise_of(dims, dtype), PADS[:dims], make("random-side:seed=0")
     sides = [[(sum(pair), 0), (0, sum(pair))] for pair in pads]
     choices = [F.pad(x, [n for pair in reversed(choice) for n in pair]) for choice in product(*sides)]
+    chosen = set()
     for _ in range(8):
         y = module.pad(x, pads)
         assert y.dtype == dtype
-        assert any(torch.equal(y, choice) for choice in choices)
+        drawn = [[torch.equal(image, choice[i]) for choice in choices].index(True) for i, image in enumerate(y)]
+        chosen.add(tuple(drawn))
+    assert any(len(set(drawn)) > 1 for drawn in chosen)  # each image has sides of its own
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("spec", ["random-side:seed=3", "randn:seed=3"])
+def test_batches_of_any_size_get_the_same_numbers(spec: str, dims: int) -> None:
+    x, pads = torch.randn(40, 2, *SIZES[:dims], generator=torch.Generator().manual_seed(1)), PADS[:dims]
+    whole, parts, single = make(spec), make(spec), make(spec)
+    expected = whole.pad(x, pads)
+    assert torch.equal(torch.cat([parts.pad(part, pads) for part in x.split([1, 7, 20, 12])]), expected)
+    assert torch.equal(torch.stack([single.pad(image, pads) for image in x]), expected)
+    torch.testing.assert_close(make(spec).pad(x.double(), pads).float(), expected)
 
 
 # ------------------------------------------------------------------------------------------------------- whole operators

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from padprint.errors import PaddingError
@@ -105,6 +106,9 @@ def _copy(model: nn.Module) -> nn.Module:
     made = copied(unwrapped(model))
     for name, module in made.named_modules():
         refuse_opaque(module, name)
+        _change_class(
+            module, lambda own: own
+        )  # torch lets a copy share the class of a parametrised module, and edits it
     return made
 
 
@@ -160,10 +164,41 @@ def _converted_class(original: Any) -> type[Converted]:
     @functools.wraps(original.forward)  # exporters read the names of its arguments
     def forward(self: Converted, *args: Any, **kwargs: Any) -> Any:
         with _Swapping(self.padding_scheme, self.padding_layer, self.padding_known):
-            return original.forward(self, *args, **kwargs)
+            out = original.forward(self, *args, **kwargs)
+        return _reached(out, [one for one in self.padding_scheme.parameters() if one.requires_grad])
 
     body = {"original_class": original, "forward": forward, "__module__": original.__module__}
     return cast("type[Converted]", type(f"Padded{original.__name__}", (Converted, original), body))
+
+
+class _Reached(torch.autograd.Function):
+    """Hands a tensor on, and gives zeros for gradients to parameters that may have had no part in it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(out: Tensor, *parameters: Tensor) -> Tensor:  # noqa: ARG004  # they are saved below
+        return out.view_as(out)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return gradients[0], *map(torch.zeros_like, ctx.saved_tensors)
+
+
+def _reached(out: Any, parameters: Sequence[Tensor]) -> Any:
+    """What a module returned, with every parameter of its scheme in the graph, whichever sides it padded, if any.
+
+    Training on several processes (DDP) waits for the gradient of each.
+    """
+    if not parameters or not torch.is_grad_enabled():
+        return out
+    if isinstance(out, tuple) and out:
+        return (_reached(out[0], parameters), *out[1:])
+    return _Reached.apply(out, *parameters) if isinstance(out, Tensor) and out.is_floating_point() else out
 
 
 def _blank(original: type[nn.Module]) -> Converted:
@@ -180,8 +215,7 @@ def _convert(name: str, module: nn.Module, scheme: Scheme, known: dict[Form, Ver
     if reason is not None:
         raise PaddingError(f"{name or 'the model'} ({type(module).__name__}) cannot be converted: {reason}")
     converted = cast("Converted", module)
-    made = _converted_class(type(module))  # type: ignore[arg-type]
-    converted.__class__ = made  # keeps hooks, parametrisations and keys
+    _change_class(module, cast("Callable[[type[nn.Module]], type[nn.Module]]", _converted_class))
     converted.padding_scheme = scheme
     converted.padding_layer = name
     converted.padding_known = known
@@ -202,10 +236,24 @@ def _revert_all(model: nn.Module) -> bool:
     """Undo every conversion in `model`, in place; whether there was any."""
     converted = [module for module in model.modules() if isinstance(module, Converted)]
     for module in converted:
-        original = module.original_class
         del module.padding_scheme, module.padding_layer, module.padding_known
-        module.__class__ = original  # type: ignore[assignment]
+        _change_class(module, lambda own: cast("type[Converted]", own).original_class)
     return bool(converted)
+
+
+def _change_class(module: nn.Module, change: Callable[[type[nn.Module]], type[nn.Module]]) -> None:
+    """Give a module the class that `change` makes of its own.
+
+    A parametrisation (`torch.nn.utils.parametrize`) gives a module a class derived from its own, with the parameter for
+    a property, and takes it back by its base: it stays outermost, as a class of this module alone.
+    """
+    outer = type(module)
+    if not is_parametrized(module):
+        module.__class__ = change(outer)
+        return
+    base = change(outer.__bases__[0])
+    body = {key: value for key, value in vars(outer).items() if key not in ("__dict__", "__weakref__", "__doc__")}
+    module.__class__ = type(f"Parametrized{base.__name__}", (base,), body)
 
 
 # -------------------------------------------------------------------------------------------------- what is converted
@@ -218,7 +266,8 @@ def _pads(module: nn.Module) -> bool:
     if isinstance(module, _TRANSPOSED):
         m = cast("Any", module)
         windows = zip(m.kernel_size, m.stride, m.dilation, m.padding, m.output_padding, strict=True)
-        return any(d * (k - 1) + e - p >= s for k, s, d, p, e in windows)
+        # output_size in the call may ask for any output padding below the stride
+        return any(d * (k - 1) + max(e, s - 1) - p >= s for k, s, d, p, e in windows)
     padding = getattr(module, "padding", 0)
     if padding == "same":
         return any(k > 1 for k in cast("Any", module).kernel_size)

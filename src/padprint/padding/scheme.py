@@ -35,12 +35,14 @@ class Scheme(nn.Module):
         name: in the registry; set by `register`.
         changes_size: the operators' outputs get another size, so features cannot be compared cell by cell.
         stochastic: fresh numbers at every call.
+        moves: the cells of the map change their places, so features cannot be compared cell by cell either.
         learned: has parameters; each layer gets a scheme of its own from `sized`.
     """
 
     name: ClassVar[str] = ""
     changes_size: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     learned: ClassVar[bool] = False
 
     def __init__(self) -> None:

@@ -20,7 +20,8 @@ from padprint.padding.windowed import Pads
 class Drawing(Scheme):
     """A scheme with its own random numbers: torch's global generator is neither read nor advanced.
 
-    The numbers are drawn on the CPU and moved, so a seed gives the same ones on every device. The generator survives
+    The numbers are drawn on the CPU and moved, so a seed gives the same ones on every device and in every
+    precision. The generator survives
     copying and pickling where it stood. Compiled and exported graphs cannot hold a generator: there the numbers come from
     torch's global one. Activation checkpointing, which runs a layer twice, gets other numbers the second time.
 
@@ -118,13 +119,12 @@ class Randn(Drawing):
         return padded
 
     def _noise(self, x: Tensor, images: int, count: int) -> Tensor:
-        """`(images, count)` normal numbers, in the precision that statistics are taken in."""
+        """`(images, count)` normal numbers, in the precision that statistics are taken in; the same ones in any."""
         dtype, generator = at_least_float32(x.new_empty(0)).dtype, self.generator(x)
         if generator is None or images == 0:
             return torch.randn((images, count), device=x.device, dtype=dtype)
-        return torch.stack([torch.randn((count,), generator=generator, dtype=dtype) for _ in range(images)]).to(
-            x.device
-        )
+        drawn = [torch.randn((count,), generator=generator, dtype=torch.float32) for _ in range(images)]
+        return torch.stack(drawn).to(x.device, dtype)
 
 
 def border_statistics(x: Tensor, axis: int, end: int, radius: int, n: int) -> tuple[Tensor, Tensor]:
@@ -152,26 +152,39 @@ def box_mean(x: Tensor, axis: int, radius: int) -> Tensor:
 class RandomSide(Drawing):
     """Zeros on a random half of the borders (Yang et al. 2023, arXiv 2302.08682; our reading of its abstract).
 
-    For each dimension all before + after zeros go to one side, drawn anew at every call for the whole batch. The size is
-    kept; the map moves by as much as the side it lost. In training and in evaluation alike. Cost: as `zeros`.
+    For each image and dimension all before + after zeros go to one side, drawn anew at every call; all channels of an
+    image move alike. The size is kept; the map moves by as much as the side it lost. The sides are drawn image by image, so
+    that how images are split into batches does not matter. In training and in evaluation alike. Cost: two copies of the
+    map.
 
     Args:
         seed: fixes the sides; see `Drawing`.
     """
 
+    moves = True
+
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
+        n = len(pads)
+        batched = x.dim() > n + 1
         if torch.compiler.is_compiling():
-            return self._traced(x, pads)
-        coins = torch.rand(len(pads), generator=self._generator).lt(0.5).tolist()
-        sides = tuple((sum(pair), 0) if coin else (0, sum(pair)) for coin, pair in zip(coins, pads, strict=True))
-        return F.pad(x, flat(sides))
+            return self._traced(x, pads, batched)
+        images = x if batched else x[None]
+        coins = torch.rand((len(images), n), generator=self.generator(x)).lt(0.5).tolist()
+        padded = []
+        for image, own in zip(images, coins, strict=True):
+            sides = [(sum(pair), 0) if coin else (0, sum(pair)) for coin, pair in zip(own, pads, strict=True)]
+            padded.append(F.pad(image, flat(tuple(sides))))
+        if not batched:
+            return padded[0]
+        return torch.stack(padded) if padded else F.pad(x, flat(pads))
 
-    def _traced(self, x: Tensor, pads: Pads) -> Tensor:
+    def _traced(self, x: Tensor, pads: Pads, batched: bool) -> Tensor:
         """The same without a Python branch on the coin."""
+        shape = [x.shape[0] if batched else 1, *[1] * (x.dim() - 1)]
         for axis, pair in zip(range(-len(pads), 0), pads, strict=True):
             if any(pair):
                 total, rest = sum(pair), [0, 0] * (-axis - 1)
-                coin = torch.rand((), device=x.device) < 0.5
+                coin = torch.rand(shape, device=x.device) < 0.5
                 x = torch.where(coin, F.pad(x, [*rest, total, 0]), F.pad(x, [*rest, 0, total]))
         return x
