@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from padprint.errors import ModelError
 from padprint.layers import Leaf, Tap
 from padprint.padding.intercept import Call
-from padprint.strip import Run, Strip, run_strip
+from padprint.strip import SQUARE, Run, Strip, run_strip
+from padprint.witness import OPEN, Expected, Sizes, hear, untouched
 
 _GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
 _LARGEST_STRIDE = (
@@ -35,6 +37,9 @@ class AxisLayer:
         stride: input pixels from cell to cell.
         period: input pixels after which the cells repeat.
         rim: cells touched by padding (before, after) on a map long enough to hold both.
+        seen: the part of the rim that the second witness saw move; None where it saw nothing at all, or did not run.
+        wider: whether the second witness saw more cells move than the first one could tell.
+        exact: whether the first witness could read every operator on the way.
         fields: first and last input pixel that can reach each of the first cells, one period of them; empty where not
             found. Behind upsampling the cells of one period differ.
         reason: the operator that makes the layer global, or another reason why it cannot be measured.
@@ -46,6 +51,9 @@ class AxisLayer:
     stride: Fraction = Fraction(1)
     period: int = 1
     rim: tuple[int, int] = (0, 0)
+    seen: tuple[int, int] | None = None
+    wider: bool = False
+    exact: bool = True
     fields: tuple[tuple[int, int], ...] = ()
     reason: str | None = None
 
@@ -77,7 +85,7 @@ class AxisLayer:
 
 
 class Axis:
-    """One axis of a model that `double_copy` made: shapes at once, then `trace` for rims and receptive fields.
+    """One axis of a model that `cpu_copy` made: shapes at once, then `trace` for rims and receptive fields.
 
     Args:
         model: the copy; it is run on strips of two lengths, in evaluation mode and without gradients.
@@ -85,16 +93,19 @@ class Axis:
         crop: (height, width).
         channels: of the input.
         axis: 0 vertical, 1 horizontal.
+        dtype: that the copy runs in.
 
     Raises:
         ModelError: the model runs on no strip at all.
     """
 
-    def __init__(self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int) -> None:
-        self.crop = crop[axis]
+    def __init__(
+        self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int, dtype: torch.dtype
+    ) -> None:
+        self.crop, self._across = crop[axis], crop[1 - axis]
         best = -1
-        for width, step in ((None, _GROWTH), (crop[1 - axis], _GROWTH // 5)):
-            strip = Strip(model, axis, channels, width)
+        for width, step in ((None, _GROWTH), (self._across, _GROWTH // 5), (SQUARE, self.crop)):
+            strip = Strip(model, axis, channels, width, dtype)
             short, long, by = _grown(strip, self.crop, step, taps)
             reached = len(short.leaves.keys() & long.leaves.keys())
             if reached > best:
@@ -104,24 +115,46 @@ class Axis:
                 break
         if best == 0:
             raise ModelError(f"the model runs at the crop's size and not at others: {long.error or short.error}")
-        error = self._short.error or self._long.error
-        self._along = _grown_dims(self._short.inputs, self._long.inputs)
+        self._error = self._short.error or self._long.error
+        self._along = _grown_dims(self._short, self._long, strip=self.strip)
         self._length = self.crop
         self._suspects: dict[Leaf, str] = {}
+        self.lost: dict[str, str] = {}
         strides = _strides(self._short, self._long, self._growth)
         self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
-        self.layers = {tap.leaf: self._shape(tap, error) for tap in taps}
+        self.unseen: str | None = None  # why the second witness could not be heard
+        self._taps = list(taps)
+        self._shapes()
 
     def trace(self, taps: Sequence[Tap]) -> None:
         """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason."""
+        self._find(taps)
+        longer = self._look(taps)
+        if longer is not None:  # cells repeat after more px than sizes tell
+            self.period = longer
+            self._shapes()
+            self._find(taps)
+            self._look(taps)
+
+    def operators_in(self, module: str) -> set[str]:
+        """Names of the operators that ran in a module and in those inside it."""
+        inside = f"{module}."
+        return {call.operator for call in self._short.shapes if call.module == module or call.module.startswith(inside)}
+
+    def _find(self, taps: Sequence[Tap]) -> None:
         self._find_rims([tap for tap in taps if self.layers[tap.leaf].reason is None])
         self._find_fields([tap for tap in taps if self.layers[tap.leaf].reason is None])
+
+    def _shapes(self) -> None:
+        self.layers = {tap.leaf: self._shape(tap, self._error) for tap in self._taps}
 
     def _shape(self, tap: Tap, error: str | None) -> AxisLayer:
         short, long = self._short.leaves.get(tap.leaf), self._long.leaves.get(tap.leaf)
         if short is None or long is None:
             return AxisLayer(reason=f"the model cannot be run at another size to reach it: {error}")
         grown = [d for d, (a, b) in enumerate(zip(short, long, strict=False)) if a != b]
+        if self.strip.width == SQUARE and len(grown) == 2:
+            grown = [grown[self.strip.axis]]
         if len(short) != len(long) or len(grown) != 1:
             return AxisLayer(flat=short == long)
         dim = grown[0]
@@ -143,20 +176,28 @@ class Axis:
             length += ceil(length / self.period) * self.period
 
     def _find_rims(self, taps: list[Tap]) -> None:
-        longest = _LONGEST if self.strip.width is None else _LONGEST // 8
+        longest = {None: _LONGEST, SQUARE: 4 * self.crop}.get(self.strip.width, _LONGEST // 8)
+        self.lost = {}
         for length in self._lengths(self.crop + self.period, longest):
             if not taps:
                 return
             self._length = length
-            run = run_strip(self.strip, length, taps, Run(True, self._along, self._dims(taps)))
+            dims = self._dims(taps)
+            run = run_strip(self.strip, length, taps, Run(True, along=self._along, dims=dims))
+            self.lost.update(run.lost)
+            noisy = Run()
+            if run.lost:
+                noise = torch.Generator().manual_seed(length)
+                noisy = Run(noise=noise, along=self._along, dims=dims)
+                run_strip(self.strip, self.strip.pairs(length), taps, noisy)
             for tap in taps:
-                self._settle(tap, run, length)
-            taps = [tap for tap in taps if self.layers[tap.leaf].rim == _OPEN]
+                self._settle(tap, run, noisy.masks.get(tap.leaf), length)
+            taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
         for tap in taps:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
             self._set(tap.leaf, reason=reason)
 
-    def _settle(self, tap: Tap, run: Run, length: int) -> None:
+    def _settle(self, tap: Tap, run: Run, moved: Tensor | None, length: int) -> None:
         leaf, layer = tap.leaf, self.layers[tap.leaf]
         expected = layer.size + Fraction(length - self.crop) / layer.stride
         mask = run.masks.get(leaf)
@@ -168,14 +209,18 @@ class Axis:
             # local operators too spoil a short strip throughout, but deeper ones on a longer strip
             sure = self._suspects.get(leaf) == run.reasons[leaf]
             self._suspects[leaf] = run.reasons[leaf]
-            self._set(leaf, reason=run.reasons[leaf] if sure else None, rim=(0, 0) if sure else _OPEN)
+            self._set(leaf, reason=run.reasons[leaf] if sure else None, rim=(0, 0) if sure else OPEN)
         else:
-            self._set(leaf, rim=_rim(mask.any(0), layer.phases))
+            touched = mask.any(0)
+            if moved is not None and moved.shape == mask[:1].shape:
+                touched = touched | moved[0]
+            self._set(leaf, rim=untouched(touched, layer.phases), exact=not run.lost)
 
     def _find_fields(self, taps: list[Tap]) -> None:
         """Mark one input row in each of `period` strips; the cells it reaches give the receptive field to the pixel."""
-        cells = self.strip.width or 1
+        across = self.strip.width or 1
         for length in self._lengths(self._length, _LONGEST):
+            cells = length if across == SQUARE else across
             if not taps or length * cells * self.period > _BUDGET:
                 return
             strip = self.strip.blank(length, self.period)
@@ -183,8 +228,25 @@ class Axis:
             rows = strip.movedim(2 + self.strip.axis, 1)
             for i in range(self.period):
                 rows[i, first + i] = nan
-            run = run_strip(self.strip, strip, taps, Run(False, self._along, self._dims(taps)))
-            taps = [tap for tap in taps if not self._field(tap.leaf, run.masks.get(tap.leaf), first)]
+            run = run_strip(self.strip, strip, taps, Run(along=self._along, dims=self._dims(taps)))
+            self._blame([tap for tap in taps if (m := run.masks.get(tap.leaf)) is not None and bool(m.all())], strip)
+            taps = [
+                tap
+                for tap in taps
+                if self.layers[tap.leaf].reason is None and not self._field(tap.leaf, run.masks.get(tap.leaf), first)
+            ]
+
+    def _blame(self, taps: Sequence[Tap], strip: Tensor) -> None:
+        """Give layers that a single input row reaches everywhere the operator that spreads it, if it does on two lengths."""
+        if not taps:
+            return
+        run = run_strip(self.strip, strip, taps, Run(spread=True, along=self._along, dims=self._dims(taps)))
+        for tap in taps:
+            reason = run.reasons.get(tap.leaf)
+            if reason is not None:
+                sure = self._suspects.get(tap.leaf) == reason
+                self._suspects[tap.leaf] = reason
+                self._set(tap.leaf, reason=reason if sure else None)
 
     def _field(self, leaf: Leaf, mask: Tensor | None, first: int) -> bool:
         """Set the fields from what was touched; False where the touched cells meet the end of the map."""
@@ -200,22 +262,38 @@ class Axis:
             self._set(leaf, fields=tuple((int(seen.min()), int(seen.max())) for seen in of_phase))
         return True
 
+    def _look(self, taps: Sequence[Tap]) -> int | None:
+        """Widen rims by what the second witness sees, and refuse what it contradicts.
+
+        Returns:
+            A longer total stride, where shifts by the one found change more than where cells lie.
+        """
+        taps = [tap for tap in taps if self.layers[tap.leaf].reason is None]
+        expected = {
+            tap.leaf: Expected(dim, layer.stride, layer.phases, layer.rim, layer.size)
+            for tap in taps
+            if (layer := self.layers[tap.leaf]) and (dim := layer.dim) is not None
+        }
+        sizes = Sizes(self.crop, self._across, self._length, self.period)
+        heard = hear(self.strip, sizes, expected, taps)
+        self.unseen = heard.error
+        if heard.period is not None:
+            return heard.period
+        blame = "; ".join(f"{call} {what}" for call, what in list(self.lost.items())[:3])
+        for leaf, one in heard.layers.items():
+            if one.reason is not None:
+                self._set(leaf, reason=f"{one.reason}{blame and f' (it may be that {blame})'}")
+                continue
+            seen, rim = one.rim or (0, 0), self.layers[leaf].rim
+            if seen[0] > rim[0] or seen[1] > rim[1]:
+                rim = max(seen[0], rim[0]), max(seen[1], rim[1])
+                self._set(leaf, rim=rim, seen=seen, wider=True, exact=False, fields=())
+            else:
+                self._set(leaf, seen=seen)
+        return None
+
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)
-
-
-_OPEN = (-1, -1)  # a rim still unknown: both sides meet
-
-
-def _rim(touched: Tensor, phases: int) -> tuple[int, int]:
-    """Cells before and after the longest run of untouched ones; `_OPEN` where it is shorter than a period."""
-    best, start, run = 0, 0, 0
-    flags = touched.tolist()
-    for i, flag in enumerate(flags):
-        run = 0 if flag else run + 1
-        if run > best:
-            best, start = run, i - run + 1
-    return (start, len(flags) - start - best) if best >= phases else _OPEN
 
 
 def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:
@@ -227,20 +305,33 @@ def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[R
     return short, long, growth
 
 
-def _grown_dims(short: dict[Call, tuple[int, ...]], long: dict[Call, tuple[int, ...]]) -> dict[Call, set[int]]:
+def _paired(short: Run, long: Run) -> set[tuple[str, str]]:
+    """Modules and operators whose calls are as many in both runs, so that they can be told from each other by number."""
+    counts = [Counter((call.module, call.operator) for call in run.shapes) for run in (short, long)]
+    return {where for where, n in counts[0].items() if counts[1][where] == n}
+
+
+def _grown_dims(short: Run, long: Run, strip: Strip) -> dict[Call, set[int]]:
     """For each operator that pads: the dimensions of its input, counted from the end, that run along the strip."""
     grown = {}
-    for call, shape in short.items():
-        other = long.get(call)
-        if other is not None and len(other) == len(shape):
-            grown[call] = {d - len(shape) for d, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b}
+    paired = _paired(short, long)
+    for call, shape in short.inputs.items():
+        other = long.inputs.get(call)
+        if other is not None and len(other) == len(shape) and (call.module, call.operator) in paired:
+            dims = [d - len(shape) for d, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b]
+            if strip.width == SQUARE and len(dims) == 2:
+                dims = [dims[strip.axis]]
+            grown[call] = set(dims)
     return grown
 
 
 def _strides(short: Run, long: Run, growth: int) -> set[int]:
     """Strides of every tensor on the way, in pixels; for one of 3/2 px, the 3 after which its cells fall on pixels again."""
     strides = set()
+    paired = _paired(short, long)
     for call, shapes in short.shapes.items():
+        if (call.module, call.operator) not in paired:
+            continue
         for shape, other in zip(shapes, long.shapes.get(call, ()), strict=False):
             strides |= {Fraction(growth, b - a).numerator for a, b in zip(shape, other, strict=False) if b > a}
     return strides

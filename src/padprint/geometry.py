@@ -12,6 +12,7 @@ two 3x3 convolutions of stride 2 touch one cell on the left and none on the righ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -20,10 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from padprint.axis import Axis
+from padprint.axis import Axis, AxisLayer
 from padprint.errors import ModelError
-from padprint.layers import Tap, as_measured, discover, select, unwrapped
-from padprint.strip import double_copy
+from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
+from padprint.strip import cpu_copy
+from padprint.untouched import state_kept
+from padprint.weights import first_line
 
 Sides = tuple[int, int, int, int]
 """(top, bottom, left, right)."""
@@ -46,6 +49,10 @@ class LayerGeometry:
         reach: input pixels beyond the crop's edge that the layer would see in a larger scene, per side.
         margin: input pixels of scene needed around the crop so that no padding reaches the crop's window, per side,
             a multiple of the total stride.
+        witness: which of the two witnesses the rim rests on: ``"both"`` where they agree, ``"structure"`` (NaN in the place of
+            padding) or ``"change"`` (other content outside the crop), whichever is wider.
+        exact: whether the rim is exact: the structural witness could read every operator, and the other one does not
+            contradict it. Else it is what was seen to move, and may be too small for content that was not tried.
     """
 
     name: str
@@ -58,6 +65,8 @@ class LayerGeometry:
     rim: Sides | None = None
     reach: Sides | None = None
     margin: Sides | None = None
+    witness: str | None = None
+    exact: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ def trace(
     Args:
         model: any network that takes one `(B, channels, H, W)` tensor.
         layers: dotted module names or globs; ``"auto"``: in order of execution, the last module output at each
-            spatial resolution.
+            stride, modules that only pad, crop or reshape left out.
         crop: input size in pixels, one number or (height, width). Rims are reported at this size.
         channels: of the input.
 
@@ -144,10 +153,9 @@ def trace(
     """
     model = unwrapped(model)
     size = crop_size(crop)
-    with as_measured(model):
-        parameter = next(model.parameters(), None)
-        blank = torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
-        taps = discover(model, blank + _ramp(blank))
+    check_runnable(model)
+    with as_measured(model), ExitStack() as stack:
+        taps = discover(model, example_for(model, channels, size))
         auto = layers == "auto"
         if auto:
             wanted = [tap for tap in taps if len(tap.shape) == 4]
@@ -155,14 +163,64 @@ def trace(
             wanted = select(taps, [layers] if isinstance(layers, str) else list(layers))
         if not wanted:
             raise ModelError("no module of the model returns a (batch, channels, height, width) map")
-        copied = double_copy(model, _not_needed(model, taps, wanted))
-        vertical, horizontal = (Axis(copied, wanted, size, channels, axis) for axis in (0, 1))
+        copied, dtype = _faithful_copy(model, _not_needed(model, taps, wanted), wanted, channels, size)
+        stack.enter_context(state_kept(copied))
+        vertical, horizontal = (Axis(copied, wanted, size, channels, axis, dtype) for axis in (0, 1))
         if auto:
-            wanted = _last_at_each_resolution(wanted, vertical, horizontal)
+            wanted = _last_at_each_stride(wanted, vertical, horizontal)
         maps = [tap for tap in wanted if _not_a_map(tap, vertical, horizontal) is None]
         vertical.trace(maps)
         horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None])
     return _joined(wanted, vertical, horizontal, size)
+
+
+def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+    """A harmless input `(1, channels, *size)`: not constant, so that no normalisation divides by zero."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    blank = torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
+    return blank + torch.linspace(-1, 1, size[1], dtype=blank.dtype, device=blank.device)
+
+
+def _faithful_copy(
+    model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: tuple[int, int]
+) -> tuple[nn.Module, torch.dtype]:
+    """A copy on the CPU that computes what the model does, and its precision: double where the network runs in it.
+
+    Raises:
+        ModelError: it computes something else, or does not run.
+    """
+    x = example_for(model, channels, size)
+    original = _value(model, x, taps[-1])
+    error: Exception | None = None
+    for double in (True, False):
+        made, dtype = cpu_copy(model, unused, double=double), torch.float64 if double else x.dtype
+        try:
+            found = _value(made, x.to("cpu", dtype), taps[-1])
+        except Exception as failed:  # noqa: BLE001  # a network may raise anything in a precision it was not made for
+            error = failed
+            continue
+        _compare(taps[-1], original.double().cpu(), found.double())
+        return made, dtype
+    raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
+
+
+def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
+    found: list[Tensor] = []
+    run_to(model, x, [tap], lambda _, tensor: found.append(tensor.clone()))
+    return found[0].abs() if found[0].is_complex() else found[0]
+
+
+_COPY = 0.05
+"""Relative rms difference between a model and its copy that precision may explain, where features are quantised."""
+
+
+def _compare(tap: Tap, one: Tensor, other: Tensor) -> None:
+    known = one.isfinite() & other.isfinite() if one.shape == other.shape else None
+    if known is None or float((one - other)[known].norm()) > _COPY * float(one[known].norm()) + 1e-30:
+        raise ModelError(
+            f"a deep copy of the model computes something else at {tap.name}, so that nothing found on the copy would hold: "
+            "mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
+        )
 
 
 def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
@@ -177,11 +235,6 @@ def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _ramp(x: Tensor) -> Tensor:
-    """A harmless input: not constant, so that no normalisation divides by zero."""
-    return torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype, device=x.device)
-
-
 def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[int, int]) -> Geometry:
     found: dict[str, LayerGeometry] = {}
     maps: dict[str, MapSpec] = {}
@@ -190,6 +243,10 @@ def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[i
         y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
         reason = y.reason or x.reason or _not_a_map(tap, vertical, horizontal)
         if reason is not None or y.dim is None or x.dim is None:
+            reason = (
+                reason
+                or "the output's size does not change with the input's: it is resized inside, or pooled to one size"
+            )
             found[tap.name] = LayerGeometry(tap.name, reason)
             continue
         size = (y.size, x.size)
@@ -210,9 +267,17 @@ def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[i
             margin=tuple(  # type: ignore[arg-type]
                 ceil(r * s / p) * p for r, s, p in zip(rims, _each_side(strides), _each_side(period), strict=True)
             ),
+            witness=_witness(y, x),
+            exact=y.exact and x.exact,
         )
         maps[tap.name] = MapSpec(tap, (y.dim, x.dim), strides, size, channels)
     return Geometry(found, crop, period, maps)
+
+
+def _witness(y: AxisLayer, x: AxisLayer) -> str:
+    if y.wider or x.wider:
+        return "change"
+    return "both" if y.seen == y.rim and x.seen == x.rim else "structure"
 
 
 def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> str | None:
@@ -242,18 +307,73 @@ def _not_needed(model: nn.Module, taps: Sequence[Tap], wanted: Sequence[Tap]) ->
     }
 
 
-def _last_at_each_resolution(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:
-    """In order of execution, the last tap at each (h, w), leaving out tensors whose size is fixed (pooled vectors)."""
-    last: dict[tuple[int, int], Tap] = {}
+def _last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:
+    """In order of execution, the last tap of each (y, x) stride.
+
+    Left out are tensors whose size is fixed (pooled vectors), and modules that compute nothing: those that pad, crop or
+    reshape. Where all of a model's outputs are of fixed size they are kept, so that the reason is told.
+    """
+    last: dict[tuple[Any, Any], Tap] = {}
+    flat: dict[tuple[Any, Any], Tap] = {}
     for tap in taps:
         y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
-        if y.flat and x.flat:
-            continue
         known = y.dim is not None and x.dim is not None
-        size = (y.size, x.size) if known else (tap.shape[-2], tap.shape[-1])
-        last.pop(size, None)
-        last[size] = tap
-    return list(last.values())
+        if y.flat and x.flat:
+            flat[tap.shape[-2], tap.shape[-1]] = tap
+            continue
+        if tap.leaf.module and _computes_nothing(tap, vertical):
+            continue
+        key = (y.stride, x.stride) if known else (tap.shape[-2], tap.shape[-1])
+        last.pop(key, None)
+        last[key] = tap
+    return list(last.values()) or list(flat.values())
+
+
+_MOVES = {
+    *(
+        "pad",
+        "constant_pad_nd",
+        "_pad_circular",
+        "reflection_pad2d",
+        "replication_pad2d",
+        "__getitem__",
+        "narrow",
+        "slice",
+    ),
+    *("view", "reshape", "permute", "transpose", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone"),
+    *(
+        "movedim",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "roll",
+        "chunk",
+        "split",
+        "dropout",
+        "identity",
+    ),
+    *(
+        "__get__",
+        "size",
+        "dim",
+        "to",
+        "float",
+        "type",
+        "detach",
+        "t",
+        "T",
+        "mT",
+        "supply_cells",
+        "dropout2d",
+        "stack",
+        "unbind",
+    ),
+}
+"""Operators that move cells and compute nothing; ``__get__`` is an attribute such as ``shape``."""
+
+
+def _computes_nothing(tap: Tap, axis: Axis) -> bool:
+    return axis.operators_in(tap.leaf.module) <= _MOVES
 
 
 def _number(value: Fraction) -> float:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from padprint.errors import LayerError, ModelError
-from padprint.untouched import buffers_kept, full_precision, generators, randomness_kept
+from padprint.untouched import full_precision, generators, randomness_kept, state_kept
+from padprint.weights import first_line
 
 OUTPUT = "output"
 """Name of the model's own output, where no named submodule returns the same tensor."""
@@ -60,6 +62,18 @@ def leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
             yield from leaves_of(item, (*path, i))
 
 
+def one_pass(model: nn.Module, x: Tensor) -> Any:
+    """What a model returns for a copy of `x`: it may write to its input, and what its modules hold is put back.
+
+    So no pass sees what another one left behind.
+
+    Raises:
+        ModelError: the model writes to its own parameters. What it raises itself passes through.
+    """
+    with state_kept(model):
+        return model(x.clone())
+
+
 def run_to(model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Tap, Tensor], None]) -> None:
     """Run `model` on `x` until every tap has been visited, and no further.
 
@@ -96,7 +110,7 @@ def run_to(model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Ta
             handle = modules[name].register_forward_hook(hook_for(name, own))
             stack.callback(handle.remove)
         try:
-            model(x)
+            one_pass(model, x)
         except _EnoughError:
             return
     missing = ", ".join(tap.name for tap in waiting.values())
@@ -128,7 +142,9 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(hook_for(name)).remove)
         try:
-            model(x)
+            one_pass(model, x)
+        except ModelError:
+            raise
         except Exception as error:
             raise ModelError(_forward_failed(x, error)) from error
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
@@ -190,6 +206,34 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model if inner is None else unwrapped(inner)
 
 
+def check_runnable(model: nn.Module) -> None:
+    """Refuse a network that cannot be run on a batch of images `(B, C, H, W)` as it is, with the reason.
+
+    Raises:
+        ModelError: parameters that are not there yet, or convolutions over one or three axes of space, which read a batch
+            of images as one volume or one signal.
+    """
+    lazy = [name for name, one in (*model.named_parameters(), *model.named_buffers()) if is_lazy(one)]
+    if lazy:
+        raise ModelError(
+            f"the model has lazy parameters ({lazy[0]}), whose sizes are not known yet: run it once on an input, then measure"
+        )
+    for name, module in model.named_modules():
+        axes = _AXES.get(type(module).__name__.removeprefix("Lazy"))
+        if axes == 3:
+            raise ModelError(
+                f"{name or 'the model'} is a {type(module).__name__}: the network is for volumes (three axes of space), and "
+                "padprint measures networks for images; it would read the images of a batch as one volume"
+            )
+
+
+_AXES = {
+    f"{kind}{n}d": n
+    for kind in ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "BatchNorm", "InstanceNorm")
+    for n in (1, 2, 3)
+}
+
+
 def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """A deep copy, of an unflattened exported program too, whose input nodes hold what cannot be copied.
 
@@ -205,10 +249,26 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
         for value in vars(module).values():
             if isinstance(value, list) and value and isinstance(value[0], torch.fx.Node):
                 memo[id(value)] = value  # only read: the sizes that the program takes
+    kept = _results_kept(model)
     try:
-        return copy.deepcopy(model, memo)
+        made: nn.Module = copy.deepcopy(model, {**memo, **{id(one): one.detach().clone() for one in kept}})
     except Exception as error:
-        raise ModelError(f"the model cannot be copied: {error}") from error
+        raise ModelError(f"the model cannot be copied: {first_line(error)}") from error
+    names = [name for name, _ in model.named_modules()]
+    if not isinstance(made, nn.Module) or [name for name, _ in made.named_modules()] != names:
+        raise ModelError(
+            f"a deep copy of the model ({type(model).__name__}) is not the same network: it has other modules; "
+            "mend its __deepcopy__, or pass the network inside it"
+        )
+    for one, original in zip(made.modules(), model.modules(), strict=True):
+        one.training = original.training
+    return made
+
+
+def _results_kept(model: nn.Module) -> list[Tensor]:
+    """Tensors with a history of gradients that modules hold as attributes: results of an earlier pass."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    return [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
 
 
 @contextmanager
@@ -221,7 +281,7 @@ def as_measured(model: nn.Module) -> Iterator[None]:
         with (
             full_precision(),
             randomness_kept(generators(model), devices),
-            buffers_kept(model),
+            state_kept(model),
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False) if devices else ExitStack(),

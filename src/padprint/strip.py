@@ -1,4 +1,4 @@
-"""Running a network on a long strip of input, its padding replaced by NaN or left alone, and noting what it did."""
+"""Running a network on a long strip of input, its padding replaced by NaN, by noise or left alone, and noting what it did."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.layers import Leaf, Tap, copied, leaves_of, run_to
+from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
+from padprint.taint import carry_on, marked, may_lose
+
+PAIRS = 6
+"""Pairs of strips that differ in what stands in for their padding alone."""
+
+SQUARE = -1
+"""Width of a strip that is as wide as it is long, for networks that take square inputs alone."""
 
 
 class Strip(NamedTuple):
@@ -23,14 +31,22 @@ class Strip(NamedTuple):
     axis: int
     channels: int
     width: int | None
+    dtype: torch.dtype = torch.float64
 
     def blank(self, length: int, batch: int = 1) -> Tensor:
         """A constant input, `(batch, channels, length, width)` for the vertical axis."""
-        across = self.width or 1
-        size = (length, across) if self.axis == 0 else (across, length)
-        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), None)
-        dtype = torch.float64 if parameter is None else parameter.dtype
-        return torch.full((batch, self.channels, *size), 0.5, dtype=dtype)
+        return torch.full((batch, *self.shape(length)), 0.5, dtype=self.dtype)
+
+    def pairs(self, length: int) -> Tensor:
+        """Random inputs, each twice in a row: `(2 PAIRS, channels, length, width)`."""
+        generator = torch.Generator().manual_seed(length)
+        noise = torch.randn(PAIRS, *self.shape(length), generator=generator, dtype=torch.float64)
+        return noise.repeat_interleave(2, 0).to(self.dtype)
+
+    def shape(self, length: int) -> tuple[int, int, int]:
+        """(channels, height, width) of an input."""
+        across = length if self.width == SQUARE else self.width or 1
+        return (self.channels, length, across) if self.axis == 0 else (self.channels, across, length)
 
 
 @dataclass
@@ -39,6 +55,9 @@ class Run:
 
     Attributes:
         nan: asked: padding along the strip is NaN.
+        noise: asked: padding along the strip is noise of many sizes, another one in each strip of a pair; cells that differ
+            count as touched, where NaN would be lost in a comparison or a whole number.
+        spread: asked: operators that make NaN throughout of NaN in part are looked for.
         along: asked: for each padding operator, the dimensions of its input that run along the strip.
         dims: asked: the dimension of each layer that runs along the strip; those layers are checked for NaN.
         shapes: of every tensor each call returned.
@@ -46,10 +65,13 @@ class Run:
         leaves: shape of each layer reached.
         masks: `(batch, cells)`, which cells of a layer are NaN.
         reasons: why a layer has no local geometry: the operator to blame, in words.
+        lost: operators that lost NaN on the way, and operators whose padding is not read, each with what is known of it.
         error: the forward pass failed.
     """
 
     nan: bool = False
+    noise: torch.Generator | None = None
+    spread: bool = False
     along: dict[Call, set[int]] | None = None
     dims: dict[Leaf, int] = field(default_factory=dict)
     shapes: dict[Call, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -57,20 +79,22 @@ class Run:
     leaves: dict[Leaf, tuple[int, ...]] = field(default_factory=dict)
     masks: dict[Leaf, Tensor] = field(default_factory=dict)
     reasons: dict[Leaf, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 
-def double_copy(model: nn.Module, unused: Collection[str] = ()) -> nn.Module:
+def cpu_copy(model: nn.Module, unused: Collection[str] = (), *, double: bool = True) -> nn.Module:
     """A copy on the CPU in double precision, which keeps NaN in its place: fast convolution algorithms mix neighbours.
 
     Args:
         model: copied, and left alone.
         unused: names of modules that will not be run, whose weights need not be copied.
+        double: False keeps the precision, for networks that insist on it.
 
     Raises:
         ModelError: the model cannot be copied, or holds TorchScript, inside which padding cannot be seen.
     """
-    return _copy_with(lambda tensor: _moved(tensor, "cpu", double=True), model, unused)
+    return _copy_with(lambda tensor: _moved(tensor, "cpu", double=double), model, unused)
 
 
 def shape_copy(model: nn.Module) -> nn.Module:
@@ -99,7 +123,11 @@ def _copy_with(change: Callable[[Tensor], Tensor], model: nn.Module, unused: Col
 
 
 def _moved(tensor: Tensor, device: str, *, double: bool = False) -> Tensor:
-    dtype = torch.float64 if double and tensor.is_floating_point() else tensor.dtype
+    dtype = tensor.dtype
+    if double and tensor.is_floating_point():
+        dtype = torch.float64
+    elif double and tensor.is_complex():
+        dtype = torch.complex128
     made = tensor.detach().to(device, dtype, copy=True)
     return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
 
@@ -111,7 +139,8 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
     def visit(tap: Tap, tensor: Tensor) -> None:
         run.leaves[tap.leaf] = tuple(tensor.shape)
         mark = _mark_of([tensor])
-        touched = _touched(tensor, run.dims[tap.leaf]) if tap.leaf in run.dims else None
+        find = _touched if run.noise is None else _differing
+        touched = find(tensor, run.dims[tap.leaf]) if tap.leaf in run.dims else None
         if touched is not None:
             run.masks[tap.leaf] = touched
         if mark is not None and mark.reason and (mark.always or touched is None or bool(touched.all())):
@@ -131,6 +160,26 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
 def _touched(tensor: Tensor, dim: int) -> Tensor:
     """`(B, n)`: which cells along `dim` hold any NaN, for each strip of the batch."""
     return tensor.isnan().movedim(dim, -1).reshape(tensor.shape[0], -1, tensor.shape[dim]).any(1)
+
+
+def _differing(tensor: Tensor, dim: int) -> Tensor | None:
+    """`(1, n)`: which cells along `dim` differ between the strips of any pair."""
+    if tensor.shape[0] != 2 * PAIRS:
+        return None
+    one, two = tensor[0::2], tensor[1::2]
+    return (change(one, two, tensor) > 2.0**-32).movedim(dim, -1).reshape(-1, tensor.shape[dim]).any(0)[None]
+
+
+def change(one: Tensor, two: Tensor, like: Tensor) -> Tensor:
+    """How far two tensors are apart, float64, in units of a typical number of `like`; whole numbers are 0 or infinite."""
+    if not (one.is_floating_point() or one.is_complex()):
+        return torch.where(one != two, torch.inf, 0.0).double()
+    size = like[like.isfinite()].abs().double()
+    typical = (size.median() if bool(size.median() > 0) else size.mean()) if len(size) else torch.ones(())
+    known = one.isfinite() & two.isfinite()
+    apart = (one - two).abs().double() / typical.clamp_min(1e-300)
+    same = (one == two) | (one.isnan() & two.isnan())
+    return torch.where(same, 0.0, torch.where(known, apart, torch.inf))
 
 
 # ------------------------------------------------------------------------------------------------ one call of the run
@@ -166,8 +215,14 @@ def _handle(
     # an exported program compares its input's shape with that of a tensor without numbers
     inputs = [tensor for _, tensor in leaves_of((args, kwargs)) if not hasattr(tensor, "fake_mode")]
     mark = _mark_of(inputs)
-    watched = run.nan and (mark is None or not mark.reason)
-    shares = [_nan_share(tensor) for tensor in inputs] if watched else []  # before: the call may change them in place
+    watched = (run.nan or run.spread) and (mark is None or not mark.reason)
+    # before: the call may change them in place
+    follows = bool(run.dims) and run.noise is None
+    shares = [_nan_share(tensor) for tensor in inputs] if watched or follows else []
+    risky = follows and op is None and may_lose(call.operator, inputs, shares)
+    marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None} if risky else {}
+    if strip.width is None and call.operator.removeprefix("_").startswith("max_unpool"):
+        raise ModelError("max unpooling puts cells where indices say, which a strip of one cell has no room for")
     if op is None:
         out = func(*args, **kwargs)
     else:
@@ -178,8 +233,16 @@ def _handle(
         run.shapes[call] = tuple(tuple(tensor.shape) for tensor in outputs)
     elif out is None:  # x[...] = y and the like change their first argument
         outputs = inputs[:1]
+    if follows and op is None:
+        unread = could_extend(func, args, kwargs)
+        if unread is not None:
+            run.lost.setdefault(str(call), unread)
+        if not risky and any(shares) and not any(_nan_share(tensor) for tensor in outputs):
+            marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None}
+        if marks and call.operator not in _HARMLESS and not carry_on(call.operator, func, args, kwargs, marks, outputs):
+            run.lost.setdefault(str(call), unread or "does not carry NaN on")
     if watched:
-        mark = _position_mark(run, call, op) or mark or _spread_mark(strip, call, op, shares, outputs)
+        mark = _position_mark(run, call, op) or mark or _spread_mark(strip, run, call, op, shares, outputs)
     if mark is not None:
         for tensor in outputs:
             setattr(tensor, _MARK, mark)
@@ -189,16 +252,29 @@ def _handle(
 def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callable[[], Any]) -> Any:
     """Run an operator that pads: collapsed across the strip, with NaN for its padding along it where asked."""
     along, across = _image_axes(strip, op)
-    if op.operator == "roll" and along not in op.axes:
+    axes = {along} if run.along is None else run.along.get(call, {along})
+    if op.operator == "roll" and not axes & set(op.axes):
         return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
         op = op.collapsed(across)
     elif op.outline is None and not any(before or after for before, after in op.pads):
         return unchanged()
-    axes = {along} if run.along is None else run.along.get(call, {along})
-    fill = dict.fromkeys(axes, nan) if run.nan and op.input.is_floating_point() else {}
+    filled = (run.nan or run.noise is not None) and (op.input.is_floating_point() or op.input.is_complex())
+    padded = op.padded(dict.fromkeys(axes, nan) if filled else {})
+    if run.noise is not None:
+        return op.apply(op, _with_noise(padded, op, run.noise))
     run_it = op.outline if op.outline is not None and op.input.is_floating_point() else op.apply
-    return run_it(op, op.padded(fill))
+    return run_it(op, padded)
+
+
+def _with_noise(padded: Tensor, op: Windowed, generator: torch.Generator) -> Tensor:
+    """The padded input with random numbers of either sign, from 1 to 1000 in size, for NaN."""
+    if padded.shape == op.input.shape:
+        return padded
+    holes = padded.isnan()
+    values = torch.randn(padded.shape, generator=generator, dtype=torch.float64)
+    sizes = 10 ** (3 * torch.rand(padded.shape, generator=generator, dtype=torch.float64))
+    return torch.where(holes, (values * sizes).to(padded.dtype), padded)
 
 
 def _image_axes(strip: Strip, op: Windowed) -> tuple[int, int]:
@@ -232,7 +308,7 @@ def _position_mark(run: Run, call: Call, op: Windowed | None) -> _Mark | None:
 
 
 def _spread_mark(
-    strip: Strip, call: Call, op: Windowed | None, shares: Sequence[float], outputs: Sequence[Tensor]
+    strip: Strip, run: Run, call: Call, op: Windowed | None, shares: Sequence[float], outputs: Sequence[Tensor]
 ) -> _Mark | None:
     """Whether a call made NaN throughout of inputs that were NaN in part.
 
@@ -243,6 +319,10 @@ def _spread_mark(
         return None
     if not any(_nan_share(tensor) == 1.0 for tensor in outputs):
         return None
+    if run.spread and call.operator.startswith(
+        ("fft_", "_fft")
+    ):  # by rounding: what enters a product of spectra is local
+        return _TOO_SHORT
     windowed = op is not None and not _one_window(strip, op, outputs)
     return _TOO_SHORT if windowed or sum(shares) >= 1.0 else _Mark(f"global: {call} sees the whole input")
 
@@ -254,9 +334,29 @@ def _one_window(strip: Strip, op: Windowed, outputs: Sequence[Tensor]) -> bool:
     return taps > 1 and all(tensor.dim() >= -along and tensor.shape[along] == 1 for tensor in outputs)
 
 
+_HARMLESS = {
+    "isnan",
+    "isfinite",
+    "isinf",
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "new_zeros",
+    "new_ones",
+    "new_empty",
+}
+
+
 def _nan_share(tensor: Tensor) -> float:
     """Which share of a tensor's numbers is NaN."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return 0.0
-    bad = int(tensor.isnan().sum())
-    return bad / tensor.numel()
+    version = 0 if tensor.is_inference() else tensor._version
+    known = getattr(tensor, _SHARE, None)
+    if known is None or known[0] != version:
+        known = version, int(tensor.isnan().sum()) / tensor.numel()
+        setattr(tensor, _SHARE, known)
+    return float(known[1])
+
+
+_SHARE = "_padprint_nan_share"

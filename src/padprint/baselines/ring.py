@@ -28,7 +28,7 @@ from padprint.baselines.crops import Scene, Scenes
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.images import Images
-from padprint.layers import as_measured
+from padprint.layers import as_measured, one_pass
 from padprint.options import OWN, LoadOptions, check_counts, schemes_by_name
 from padprint.padding import Scheme, make
 from padprint.padding.intercept import Call, Interceptor
@@ -170,7 +170,7 @@ class _Rings:
 
         try:
             with Interceptor(handle):
-                model(x)
+                one_pass(model, x)
         except (ImagesError, ModelError, PaddingError):
             raise
         except Exception as error:

@@ -24,7 +24,7 @@ from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio
 from padprint.errors import ImagesError
 from padprint.geometry import MapSpec
 from padprint.images import Images
-from padprint.layers import as_measured, leaves_of
+from padprint.layers import as_measured, leaves_of, one_pass
 from padprint.options import check_counts
 from padprint.padding import Scheme
 from padprint.subject import reseed
@@ -251,7 +251,7 @@ def _agree(one: Tensor, two: Tensor) -> float:
 
 def _output(model: nn.Module, x: Tensor) -> Tensor:
     """The first tensor of the model's output."""
-    return next(tensor for _, tensor in leaves_of(model(x)))
+    return next(tensor for _, tensor in leaves_of(one_pass(model, x)))
 
 
 def _output_from(model: nn.Module, spec: MapSpec, x: Tensor, features: Tensor) -> Tensor:

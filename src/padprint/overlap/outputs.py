@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from padprint.errors import HaloError, ModelError
 from padprint.geometry import Geometry, Sides, trace
-from padprint.layers import Leaf, discover, leaves_of
+from padprint.layers import Leaf, discover, leaves_of, one_pass
 
 
 def output_names(model: nn.Module, x: Tensor) -> list[str]:
@@ -37,7 +37,7 @@ def output_names(model: nn.Module, x: Tensor) -> list[str]:
 
     handles = [module.register_forward_hook(hook_for(name)) for name, module in model.named_modules()]
     try:
-        model(x)
+        one_pass(model, x)
     finally:
         for handle in handles:
             handle.remove()

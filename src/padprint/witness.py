@@ -1,0 +1,378 @@
+"""The second witness of a network's geometry: change the scene outside a crop, and see which cells of the crop move.
+
+It needs no list of operators: a map that is extended by slices, by look-ups or in a spectrum moves like any other. But
+it sees only what moves: a cell that a change reaches seldom, or by less than rounding, may be missed.
+
+Everything runs in the network as it is, in double precision, on strips of random content:
+
+scene     a crop with scene around it
+other     the same inside the crop and other content outside, of the same size and up to a thousand times larger
+shifted   the same content, one period further on
+crop      the crop alone
+again     where every cell moves, the scene once more: a network that is random differs from itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from padprint.errors import ModelError
+from padprint.layers import Leaf, Tap, run_to
+from padprint.strip import Strip, change
+from padprint.weights import first_line
+
+_OUTSIDE = 3
+"""Other content outside the crop is larger than that in it, up to this power of ten."""
+
+_FLIPS = 0.02
+"""Share of a row's numbers that rounding may turn over in single precision."""
+
+_SHIFTS = 8
+"""Shifts that are tried in one pass."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at along one axis.
+
+    Attributes:
+        strip: the network and how it is run; never collapsed.
+        crop: length of the crop, px.
+        period: total stride, px.
+        margin: of scene on either side, px; a multiple of the period.
+        dims: by layer, the dimension that runs along the axis.
+        strides: by layer, px from cell to cell.
+    """
+
+    strip: Strip
+    crop: int
+    period: int
+    margin: int
+    dims: dict[Leaf, int]
+    strides: dict[Leaf, Fraction]
+
+    def content(self, length: int, seed: int) -> Tensor:
+        """Random numbers of unit size, `(1, channels, length, width)` for the vertical axis."""
+        generator = torch.Generator().manual_seed(seed)
+        c, *size = self.strip.shape(length)
+        return torch.randn(1, c, *size, generator=generator, dtype=torch.float64).to(self.strip.dtype)
+
+    def run(self, x: Tensor, taps: Sequence[Tap]) -> dict[Leaf, Tensor]:
+        """Every layer's map of a batch, `(B, ..., n)` with the axis last.
+
+        Raises:
+            ModelError: the network fails.
+        """
+        found: dict[Leaf, Tensor] = {}
+
+        def keep(tap: Tap, tensor: Tensor) -> None:
+            if tensor.shape[0] != len(x):
+                raise ModelError("a layer's first dimension is not the batch's")
+            found[tap.leaf] = tensor.clone().movedim(self.dims[tap.leaf], -1)
+
+        try:
+            run_to(self.strip.model, x, taps, keep)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(first_line(error)) from error
+        return found
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one layer; each is `(n,)`, by cell along the axis, in units of the layer's typical number.
+
+    Attributes:
+        outside: how far cells move with what lies outside the crop.
+        alone: how far they differ where the crop is all there is.
+        random: how far they differ from pass to pass; None where that was not tried.
+        moved: how far they differ one period further on.
+    """
+
+    outside: Tensor
+    alone: Tensor
+    random: Tensor | None
+    moved: Tensor
+
+
+def look(one: Look, taps: Sequence[Tap]) -> dict[Leaf, Seen]:
+    """See which cells of the layers move, and with what.
+
+    Raises:
+        ModelError: the network fails on the strips.
+    """
+    axis, start, length = 2 + one.strip.axis, one.margin, one.crop + 2 * one.margin
+    long = one.content(length + one.period, 1)
+    scene = long.narrow(axis, 0, length)
+    inside = scene.narrow(axis, start, one.crop)
+    other = one.content(length, 2)
+    other *= 10 ** (_OUTSIDE * one.content(length, 3).sigmoid())
+    other.narrow(axis, start, one.crop).copy_(inside)
+    shifted = long.narrow(axis, one.period, length)
+    maps = one.run(torch.cat([scene, other, shifted]), taps)
+    crops = one.run(inside, taps)
+    found = {}
+    for tap in taps:
+        stride = one.strides[tap.leaf]
+        n = crops[tap.leaf].shape[-1]
+        first, step = int(start / stride), int(one.period / stride)
+        windows = maps[tap.leaf].narrow(-1, first, n)
+        here = windows[:1]
+        there = maps[tap.leaf][-1:].narrow(-1, first - step, n)
+        found[tap.leaf] = Seen(
+            outside=_cells(windows[1:2], here),
+            alone=_cells(crops[tap.leaf], here),
+            random=None,
+            moved=_cells(there, here),
+        )
+    everywhere = [tap for tap in taps if bool((found[tap.leaf].outside > 0).all())]
+    if everywhere:
+        again = one.run(scene, everywhere), one.run(scene, everywhere)
+        for tap in everywhere:
+            two, three = (
+                one_of[tap.leaf].narrow(-1, int(start / one.strides[tap.leaf]), len(found[tap.leaf].alone))
+                for one_of in again
+            )
+            found[tap.leaf] = replace(found[tap.leaf], random=_cells(two, three))
+    return found
+
+
+def periods(one: Look, taps: Sequence[Tap], candidates: Sequence[int]) -> int | None:
+    """The first of some growing shifts in px that changes nothing but where cells lie; None where there is none.
+
+    Raises:
+        ModelError: the network fails on the strips.
+    """
+    axis, start, length = 2 + one.strip.axis, one.margin, one.crop + 2 * one.margin
+    for at in range(0, len(candidates), _SHIFTS):
+        shifts = candidates[at : at + _SHIFTS]
+        long = one.content(length + max(shifts), 1)
+        maps = one.run(torch.cat([long.narrow(axis, shift, length) for shift in (0, *shifts)]), taps)
+        for i, shift in enumerate(shifts, start=1):
+            same = True
+            for tap in taps:
+                stride = one.strides[tap.leaf]
+                n, first = int(one.crop / stride), int(start / stride)
+                if (shift / stride).denominator != 1 or first < shift / stride:
+                    same = False
+                    break
+                here = maps[tap.leaf][:1].narrow(-1, first, n)
+                there = maps[tap.leaf][i : i + 1].narrow(-1, first - int(shift / stride), n)
+                same = same and bool((_cells(there, here) <= _LOOSE).all())
+            if same:
+                return shift
+    return None
+
+
+def _cells(some: Tensor, here: Tensor) -> Tensor:
+    """`(n,)`: along the last dimension, how far any of `some` is from `here`, in units of its typical number.
+
+    In single precision a few numbers may differ by rounding alone, where a network quantises.
+    """
+    apart = change(some, here.expand_as(some), here).reshape(-1, here.shape[-1])
+    if here.dtype != torch.float32:
+        return apart.amax(0)
+    return apart.kthvalue(ceil((1 - _FLIPS) * len(apart)), 0).values
+
+
+_STRICT = 2.0**-32
+"""Change that is rounding in double precision."""
+
+_LOOSE = 5e-5
+"""Change that is rounding where a part of the network computes in single precision."""
+
+_SINGLE = 1e-4
+"""Change that is rounding where all of the network does."""
+
+
+# ----------------------------------------------------------------------------------------------------- what it tells
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the first witness says of a layer along the axis; see `AxisLayer`."""
+
+    dim: int
+    stride: Fraction
+    phases: int
+    rim: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Lengths in px.
+
+    Attributes:
+        crop: along the axis, and
+        across: across it.
+        length: of a strip on which the rims of all layers end, congruent to the crop.
+        period: total stride.
+    """
+
+    crop: int
+    across: int
+    length: int
+    period: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the second witness tells of one layer: the cells before and after that it saw move, or why none is local.
+
+    `moved` says that shifts by the total stride change more than where cells lie.
+    """
+
+    rim: tuple[int, int] | None = None
+    reason: str | None = None
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the second witness tells.
+
+    Attributes:
+        layers: by layer.
+        period: a longer total stride than was believed, px; None where shifts by that move the cells and no more.
+        error: why it tells nothing.
+    """
+
+    layers: dict[Leaf, Told]
+    period: int | None = None
+    error: str | None = None
+
+
+def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Sequence[Tap]) -> Heard:
+    """Ask the second witness about layers that the first one has measured.
+
+    Args:
+        strip: the network; its width is chosen here.
+        sizes: see `Sizes`.
+        expected: what the first witness says.
+        taps: the layers.
+    """
+    told: dict[Leaf, Told] = {}
+    # as long as the crop where that leaves cells that padding does not reach, else as long as the first witness needed
+    short = any(sum(expected[tap.leaf].rim) + expected[tap.leaf].phases > expected[tap.leaf].size for tap in taps)
+    length = sizes.length if short else sizes.crop
+    reach = _pixels(expected.values())
+    waiting = list(taps)
+    for _ in range(_LOOKS):
+        if not waiting:
+            break
+        margin = (ceil(reach / sizes.period) + 2) * sizes.period
+        found = _on_some_width(strip, sizes, length, margin, expected, waiting)
+        if isinstance(found, str):
+            return Heard(told, error=found)
+        one, seen = found
+        answers = {tap: _told(seen[tap.leaf], expected[tap.leaf], strip.dtype) for tap in waiting}
+        wide = {tap: ceil(max(one.rim or OPEN) * expected[tap.leaf].stride) for tap, one in answers.items()}
+        near = [
+            tap for tap in waiting if wide[tap] > margin - sizes.period
+        ]  # the scene's own border may reach the crop
+        settled = [tap for tap in waiting if answers[tap].rim != OPEN and tap not in near]
+        moved = [tap for tap in settled if answers[tap].moved]
+        if moved:
+            longer = periods(replace(one, margin=margin + _LONGEST), settled, _multiples(sizes.period))
+            if longer is not None:
+                return Heard(told, period=longer)
+        for tap in settled:
+            told[tap.leaf] = Told(reason=_MOVED.format(sizes.period)) if tap in moved else answers[tap]
+            waiting.remove(tap)
+        reach = max([reach, *(wide[tap] for tap in near)])
+        if any(answers[tap].rim == OPEN for tap in waiting):
+            length += ceil(2 * length / sizes.period) * sizes.period
+            reach = max(reach, length // 2)
+    for tap in waiting:
+        told[tap.leaf] = Told(
+            reason=f"global: on an input of {length} px too every cell changes with what lies beyond the edge"
+        )
+    return Heard(told)
+
+
+_LOOKS = 4
+_BUDGET = 1 << 22  # input cells of one look
+_LONGEST = 512  # px: the longest total stride that is looked for
+
+OPEN = (-1, -1)
+"""A rim still unknown: both sides meet."""
+
+
+def untouched(touched: Tensor, phases: int) -> tuple[int, int]:
+    """Cells before and after the longest run of untouched ones; `OPEN` where it is shorter than a period.
+
+    Args:
+        touched: `(n,)` bool.
+        phases: cells in one period.
+    """
+    best, start, run = 0, 0, 0
+    flags = touched.tolist()
+    for i, flag in enumerate(flags):
+        run = 0 if flag else run + 1
+        if run > best:
+            best, start = run, i - run + 1
+    return (start, len(flags) - start - best) if best >= phases else OPEN
+
+
+_MOVED = "absolute: its features depend on where the input lies, {} px further on they are others"
+
+
+def _told(seen: Seen, expected: Expected, dtype: torch.dtype) -> Told:
+    """The answer at the strictest tolerance that gives a clean one, else at the loosest."""
+    tolerances = (_STRICT, _LOOSE) if dtype == torch.float64 else (_SINGLE,)
+    answers = [_told_at(seen, expected, tolerance) for tolerance in tolerances]
+    clean = [one for one in answers if one.reason is None and one.rim != OPEN and not one.moved]
+    return clean[0] if clean else answers[-1]
+
+
+def _told_at(seen: Seen, expected: Expected, tolerance: float) -> Told:
+    if seen.random is not None and bool((seen.random > tolerance).any()):
+        return Told(reason="random: its features differ from pass to pass on the same input")
+    outside = seen.outside > tolerance
+    rim = untouched(outside | (seen.alone > tolerance), expected.phases)
+    if rim == OPEN and untouched(outside, expected.phases) != OPEN:
+        return Told(reason="absolute: its features depend on the size of the input")
+    return Told(rim, moved=rim != OPEN and bool((seen.moved > tolerance).any()))
+
+
+def _on_some_width(
+    strip: Strip, sizes: Sizes, length: int, margin: int, expected: dict[Leaf, Expected], taps: Sequence[Tap]
+) -> tuple[Look, dict[Leaf, Seen]] | str:
+    """On narrow strips or on strips as wide as the crop, the first that runs; why none does."""
+    least = max(sizes.period, 16)
+    narrow = least + (sizes.across - least) % sizes.period
+    error = "the strips are too large"
+    for width in dict.fromkeys((min(narrow, sizes.across), sizes.across)):
+        if (length + 2 * margin) * width * 4 > _BUDGET:
+            continue
+        one = Look(
+            strip._replace(width=width),
+            length,
+            sizes.period,
+            margin,
+            {tap.leaf: expected[tap.leaf].dim for tap in taps},
+            {tap.leaf: expected[tap.leaf].stride for tap in taps},
+        )
+        try:
+            return one, look(one, taps)
+        except ModelError as failed:
+            error = str(failed)
+        except RuntimeError as failed:  # a map of another size than was expected
+            error = first_line(failed)
+    return error
+
+
+def _pixels(layers: Iterable[Expected]) -> int:
+    return max((ceil(max(one.rim) * one.stride) for one in layers), default=0)
+
+
+def _multiples(period: int) -> list[int]:
+    return list(range(2 * period, _LONGEST + 1, period))[:63]
