@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import os
@@ -16,11 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from measurements import NAN, made_channels, made_layer, made_measurement
+from measurements import NAN, made_channels, made_layer, made_measurement, made_profile
 from padprint import plot
+from padprint._document import ESTIMATES, PROFILES
+from padprint._tables import number
+from padprint.channels import ChannelTest
 from padprint.comparison import Comparison
 from padprint.errors import MissingPackageError, ResultError
-from padprint.result import Estimate
+from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Measurement
 
 CROP = (224, 144)
 HOSTILE = '<script>alert("x")</script>\n$\\frac{$ & \'' + "a" * 280
@@ -223,14 +227,119 @@ DRAWN = {
 )
 def test_no_text_touches_another_or_leaves_the_figure(figure: str, names: str, monkeypatch) -> None:
     layers = [made_layer(name, (4, 3, 3), rim=(1, 1, 1, 1)) for name in NAMES[names]]
-    drawn = DRAWN[figure](made_measurement(*layers))
+    no_text_touches(DRAWN[figure](made_measurement(*layers)), len(layers), monkeypatch)
+
+
+def strip_of(crop: tuple[int, int], channels: int = 4) -> Measurement:
+    """Two layers of a crop that is far longer than wide, or wider than long; one has a name of many letters."""
+    fine = (channels, crop[0] // 2, crop[1] // 2)
+    coarse = (channels, max(1, crop[0] // 16), max(1, crop[1] // 16))
+    layers = (
+        made_layer("stem", fine, stride=(2, 2), offset=(0.5, 0.5), rim=(1, 1, 1, 1)),
+        made_layer(LONG, coarse, stride=(16, 16), offset=(7.5, 7.5), rim=(1, 0, 1, 1)),
+    )
+    return dataclasses.replace(made_measurement(*layers), crop=crop)
+
+
+@pytest.mark.parametrize("crop", [(16, 200), (200, 16)])
+@pytest.mark.parametrize("figure", DRAWN)
+def test_crops_far_from_square(figure: str, crop: tuple[int, int], monkeypatch) -> None:
+    monkeypatch.setitem(globals(), "CROP", crop)
+    no_text_touches(DRAWN[figure](strip_of(crop)), 2, monkeypatch)
+
+
+@pytest.mark.parametrize("figure", DRAWN)
+def test_one_channel_of_one_image(figure: str, monkeypatch) -> None:
+    """Nothing promises intervals that one image does not give."""
+    drawn = DRAWN[figure](of_one_image(made_layer(LONG, (1, 7, 9))))
+    assert "95 %" not in " ".join(one.get_text() for one in drawn.findobj(Text))
+    no_text_touches(drawn, 1, monkeypatch)
+
+
+def of_one_image(layer: LayerMeasurement) -> Measurement:
+    bare = {key: Estimate(getattr(layer, key).value, NAN, NAN) for key in ESTIMATES}
+    curve = Curve(*(torch.full((4,), value, dtype=torch.float64) for value in (0.5, NAN, NAN)))
+    profile = {
+        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve) for side in PROFILES
+    }
+    emergence = Emergence((1,), layer.emergence.features[:1])
+    layer = dataclasses.replace(layer, **bare, profile=profile, emergence=emergence)
+    return dataclasses.replace(made_measurement(layer), n_images=1, n_crops=1)
+
+
+@pytest.mark.parametrize("value", [NAN, math.inf])
+@pytest.mark.parametrize("figure", DRAWN)
+def test_a_layer_of_no_finite_number_is_drawn_as_such(figure: str, value: float, monkeypatch) -> None:
+    drawn = DRAWN[figure](made_measurement(broken(value), made_layer("fine")))
+    texts = [one.get_text() for one in drawn.findobj(Text)]
+    if figure in ("depth", "comparison"):
+        assert number(value) in texts
+    if figure in ("overview", "comparison", "pattern", "emergence", "channels"):
+        assert "no finite\nvalue" in texts
+    no_text_touches(drawn, 1, monkeypatch)
+
+
+def broken(value: float) -> LayerMeasurement:
+    """Nothing in it is finite."""
+
+    def full(*shape: int) -> torch.Tensor:
+        return torch.full(shape, value, dtype=torch.float64)
+
+    curve = Curve(full(4), full(4), full(4))
+    profile = {
+        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve) for side in PROFILES
+    }
+    return made_layer(
+        "broken",
+        pattern=full(3, 7, 9),
+        noise=full(3, 7, 9),
+        **{key: Estimate(value, value, value) for key in ESTIMATES},
+        profile=profile,
+        channels=ChannelTest(full(3), full(3), full(3), ("top",) * 3, 0.05),
+        emergence=Emergence((1, 10, 192), full(3, 7, 9)),
+    )
+
+
+def test_some_cells_that_are_not_finite_stay_grey() -> None:
+    layer = made_layer()
+    pattern = layer.pattern.clone()
+    pattern[:, 0, 0] = math.inf
+    for draw in (plot.pattern_map, plot.emergence, plot.top_channels):
+        figure = draw(made_layer(pattern=pattern), CROP)
+        figure.draw_without_rendering()
+        last = maps(figure)[-1]
+        assert np.isnan(drawn(last)[0, 0])
+        assert np.isfinite(drawn(last)).sum() == 62
+        assert np.isfinite(last.images[0].get_clim()).all()
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, "3"])
+def test_channels_to_draw_are_counted(count: object) -> None:
+    with pytest.raises(ResultError, match="count must be a whole number of 1 or more, but got"):
+        plot.top_channels(made_layer(), CROP, count)
+
+
+def test_distances_outside_the_crop_are_on_the_axis() -> None:
+    """Receptive fields that begin in the padding, as of upsampled maps."""
+    profile = dataclasses.replace(made_profile(4), pixels=torch.tensor([-3.0, -1.0, 1.0, 3.0], dtype=torch.float64))
+    layer = made_layer(profile=dict.fromkeys(PROFILES, profile), stride=(2, 2), rim=(3, 3, 3, 3))
+    figure = plot.profile(layer)
+    low, high = figure.axes[0].get_xlim()
+    assert low < -3
+    assert high > 3
+    assert "below 0: receptive fields centred outside the crop" in figure.get_supxlabel()
+    assert "below 0" not in plot.profile(made_layer()).get_supxlabel()
+
+
+def no_text_touches(drawn: Figure, count: int, monkeypatch) -> None:
+    """Every text is inside the figure, and none is on another."""
     shown: list[Text] = []  # a figure also holds texts that it does not draw, of ticks beyond an axis' end
     draw = Text.draw
     monkeypatch.setattr(Text, "draw", lambda one, renderer: (shown.append(one), draw(one, renderer))[1])
     drawn.draw_without_rendering()
     whole = drawn.bbox.padded(1.0)
     boxes = [(one, one.get_window_extent()) for one in shown if one.get_text().strip() and one.get_visible()]
-    assert len(boxes) > len(layers)
+    assert len(boxes) > count
     for i, (one, box) in enumerate(boxes):
         assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, one
         assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, one

@@ -14,6 +14,7 @@ from padprint._lazy import loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from padprint import baselines, models, overlap, padding, plot, report, scenes, studies, training
     from padprint.comparison import Comparison, load_comparison
     from padprint.engine import compare, measure
     from padprint.errors import (
@@ -62,6 +63,8 @@ _HOMES = {
     "ResultError": "errors",
 }
 
+_MODULES = ("baselines", "models", "overlap", "padding", "plot", "report", "scenes", "studies", "training")
+
 __all__ = [
     "Comparison",
     "Estimate",
@@ -80,6 +83,7 @@ __all__ = [
     "PadprintError",
     "PatternMetric",
     "ResultError",
+    "baselines",
     "calibrate_batchnorm",
     "compare",
     "halo",
@@ -88,12 +92,20 @@ __all__ = [
     "load_comparison",
     "load_model",
     "measure",
+    "models",
+    "overlap",
+    "padding",
+    "plot",
+    "report",
+    "scenes",
+    "studies",
     "trace",
+    "training",
 ]
 
 
-__getattr__ = loader(__name__, {**_HOMES, "padding": ""})
+__getattr__ = loader(__name__, {**_HOMES, **dict.fromkeys(_MODULES, "")})
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES})

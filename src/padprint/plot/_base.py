@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from padprint._tables import label
+from padprint._tables import label, number
 from padprint.errors import MissingPackageError
 
 if TYPE_CHECKING:
@@ -81,9 +81,16 @@ def log_floor(estimates: Sequence[Estimate]) -> float:
 def with_intervals(
     axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], floor: float, series: int, label: str = ""
 ) -> None:
-    """Points with their intervals on a logarithmic axis; what is not above zero stands hollow on its bottom."""
+    """Points with their intervals on a logarithmic axis; what is not above zero stands hollow on its bottom.
+
+    What is not finite is written there in words.
+    """
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
     known = [(x, e) for x, e in zip(places, estimates, strict=True) if math.isfinite(e.value)]
+    for x, e in zip(places, estimates, strict=True):
+        if not math.isfinite(e.value):
+            bottom = axes.get_xaxis_transform()
+            axes.text(x, 0.02, number(e.value), color=colour, fontsize=8, ha="center", transform=bottom)
     shown = [max(e.value, floor) for _, e in known]
     lows = [0.0 if math.isnan(e.low) else y - max(min(e.low, y), floor) for (_, e), y in zip(known, shown, strict=True)]
     highs = [0.0 if math.isnan(e.high) else max(e.high - y, 0.0) for (_, e), y in zip(known, shown, strict=True)]
@@ -101,6 +108,11 @@ def with_intervals(
     below = [(x, y) for (x, e), y in zip(known, shown, strict=True) if e.value <= floor]
     if below:
         axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6, zorder=3)
+
+
+def with_ends(estimates: Iterable[Estimate]) -> bool:
+    """Whether any of them has an interval; from few images none has."""
+    return any(math.isfinite(end) for e in estimates for end in (e.low, e.high))
 
 
 def distinct(names: Sequence[str], limit: int) -> list[str]:

@@ -10,7 +10,7 @@ from padprint._tables import aware, number
 from padprint.channels import SIDES
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
-from padprint.plot.maps import draw_map, rim_line
+from padprint.plot.maps import draw_map, map_ticks, rim_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,31 +44,36 @@ def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12
         A new figure.
 
     Raises:
-        ResultError: the layer's map is empty.
+        ResultError: the layer's map is empty, or `count` is no whole number above 0.
         MissingPackageError: matplotlib is missing.
     """
+    if type(count) is not int or count < 1:
+        raise ResultError(f"count must be a whole number of 1 or more, but got {count!r}")
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
     chosen = layer.channels.top(count)
     columns = min(_PER_ROW, len(chosen))
     rows = -(-len(chosen) // columns)
-    figure = new_figure(max(2.0 * columns + 1.2, 5.0), 2.3 * rows + 1.0)
+    figure = new_figure(max(2.0 * columns + 1.2, 6.0), 2.3 * rows + 1.3)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     patterns = layer.pattern[chosen].numpy()
-    limit = float(np.quantile(abs(patterns), 0.98)) or float(abs(patterns).max()) or 1.0
+    known = abs(patterns[np.isfinite(patterns)])
+    limit = float(np.quantile(known, 0.98) or known.max()) if len(known) else 0.0
+    limit = limit or 1.0
     for axes, channel, pattern in zip(grid.flat, chosen, patterns, strict=False):
         draw_map(axes, pattern, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
         where = layer.channels.side[channel] if bool(layer.channels.aware[channel]) else "not called"
         axes.set_title(f"channel {channel}, {where}\nSNR {number(float(layer.channels.snr[channel]))}", fontsize=9)
+        map_ticks(axes)
         axes.tick_params(labelsize=7)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()
     bar = figure.colorbar(grid[0, 0].images[-1], ax=grid, shrink=0.9, aspect=30, extend="both")
     bar.set_label("pattern (feature units)", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    figure.suptitle(
-        f"{plain(layer.name)}: strongest of {len(layer.pattern)} channels, {aware(layer)} aware", fontsize=12
-    )
+    total = len(layer.pattern)
+    of = f"strongest of {total} channels" if total > 1 else "its one channel"
+    figure.suptitle(f"{plain(layer.name)}\n{of}, {aware(layer)} aware", fontsize=12)
     figure.supxlabel(f"input column (px); {rim_line(layer)}", fontsize=9)
     figure.supylabel("input row (px)", fontsize=9)
     return figure

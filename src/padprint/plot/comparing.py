@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from padprint.errors import ResultError
-from padprint.plot._base import distinct, figure_of, layer_ticks, log_floor, new_figure, with_intervals
+from padprint.plot._base import distinct, figure_of, layer_ticks, log_floor, new_figure, with_ends, with_intervals
 from padprint.plot.maps import draw_size, scale_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
         with_intervals(axes, [x + shift for x in range(len(layers))], one, floor, i, name)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor / 1.2)
-    axes.set_ylabel("SNR (1), 95 % intervals")
+    sure = with_ends(e for one in estimates for e in one)
+    axes.set_ylabel("SNR (1), 95 % intervals" if sure else "SNR (1), no intervals")
     if any(e.value <= 0 for one in estimates for e in one):
         axes.set_title("hollow: not above zero", fontsize=9)
     layer_ticks(axes, layers)
@@ -83,7 +84,7 @@ def _patterns(figure: SubFigure, result: Comparison, layers: list[str], *, signe
     for axes, name in zip(grid[0], distinct(list(result), 20), strict=True):
         axes.set_title(name, fontsize=9)
     for axes, one in zip(grid[-1], result.values(), strict=True):
-        axes.set_xticks([0, one.crop[1]])
+        axes.set_xticks([0, one.crop[1]][one.crop[1] < 0.2 * one.crop[0] :])  # where two would touch, one
         axes.tick_params(labelsize=7)
     figure.supxlabel(
         f"{'mean' if signed else 'rms'} of the pattern over channels (feature units), one scale a layer; axes: input px; "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from padprint.errors import ResultError
 from padprint.plot._base import (
@@ -17,6 +18,7 @@ from padprint.plot._base import (
     log_floor,
     new_figure,
     plain,
+    with_ends,
     with_intervals,
 )
 
@@ -33,7 +35,7 @@ _SIDES = ("top", "bottom", "left", "right")
 def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
     """Draw pattern, noise and response against the distance to the border, and the pattern of each side.
 
-    Bands are 95 % intervals. The pattern is estimated without bias and may fall to zero or below, where a logarithmic axis
+    Bands are 95 % intervals, where there are any. The pattern is estimated without bias and may fall to zero or below, where a logarithmic axis
     ends: there the curve runs along the bottom.
 
     Args:
@@ -64,12 +66,13 @@ def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
                 _curve(panels[1], one.pixels.numpy(), one.pattern, floor, i, side)
         _axes(panels[1], "pattern of each side, over the cells nearest to it")
         figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
-        figure_of(panels[0]).supxlabel(
-            "bands: 95 % intervals; what is not above zero runs along the bottom", fontsize=9
-        )
+        words = ["bands: 95 % intervals" if any(map(_banded, _curves(layer))) else "no intervals"]
+        words += ["what is not above zero runs along the bottom"]
+        words += ["below 0: receptive fields centred outside the crop"] * (_ends(layer)[0] < 0)
+        figure_of(panels[0]).supxlabel("; ".join(words), fontsize=9)
     panels[0].set_ylim(bottom=floor)
     for axes in panels:
-        axes.set_xlim(0, _end(layer))
+        axes.set_xlim(*_ends(layer))
     return figure_of(panels[0])
 
 
@@ -93,7 +96,9 @@ def depth(measurement: Measurement, ax: Sequence[Axes] | None = None) -> Figure:
     if ax is None:
         figure = new_figure(min(max(6.0, 1.1 * len(layers) + 2), 14.0), 5.6 if len(layers) <= 12 else 7.2)
         hollow = any(e.value <= 0 for layer in layers for e in (layer.snr, layer.relative))
-        figure.suptitle(f"Pattern by depth, 95 % intervals{'; hollow: not above zero' if hollow else ''}", fontsize=12)
+        sure = with_ends(e for layer in layers for e in (layer.snr, layer.relative))
+        words = ["Pattern by depth, 95 % intervals" if sure else "Pattern by depth, no intervals"]
+        figure.suptitle("; ".join(words + ["hollow: not above zero"] * hollow), fontsize=12)
         ax = list(figure.subplots(2, 1, sharex=True))
     places = list(range(len(layers)))
     for axes, key, label in zip(ax, ("snr", "relative"), ("SNR", "relative size"), strict=True):
@@ -116,10 +121,27 @@ def _floor(curves: Sequence[Curve]) -> float:
     return max(float(positive.min()) / 2, float(positive.max()) * 1e-5)
 
 
-def _end(layer: LayerMeasurement) -> float:
-    """Where the axis of distances ends, px: a little beyond the rim, where everything is zero."""
-    far = max(float(one.pixels.max()) for one in layer.profile.values() if len(one.pixels))
-    return min(1.04 * far, max(1.25 * max(layer.rim_pixels), 4 * max(layer.stride)))
+def _ends(layer: LayerMeasurement) -> tuple[float, float]:
+    """Where the axis of distances begins and ends, px: a little beyond the rim, where everything is zero.
+
+    It begins at the crop's edge, or at the receptive fields that are centred farthest outside it.
+    """
+    pixels = torch.cat([one.pixels for one in layer.profile.values()])
+    near, far = min(0.0, float(pixels.min())), float(pixels.max())
+    room = 0.04 * max(far - near, *layer.stride)
+    start = near - room if near < 0 else 0.0
+    return start, min(far + room, start + max(1.25 * max(layer.rim_pixels), 4 * max(layer.stride)))
+
+
+def _curves(layer: LayerMeasurement) -> list[Curve]:
+    """All that `profile` draws."""
+    sides = [layer.profile[side].pattern for side in _SIDES if side in layer.profile]
+    return [*(getattr(layer.profile["all"], quantity) for quantity in _QUANTITIES), *sides]
+
+
+def _banded(curve: Curve) -> bool:
+    """Whether a curve has a band."""
+    return len(curve.value) > 1 and bool(curve.low.isfinite().any())
 
 
 def _curve(axes: Axes, pixels: np.ndarray, curve: Curve, floor: float, series: int, label: str) -> None:
@@ -127,7 +149,7 @@ def _curve(axes: Axes, pixels: np.ndarray, curve: Curve, floor: float, series: i
     colour = COLOURS[series]
     style, marker = LINES[series % len(LINES)], MARKERS[series]
     axes.plot(pixels, value, style, marker=marker, markersize=4, color=colour, label=label)
-    if np.isfinite(low).any() and len(pixels) > 1:
+    if _banded(curve):
         axes.fill_between(pixels, low, high, color=colour, alpha=0.18, linewidth=0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from padprint.errors import ResultError
 from padprint.plot._base import figure_of, new_figure, plain, signed_colours
-from padprint.plot.maps import draw_map, label_map, map_box
+from padprint.plot.maps import draw_map, label_map, largest, map_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,14 +51,17 @@ def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes]
     pattern = layer.pattern.mean(0).numpy()
     panels = [(_crops(n), one) for n, one in zip(layer.emergence.counts, features, strict=True)]
     panels.append((f"pattern (PPP), {_crops(layer.emergence.counts[-1])}", pattern))
-    low, high = float(features[-1].min()), float(features[-1].max())
+    known = features[-1][np.isfinite(features[-1])]
+    low, high = float(known.min(initial=np.inf)), float(known.max(initial=-np.inf))
+    low, high = (low, high) if len(known) else (0.0, 0.0)
     room = 0.05 * (high - low) or 1.0
-    size = float(abs(pattern).max()) or 1.0
+    size = largest(pattern) or 1.0
     scales = [(low - room, high + room)] * len(features) + [(-size, size)]
     surfaces: list[Any] = []
     if ax is None:
-        terrain = min(pattern.shape) > 1  # a surface needs two rows and columns
-        figure = new_figure(2.9 * len(panels), 6.0 if terrain else 3.4)
+        # a surface needs two rows and columns, and a height everywhere
+        terrain = min(pattern.shape) > 1 and all(bool(np.isfinite(values).all()) for _, values in panels)
+        figure = new_figure(max(2.9 * len(panels), 7.0), 6.0 if terrain else 3.4)
         figure.suptitle(f"{plain(layer.name)}: mean over channels", fontsize=12)
         if terrain:
             surfaces = [figure.add_subplot(2, len(panels), 1 + i, projection="3d") for i in range(len(panels))]

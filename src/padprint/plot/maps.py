@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from padprint import _atomic
 from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
@@ -108,18 +109,24 @@ def save_patterns(measurement: Measurement, folder: str | Path) -> list[Path]:
         folder: where to write; made with its parents.
 
     Returns:
-        The files, in order of execution. Characters that file names should not have become "_".
+        The files, in order of execution, all of them complete. Characters that file names should not have become "_".
+
+    Raises:
+        ResultError: the folder's path is a file, or a layer's map is empty.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    for name, layer in measurement.layers.items():
-        path = folder / f"pattern-{file_stem(name)}.png"
-        while path in paths:  # two names that differ only in such characters
-            path = path.with_name(f"{path.stem}_.png")
-        pattern_map(layer, measurement.crop).savefig(path)
-        paths.append(path)
-    return paths
+    names: list[str] = []
+    for name in measurement.layers:
+        file = f"pattern-{file_stem(name)}.png"
+        while file in names:  # two names that differ only in such characters
+            file = f"{Path(file).stem}_.png"
+        names.append(file)
+
+    def write(unfinished: Path) -> None:
+        for file, layer in zip(names, measurement.layers.values(), strict=True):
+            pattern_map(layer, measurement.crop).savefig(unfinished / file)
+
+    _atomic.publish(Path(folder), write)
+    return [Path(folder) / file for file in names]
 
 
 def map_box(layer: LayerMeasurement) -> Box:
@@ -155,10 +162,20 @@ def maps_of(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def scale_of(*layers: LayerMeasurement) -> tuple[float, float]:
-    """The largest absolute mean over channels and the largest root mean square over channels, among these layers."""
+    """The largest absolute mean over channels and the largest root mean square over channels, among these layers.
+
+    Of the finite ones; 1 where there are none but zeros.
+    """
     found = [maps_of(layer) for layer in layers]
-    signed, size = (max(float(abs(one).max()) for one in each) for each in zip(*found, strict=True))
+    signed, size = (max(map(largest, each)) for each in zip(*found, strict=True))
     return signed or 1.0, size or 1.0
+
+
+def largest(values: NDArray[np.float64]) -> float:
+    """The largest absolute value of those that are finite; 0 where none is."""
+    import numpy as np
+
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def draw_size(
@@ -181,12 +198,19 @@ def draw_map(
     cmap: str | Colormap,
     limits: tuple[float, float],
 ) -> None:
-    """The map, the crop's frame where the map does not fill it, and the inner edge of the rim."""
+    """The map, the crop's frame where the map does not fill it, and the inner edge of the rim.
+
+    Cells that are not finite stay grey; where none is finite, the map says so.
+    """
+    import numpy as np
     from matplotlib.patches import Rectangle
 
     left, right, top, bottom = map_box(layer)
     low, high = limits
-    axes.imshow(values, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    shown = np.where(np.isfinite(values), values, np.nan)
+    axes.imshow(shown, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    if np.isnan(shown).all():
+        axes.text(0.5, 0.5, "no finite\nvalue", transform=axes.transAxes, ha="center", va="center", fontsize=7)
     inner = rim_box(layer)
     if inner is not None and any(layer.rim):
         x0, x1, y0, y1 = inner
@@ -199,13 +223,25 @@ def draw_map(
     axes.set_facecolor("#e6e6e6")
 
 
-def label_map(axes: Axes, colour_label: str | None = None) -> None:
-    """Few ticks, a colour bar as high as the map, and labels where the panel stands alone."""
-    from matplotlib.ticker import MaxNLocator
+def map_ticks(axes: Axes) -> None:
+    """Few ticks; along a side much shorter than the other, where they would touch, the first and the last pixel alone."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, integer=True))
-    bar = axes.inset_axes((1.03, 0.0, 0.05, 1.0))
+    ends = [sorted(limits) for limits in (axes.get_xlim(), axes.get_ylim())]
+    longest = max(high - low for low, high in ends)
+    for axis, (low, high) in zip((axes.xaxis, axes.yaxis), ends, strict=True):
+        short = high - low < 0.4 * longest
+        axis.set_major_locator(FixedLocator([max(low, 0.0), high]) if short else MaxNLocator(5, integer=True))
+        axis.set_major_formatter("{x:.0f}")
+
+
+def label_map(axes: Axes, colour_label: str | None = None) -> None:
+    """Few ticks, a colour bar as high as the map or as a third of its width, and labels where the panel stands alone."""
+    map_ticks(axes)
+    width, height = (abs(high - low) for low, high in (axes.get_xlim(), axes.get_ylim()))
+    thick = 0.05 * (height / width if height > 2.5 * width else 1.0)
+    high = max(1.0, width / height / 3)
+    bar = axes.inset_axes((1.0 + 0.6 * thick, 0.0, thick, high))
     axes.figure.colorbar(axes.images[-1], cax=bar)
     bar.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
     for panel in (axes, bar):

@@ -77,12 +77,13 @@ def render(results: Results) -> str:
         loader=PackageLoader("padprint", "report/assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     assets = Path(__file__).parent / "assets"
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         css=(assets / "page.css").read_text(encoding="utf-8"),
         js=(assets / "page.js").read_text(encoding="utf-8"),
         version=__version__,
         **_content(named, results),
     )
+    return page.encode(errors="backslashreplace").decode()  # file names that are no UTF-8
 
 
 def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[str, Measurement]:

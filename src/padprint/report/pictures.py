@@ -49,7 +49,7 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
     channels = layer.channels
     height, width = (min(size, _LARGEST) for size in layer.pattern.shape[1:])
     chosen = channels.top(max(4, min(96, budget // max(1, height * width))))
-    maps = _reduced(layer.pattern[chosen])
+    maps = _reduced(layer.pattern[chosen].nan_to_num(0.0, 0.0, 0.0))
     largest = maps.flatten(1).abs().amax(1) if maps.numel() else maps.new_zeros(len(chosen))
     levels = (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny).view(-1, 1, 1) * 127).round().to(torch.int8)
     return {
@@ -62,7 +62,7 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
         "q": [_plain(value) for value in channels.q[chosen].tolist()],
         "aware": channels.aware[chosen].tolist(),
         "side": [channels.side[c] for c in chosen],
-        "largest": largest.tolist(),
+        "largest": [_plain(value) for value in largest.tolist()],
         "maps": base64.b64encode(levels.contiguous().numpy().tobytes()).decode(),
     }
 

@@ -68,10 +68,8 @@ def layer_findings(layer: LayerMeasurement) -> list[str]:
     lines = [f"{name}: SNR {interval(layer.snr)}, {_percent(layer.relative.value)} of the features' size."]
     near = _near(layer)
     if near is not None:
-        share, pixels = near
-        lines.append(
-            f"{_percent(share)} of the pattern's energy lies within {pixels:g} px of the border{_side(layer)}."
-        )
+        share, where = near
+        lines.append(f"{_percent(share)} of the pattern's energy lies {where}{_side(layer)}.")
     if layer.channels.count:
         sides = sorted(layer.channels.by_side().items(), key=lambda one: -one[1])
         where = ", ".join(f"{count} {_WHERE[side]}" for side, count in sides if count)
@@ -112,8 +110,8 @@ def _side(layer: LayerMeasurement) -> str:
     return f"; no side holds more than the others together (the most, {_percent(most)}, is at the {first})"
 
 
-def _near(layer: LayerMeasurement) -> tuple[float, float] | None:
-    """The least distance, px, that holds half of the pattern's energy or more, and the share within it."""
+def _near(layer: LayerMeasurement) -> tuple[float, str] | None:
+    """The cells nearest to the border, or farthest outside it, that hold half of the pattern's energy or more: share, place."""
     profile = layer.profile.get("all")
     if profile is None or len(profile.cells) == 0:
         return None
@@ -123,8 +121,14 @@ def _near(layer: LayerMeasurement) -> tuple[float, float] | None:
     if not bool(share.isfinite().all()):
         return None
     step = int((share >= 0.5).to(torch.int64).argmax())
-    reach = float(profile.pixels[order][step]) + min(layer.stride) / 2  # to the far edge of the cells
-    return float(share[step]), round(reach, 1)
+    centre = float(profile.pixels[order][step])
+    if centre < 0:  # of receptive fields, which may begin in the padding
+        return float(
+            share[step]
+        ), f"in cells whose receptive fields are centred {-centre:.3g} px or more outside the crop"
+    reach = round(centre + min(layer.stride) / 2, 1)  # to the far edge of the cells
+    outside = ", or outside the crop" if float(profile.pixels.min()) < 0 else ""
+    return float(share[step]), f"within {reach:g} px of the border{outside}"
 
 
 def _energy(profile: Profile) -> float:
