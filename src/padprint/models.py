@@ -23,6 +23,7 @@ from padprint.exported import load_program
 from padprint.weights import fill, first_line, read_state
 
 Channels: TypeAlias = tuple[float, float, float]
+_FETCHING = ("urllib", "urllib3", "http", "requests", "httpx", "httpcore", "huggingface_hub", "ssl", "socket")
 _FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
 
 
@@ -221,18 +222,30 @@ def _load_timm(name: str, file: Path | None) -> LoadedModel:
 
 
 def _build(what: str, fetches: bool, build: Callable[[], nn.Module]) -> nn.Module:
-    """Call a library's builder; say what to do where it cannot fetch the weights."""
+    """Call a library's builder; say what to do where its weights cannot be fetched."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # "the default initialisation will change"
             return build()
     except Exception as error:  # network libraries raise what they like
-        if fetches:
+        if fetches and _is_of_network(error):
             raise ModelError(
                 f"the weights of {what} could not be fetched ({first_line(error)}); "
                 "get the file on a machine with network access and pass it as --weights FILE"
             ) from error
         raise ModelError(f"{what} could not be built ({first_line(error)})") from error
+
+
+def _is_of_network(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, comes from fetching a file."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        home = type(error).__module__.partition(".")[0]
+        if home in _FETCHING or isinstance(error, OSError):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _load_factory(module_name: str, name: str) -> LoadedModel:

@@ -24,6 +24,7 @@ from padprint.cli._options import (
     Limit,
     Margin,
     Mean,
+    Megapixels,
     Model,
     Output,
     Padding,
@@ -84,6 +85,7 @@ def measure(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -98,7 +100,17 @@ def measure(
     from padprint.cli import _commands, _loading, _parse
 
     options = _parse.options(
-        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+        layers,
+        crop,
+        crops_per_image,
+        groups,
+        margin,
+        batch_size,
+        seed,
+        images_limit,
+        resize_short_side,
+        strict,
+        max_megapixels,
     )
     schemes = () if padding is None else (padding,)
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
@@ -155,6 +167,7 @@ def compare(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -168,7 +181,17 @@ def compare(
     from padprint.cli import _commands, _loading, _parse
 
     options = _parse.options(
-        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+        layers,
+        crop,
+        crops_per_image,
+        groups,
+        margin,
+        batch_size,
+        seed,
+        images_limit,
+        resize_short_side,
+        strict,
+        max_megapixels,
     )
     models, images = _parse.compared(arguments, model or [], weights or [])
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")

@@ -3,6 +3,7 @@
 # each command imports only what it uses
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def check_output(folder: Path | None, *, plots: bool = False, report: bool = Fal
     """Refuse what cannot be written before the work, not after it.
 
     Raises:
-        ResultError: the path, or one of its parents, is a file.
+        ResultError: the path, or one of its parents, is a file, or is closed to writing.
         MissingPackageError: what draws pictures or writes reports is missing.
     """
     if report:
@@ -119,6 +120,12 @@ def check_output(folder: Path | None, *, plots: bool = False, report: bool = Fal
     for path in () if folder is None else (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise ResultError(f"{path} cannot be a folder, a file has that name; choose another --output")
+        if path.is_dir():
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise ResultError(
+                    f"nothing can be written into {path}, its permissions forbid it; choose another --output"
+                )
+            return
 
 
 def write(result: Measurement, folder: Path | None, *, plots: bool) -> list[str]:

@@ -17,6 +17,7 @@ from padprint.cli._options import (
     Json,
     Limit,
     Mean,
+    Megapixels,
     Model,
     Quiet,
     Std,
@@ -175,6 +176,7 @@ def quadrants(
     mean: Mean = None,
     std: Std = None,
     images_limit: Limit = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -185,6 +187,7 @@ def quadrants(
     from padprint.cli import _loading, _parse, _show
 
     loading = {"seed": seed, "crop": (crop, crop), "resize_short_side": resize_short_side, "strict": strict}
+    loading |= _parse.limit_of(max_megapixels)
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     widths = _numbers(borders, "--borders")
     with _show.reporting() as console:
@@ -211,6 +214,7 @@ def quadrants(
             seed=seed,
             limit=images_limit,
             strict=strict,
+            max_megapixels=max_megapixels,
             device=device,
             progress=_show.wants_progress(quiet),
             **normalisation,

@@ -17,6 +17,7 @@ from padprint.cli._options import (
     Limit,
     Margin,
     Mean,
+    Megapixels,
     Model,
     Quiet,
     Resize,
@@ -77,6 +78,7 @@ def halo(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -100,6 +102,7 @@ def halo(
         "limit": images_limit,
         "strict": strict,
         "resize_short_side": resize_short_side,
+        **_parse.limit_of(max_megapixels),
     }
     size = _parse.crop(tile, "--tile")
     with _show.reporting() as console:
@@ -157,7 +160,7 @@ def _work(
             lines += tools.lines(one)
     failed = False
     if others:
-        loading = {key: asked[key] for key in ("seed", "strict", "resize_short_side")}
+        loading = {key: asked[key] for key in ("seed", "strict", "resize_short_side", "max_megapixels") if key in asked}
         held_out = others[0] if len(others) == 1 else others
         checks = [
             result.verify(model, held_out, padding=one.padding, **loading, **shared)

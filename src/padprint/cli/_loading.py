@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes
-from padprint.errors import ImagesError, ModelError
+from padprint.errors import ImagesError, ModelError, readable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,9 +64,12 @@ def load_models(job: Job) -> dict[str, LoadedModel]:
         for spec, weights in job.models:
             torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
             loaded = load_model(spec, weights=weights)
-            name = loaded.name if weights is None or len(job.models) == 1 else f"{loaded.name} {weights.stem}"
+            name = loaded.name if weights is None or len(job.models) == 1 else readable(f"{loaded.name} {weights.stem}")
             if name in found:
-                raise ModelError(f"{name} is there twice; compare different models or weights files")
+                raise ModelError(
+                    f"{name} is there twice: two models would have that name in the result; compare different ones, or "
+                    "rename one of the weights files"
+                )
             found[name] = loaded
             if job.calibrate:
                 _calibrate(loaded, job, *common_normalisation(job, [loaded]))
@@ -115,20 +118,36 @@ def common_normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Chann
     Raises:
         ImagesError: neither says it, or the models differ.
     """
-    declared = {(job.mean or one.mean, job.std or one.std) for one in models}
-    hint = "give --mean and --std as in training, for ImageNet mostly --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
-    if len(declared) > 1:
-        raise ImagesError(f"the models are not normalised alike, and are compared on the same images: {hint}")
-    mean, std = declared.pop()
-    if mean is None or std is None:
-        raise ImagesError(f"it is not known how {models[0].name} wants its images normalised: {hint}")
+    wanted: list[tuple[str, Channels, Channels]] = []
+    for one in models:
+        mean, std = job.mean or one.mean, job.std or one.std
+        if mean is None or std is None:
+            missing = [option for option, value in (("--mean", mean), ("--std", std)) if value is None]
+            raise ImagesError(
+                f"{one.name} does not say how its images must be normalised: give {' and '.join(missing)} as in training, "
+                "for ImageNet mostly --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+            )
+        wanted.append((one.name, mean, std))
+    (first, mean, std), *others = wanted
+    for name, other_mean, other_std in others:
+        if (mean, std) != (other_mean, other_std):
+            raise ImagesError(
+                f"the models are not normalised alike, and are compared on the same images: {first} wants mean "
+                f"{_listed(mean)} and deviation {_listed(std)}, {name} {_listed(other_mean)} and {_listed(other_std)}; give "
+                "--mean and --std that hold for both"
+            )
     return mean, std
+
+
+def _listed(values: Channels) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> None:
     """Set BatchNorm's statistics from centre crops of the first images."""
     from padprint.images import as_source
     from padprint.models import calibrate_batchnorm
+    from padprint.source import nothing_decoded
 
     source = as_source(
         given_images(job),
@@ -137,9 +156,13 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
         limit=job.calibrate,
         strict=job.options["strict"],
         resize_short_side=job.options["resize_short_side"],
+        max_megapixels=job.options.get("max_megapixels"),
     )
     crop = job.options["crop"]
-    calibrate_batchnorm(loaded.model, (_centre(image, crop) for _, image in source.items()))
+    crops = [_centre(image, crop).clone() for _, image in source.items()]
+    if not crops:
+        raise nothing_decoded(source)
+    calibrate_batchnorm(loaded.model, crops)
 
 
 def _centre(image: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -22,6 +22,7 @@ from padprint.cli._options import (
     Limit,
     Margin,
     Mean,
+    Megapixels,
     Model,
     Padding,
     Quiet,
@@ -52,6 +53,7 @@ def probe(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -64,7 +66,17 @@ def probe(
     from padprint.cli import _parse
 
     options = _parse.options(
-        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+        layers,
+        crop,
+        crops_per_image,
+        groups,
+        margin,
+        batch_size,
+        seed,
+        images_limit,
+        resize_short_side,
+        strict,
+        max_megapixels,
     )
     _run(work, model, weights, images, mean, std, device, calibrate, {**options, "padding": padding}, json, quiet)
 
@@ -88,6 +100,7 @@ def shift(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -100,7 +113,7 @@ def shift(
     from padprint.cli import _parse
 
     options = _parse.options(
-        layers, crop, pairs_per_image, groups, margin, 16, seed, images_limit, resize_short_side, strict
+        layers, crop, pairs_per_image, groups, margin, 16, seed, images_limit, resize_short_side, strict, max_megapixels
     )
     options |= {"padding": padding, "shift": shift, "step": step}
     _run(work, model, weights, images, mean, std, device, calibrate, options, json, quiet)
@@ -123,6 +136,7 @@ def tiles(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -135,7 +149,17 @@ def tiles(
     from padprint.cli import _parse
 
     options = _parse.options(
-        layers, crop, crops_per_image, groups, margin, batch_size, seed, images_limit, resize_short_side, strict
+        layers,
+        crop,
+        crops_per_image,
+        groups,
+        margin,
+        batch_size,
+        seed,
+        images_limit,
+        resize_short_side,
+        strict,
+        max_megapixels,
     )
     options |= {"padding": padding, "width": width}
     _run(work, model, weights, images, mean, std, device, calibrate, options, json, quiet)
@@ -163,6 +187,7 @@ def ring(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -172,7 +197,7 @@ def ring(
     """Measure how wrong padded cells are, at every operator of a model that pads."""
     from padprint.baselines.ring import ring_nmse as work
 
-    options = _loading(groups, seed, images_limit, resize_short_side, strict)
+    options = _loading(groups, seed, images_limit, resize_short_side, strict, max_megapixels)
     options |= {"padding": padding or ["own"], "window": window, "size": size, "width": width, "grid": grid}
     _run(work, model, weights, images, mean, std, device, calibrate, options, json, quiet)
 
@@ -199,6 +224,7 @@ def labels(
     std: Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     device: Device = None,
     calibrate: Calibrate = 0,
@@ -210,20 +236,25 @@ def labels(
     from padprint.baselines.labels import label_consistency as work
     from padprint.cli import _parse
 
-    options = _loading(groups, seed, images_limit, resize_short_side, strict)
+    options = _loading(groups, seed, images_limit, resize_short_side, strict, max_megapixels)
     options |= {"layers": _parse.layers(layers), "window": _parse.crop(window, "--window"), "step": step}
     options |= {"region": region, "padding": padding, "batch_size": batch_size}
     _run(work, model, weights, images, mean, std, device, calibrate, options, json, quiet)
 
 
-def _loading(groups: int, seed: int, limit: int | None, resize_short_side: int | None, strict: bool) -> dict[str, Any]:
+def _loading(
+    groups: int, seed: int, limit: int | None, resize_short_side: int | None, strict: bool, max_megapixels: float | None
+) -> dict[str, Any]:
     """Keywords that every metric on images takes."""
+    from padprint.cli import _parse
+
     return {
         "groups": groups,
         "seed": seed,
         "limit": limit,
         "resize_short_side": resize_short_side,
         "strict": strict,
+        **_parse.limit_of(max_megapixels),
     }
 
 

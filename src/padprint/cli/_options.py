@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-MODEL_HELP = "torchvision:NAME or torchvision:NAME@WEIGHTS, timm:NAME, package.module:factory, or FILE.pt2."
+MODEL_HELP = (
+    "torchvision:NAME or torchvision:NAME@WEIGHTS, timm:NAME, package.module:factory, or FILE.pt2. A factory and an exported "
+    "program are programs, which run: name only what you trust."
+)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 Images = Annotated[
@@ -56,7 +59,18 @@ Resize = Annotated[
     int | None,
     typer.Option("--resize-short-side", metavar="PX", min=1, help="Resize images so that the short side has PX."),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip it.")]
+Megapixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-megapixels",
+        metavar="N",
+        min=0,
+        help="Refuse images of more pixels, in millions, before or after resizing. Default: 160.",
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail on an image that cannot be used, do not skip and count it.")
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", help="Where to run, for example cpu or cuda:0."),

@@ -66,9 +66,11 @@ def options(
     limit: int | None,
     resize_short_side: int | None,
     strict: bool,
+    max_megapixels: float | None = None,
 ) -> dict[str, Any]:
     """Keywords of `padprint.measure` and `padprint.compare`."""
     return {
+        **limit_of(max_megapixels),
         "layers": layers(names),
         "crop": crop(size),
         "crops_per_image": crops_per_image,
@@ -80,6 +82,11 @@ def options(
         "resize_short_side": resize_short_side,
         "strict": strict,
     }
+
+
+def limit_of(max_megapixels: float | None) -> dict[str, float]:
+    """The keyword, where it was given: its default is the library's."""
+    return {} if max_megapixels is None else {"max_megapixels": max_megapixels}
 
 
 def compared(

@@ -18,6 +18,7 @@ from padprint.cli._options import (
     Layers,
     Limit,
     Margin,
+    Megapixels,
     Model,
     Quiet,
     Resize,
@@ -91,6 +92,7 @@ def posenet(
     std: _Std = None,
     images_limit: Limit = None,
     resize_short_side: Resize = None,
+    max_megapixels: Megapixels = None,
     strict: Strict = False,
     half: Annotated[bool, typer.Option("--half", help="Keep features in half precision: half the memory.")] = False,
     device: Device = None,
@@ -112,6 +114,7 @@ def posenet(
         "seed": seed,
         "limit": images_limit,
         "strict": strict,
+        **_parse.limit_of(max_megapixels),
     }
     of_crops = {"crops_per_image": crops_per_image, "margin": margin, "resize_short_side": resize_short_side}
     given = {key: value for key, value in of_crops.items() if value is not None}

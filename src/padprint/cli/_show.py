@@ -35,7 +35,8 @@ def reporting() -> Iterator[Console]:
     What the work prints on standard output (a model's own code may) goes to standard error as well.
 
     Raises:
-        typer.Exit: with status 1, after a padprint error or an error of the file system.
+        typer.Exit: with status 1, after a padprint error, an error of the file system, an interruption, or where the code
+            of a model ends the program, whatever status it asks for.
     """
     from rich.console import Console
 
@@ -49,9 +50,21 @@ def reporting() -> Iterator[Console]:
         warnings.showwarning = one_line
         try:
             yield console
-        except (PadprintError, OSError) as error:
-            lines(console, [f"error: {_tidy(error)}"])
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, PadprintError | OSError):
+                raise
+            lines(console, [f"error: {_why(error)}"])
             raise typer.Exit(1) from error
+
+
+def _why(error: BaseException) -> str:
+    """What is said of an error, on one line."""
+    if isinstance(error, Exception):
+        return _tidy(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted before the work was done"
+    ended = f"{type(error).__name__}: {_tidy(error)}".rstrip(": ")
+    return f"code that was run, the model's perhaps, ended the program before the work was done ({ended})"
 
 
 def wants_progress(quiet: bool) -> bool:

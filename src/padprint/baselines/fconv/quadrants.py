@@ -111,6 +111,7 @@ def quadrants(
     std: Sequence[float] | None = None,
     limit: int | None = None,
     strict: bool = False,
+    max_megapixels: float | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> QuadrantsResult:
@@ -140,7 +141,8 @@ def quadrants(
         mean: for files, per-channel mean of the network's training images; the empty canvas is this colour.
         std: likewise, standard deviation.
         limit: take only the first so many images.
-        strict: raise at the first undecodable file.
+        strict: raise at the first image that cannot be used, instead of skipping and counting it.
+        max_megapixels: for files, see `padprint.measure`.
         device: where to run.
         progress: show a bar on standard error.
 
@@ -151,7 +153,9 @@ def quadrants(
     """
     _check(borders, folds, batch_size)
     resize = canvases.resize_short_side if are_files(images) else None
-    source = as_source(images, mean=mean, std=std, limit=limit, strict=strict, resize_short_side=resize)
+    source = as_source(
+        images, mean=mean, std=std, limit=limit, strict=strict, resize_short_side=resize, max_megapixels=max_megapixels
+    )
     shown = pictures(source, canvases)
     if not leaky and len(shown) < folds:
         raise ImagesError(f"{len(shown)} images cannot be parted into {folds} folds: give more images, or fewer folds")

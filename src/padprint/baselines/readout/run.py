@@ -54,7 +54,19 @@ if TYPE_CHECKING:
 
     from padprint.options import Options
 
-WHOLE_OPTIONS = ("layers", "crop", "batch_size", "seed", "device", "progress", "mean", "std", "limit", "strict")
+WHOLE_OPTIONS = (
+    "layers",
+    "crop",
+    "batch_size",
+    "seed",
+    "device",
+    "progress",
+    "mean",
+    "std",
+    "limit",
+    "strict",
+    "max_megapixels",
+)
 CROPS = 4
 
 
