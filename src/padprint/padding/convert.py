@@ -21,18 +21,9 @@ from padprint.padding.intercept import refuse_opaque
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
 from padprint.padding.space import Form, Verdict, form
+from padprint.padding.stock import PADS, STOCK, may_pad, own_way, stated
 from padprint.padding.swap import run_replaced, swappable, title
 from padprint.padding.windowed import Windowed
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Unfold)
-_PADS = tuple(
-    getattr(nn, f"{kind}Pad{n}d")
-    for kind in ("Constant", "Zero", "Reflection", "Replication", "Circular")
-    for n in (1, 2, 3)
-)
-_STOCK = (*_CONVOLUTIONS, *_TRANSPOSED, *_POOLS, *_PADS)
 
 
 def convert(
@@ -71,7 +62,7 @@ def convert(
     made = _copy(model)
     _revert_all(made)
     found = Found() if example is None else look(made, example)
-    stock = {name for name, module in made.named_modules() if isinstance(module, _STOCK) and _pads(module)}
+    stock = {name for name, module in made.named_modules() if isinstance(module, STOCK) and may_pad(module)}
     wanting = (stock - found.kept) | set(found.seen)
     layers = {name: module for name, module in made.named_modules() if name in wanting}
     if not layers:
@@ -198,7 +189,8 @@ def _reached(out: Any, parameters: Sequence[Tensor]) -> Any:
         return out
     if isinstance(out, tuple) and out:
         return (_reached(out[0], parameters), *out[1:])
-    return _Reached.apply(out, *parameters) if isinstance(out, Tensor) and out.is_floating_point() else out
+    known = isinstance(out, Tensor) and (out.is_floating_point() or out.is_complex())
+    return _Reached.apply(out, *parameters) if known else out
 
 
 def _blank(original: type[nn.Module]) -> Converted:
@@ -218,7 +210,7 @@ def _convert(name: str, module: nn.Module, scheme: Scheme, known: dict[Form, Ver
     _change_class(module, cast("Callable[[type[nn.Module]], type[nn.Module]]", _converted_class))
     converted.padding_scheme = scheme
     converted.padding_layer = name
-    converted.padding_known = known
+    converted.padding_known = {**stated(module), **known}
     _show_pad_to_compilers(converted)
 
 
@@ -228,7 +220,7 @@ def _show_pad_to_compilers(module: Converted) -> None:
     This holds for the process: compiled graphs then have `F.pad` as one call. It changes no result.
     """
     copies = getattr(module, "padding_mode", "zeros") != "zeros"
-    if copies or isinstance(module, _PADS) or _own_way(module.original_class):
+    if copies or isinstance(module, PADS) or own_way(module.original_class):
         torch.compiler.allow_in_graph(F.pad)  # type: ignore[no-untyped-call]
 
 
@@ -257,30 +249,6 @@ def _change_class(module: nn.Module, change: Callable[[type[nn.Module]], type[nn
 
 
 # -------------------------------------------------------------------------------------------------- what is converted
-
-
-def _pads(module: nn.Module) -> bool:
-    """Whether one of torch's own modules has padding to swap, as far as can be told without an input."""
-    if isinstance(module, _PADS) or _own_way(type(module)):
-        return True  # as it likes
-    if isinstance(module, _TRANSPOSED):
-        m = cast("Any", module)
-        windows = zip(m.kernel_size, m.stride, m.dilation, m.padding, m.output_padding, strict=True)
-        # output_size in the call may ask for any output padding below the stride
-        return any(d * (k - 1) + max(e, s - 1) - p >= s for k, s, d, p, e in windows)
-    padding = getattr(module, "padding", 0)
-    if padding == "same":
-        return any(k > 1 for k in cast("Any", module).kernel_size)
-    padded = padding != "valid" and any(padding if isinstance(padding, Sequence) else [padding])
-    return padded or bool(getattr(module, "ceil_mode", False))
-
-
-def _own_way(kind: type[nn.Module]) -> bool:
-    """Whether a class computes otherwise than the module of torch's that it derives from, if any."""
-    base = next((one for one in kind.__mro__ if one in _STOCK), None)
-    return base is None or any(
-        getattr(kind, method, None) is not getattr(base, method, None) for method in ("forward", "_conv_forward")
-    )
 
 
 def _own_scheme(

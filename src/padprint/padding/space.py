@@ -12,7 +12,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
 
 class Space:
-    """What is known of the calls of one network on inputs of one shape. It is found out when first asked.
+    """What is known of the calls of one network. It is found out when first asked, and kept for as long as it holds.
 
     Args:
         model: any network; it is copied, and left as found.
@@ -42,23 +42,34 @@ class Space:
     def __init__(self, model: nn.Module, inputs: Sequence[Any]) -> None:
         self._model, self._inputs = model, inputs
         self._rank = max((x.dim() - 2 for x in inputs if isinstance(x, Tensor)), default=0)
-        self._known: dict[Call, _Known] | None = None
-        self._fresh = False
+        self._shapes = tuple(x.shape[1:] if isinstance(x, Tensor) else None for x in inputs)
+        self._found: _BySize | None = None
 
     def verdict(self, call: Call, op: Windowed) -> Verdict | None:
         """What is known of a call; None where that is nothing, or nobody doubts that it pads a map."""
         if not (op.supplies and (op.operator == "pad" or (len(op.axes) == 1 < self._rank))):
             return None
-        if self._known is None:
-            self._known = _remembered(self._model, self._inputs)
-        known = self._known.get(call)
-        if self._known and not self._fresh and (known is None or known.shape != op.input.shape[1:]):
-            self._known = _remembered(self._model, self._inputs, again=True)  # the network has changed
-            self._fresh = True
-            known = self._known.get(call)
+        if self._found is None:
+            self._found = _kept(self._model)
+        known = self._known(call, op)
         if known is None and op.operator == "pad" and op.input.dim() == 3 and self._rank > 1 and _padded(op) == (-1,):
             fewer = f"pads the last of 3 dimensions in a network whose input has {self._rank + 2}: no space of a map"
             return Verdict(fewer)
+        return known
+
+    def _known(self, call: Call, op: Windowed) -> Verdict | None:
+        found, shape = cast("_BySize", self._found), op.input.shape[1:]
+        here = found.get(self._shapes)
+        if here is None:  # another size of the input will do
+            there = next((one[call] for one in found.values() if call in one), None)
+            if there is not None and len(there.shape) == len(shape):
+                return there.verdict
+        elif call not in here or here[call].shape == shape:
+            return here[call].verdict if call in here else None
+        else:
+            found.clear()  # the network has changed
+        found[self._shapes] = _alone(_find, self._model, self._inputs)
+        known = found[self._shapes].get(call)
         return None if known is None else known.verdict
 
 
@@ -75,23 +86,22 @@ def _padded(op: Windowed) -> tuple[int, ...]:
 
 
 class _Known(NamedTuple):
-    """A verdict, and the shape without the batch that the call had."""
+    """A verdict, None where there is nothing to judge by, and the shape without the batch that the call had."""
 
-    verdict: Verdict
+    verdict: Verdict | None
     shape: tuple[int, ...]
 
 
-_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[Call, _Known]]] = weakref.WeakKeyDictionary()
+_BySize = dict[tuple[Any, ...], dict[Call, _Known]]
+_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[Any, _BySize]] = weakref.WeakKeyDictionary()
 
 
-def _remembered(model: nn.Module, inputs: Sequence[Any], *, again: bool = False) -> dict[Call, _Known]:
-    """What is known of a network's calls: for the same modules and inputs of the same sizes it is found but once."""
-    shapes = tuple(x.shape[1:] if isinstance(x, Tensor) else None for x in inputs)
-    key = (shapes, [(id(module), type(module), module.training) for module in model.modules()])
-    found = None if again else _FOUND.get(model)
-    if found is None or found[0] != key:
-        found = _FOUND[model] = (key, _alone(_find, model, inputs))
-    return found[1]
+def _kept(model: nn.Module) -> _BySize:
+    """What has been found out of a network, by the sizes of its inputs, for as long as it consists of the same modules."""
+    modules = [(id(module), type(module), module.training) for module in model.modules()]
+    if model not in _FOUND or _FOUND[model][0] != modules:
+        _FOUND[model] = (modules, {})
+    return _FOUND[model][1]
 
 
 def _alone(function: Callable[..., Any], *args: Any) -> Any:
@@ -129,8 +139,7 @@ def _find(model: nn.Module, inputs: Sequence[Any]) -> dict[Call, _Known]:
         longest = max((x.dim() for x in inputs if isinstance(x, Tensor)), default=0)
         tries = {axis: _paddings(made, inputs, axis) for axis in range(2 if longest > 3 else 1, longest)}
     runs = {axis: run for axis, run in tries.items() if run is not None}
-    told = {call: one for call, one in plain.items() if not one.derived or any(call in run for run in runs.values())}
-    return {call: _Known(Verdict(_reason(call, one, runs)), one.shape[1:]) for call, one in told.items()}
+    return {call: _Known(_judged(call, one, runs), one.shape[1:]) for call, one in plain.items()}
 
 
 def _paddings(model: nn.Module, inputs: Sequence[Any], doubled: int | None) -> dict[Call, _Padding] | None:
@@ -165,12 +174,17 @@ def _on_shapes(inputs: Sequence[Any], doubled: int | None) -> list[Any]:
         alike = x.dim() == first.dim() and doubled is not None and shape[doubled] == first.shape[doubled]
         if doubled is not None and alike:
             shape[doubled] *= 2
-        return torch.empty(shape, dtype=x.dtype, device="meta", requires_grad=x.is_floating_point())
+        return torch.empty(shape, dtype=x.dtype, device="meta", requires_grad=x.is_floating_point() or x.is_complex())
 
     return [made(x) for x in inputs]
 
 
 # -------------------------------------------------------------------------------------------------------- judging
+
+
+def _judged(call: Call, one: _Padding, runs: dict[int, dict[Call, _Padding]]) -> Verdict | None:
+    known = not one.derived or any(call in run for run in runs.values())
+    return Verdict(_reason(call, one, runs)) if known else None
 
 
 def _reason(call: Call, one: _Padding, runs: dict[int, dict[Call, _Padding]]) -> str | None:

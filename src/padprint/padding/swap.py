@@ -163,8 +163,10 @@ def fixed(op: Windowed, known: Verdict | None = None) -> str | None:
         return "moves the cells of the map around and invents none"
     if op.operator == "interpolate":
         return "clamps inside the resampling"
-    if not op.input.is_floating_point():
-        return f"pads a tensor of {str(op.input.dtype).removeprefix('torch.')}, not of floating point numbers"
+    if not (op.input.is_floating_point() or op.input.is_complex()):
+        return (
+            f"pads a tensor of {str(op.input.dtype).removeprefix('torch.')}, not of floating point or complex numbers"
+        )
     if op.fill != op.fill:
         return "marks its cells with NaN, which a trace looks for"
     by_form = _not_spatial(op, known) if op.operator == "pad" else None

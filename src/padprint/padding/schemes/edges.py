@@ -54,7 +54,8 @@ def require_floats(x: Tensor, name: str) -> None:
     """
     if not x.is_floating_point():
         kind = str(x.dtype).removeprefix("torch.")
-        raise PaddingError(f"{name} padding computes with floating point numbers, the map is {kind}; use x.float()")
+        instead = "another scheme" if x.is_complex() else "x.float()"
+        raise PaddingError(f"{name} padding computes with floating point numbers, the map is {kind}; use {instead}")
 
 
 def whole(value: Any, name: str, least: int) -> int:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from padprint.padding.scheme import Scheme, register
-from padprint.padding.schemes.edges import at_least_float32, flat, require, whole
+from padprint.padding.schemes.edges import at_least_float32, flat, require, require_floats, whole
 from padprint.padding.schemes.plain import copied
 from padprint.padding.windowed import Pads
 
@@ -91,6 +91,7 @@ class Randn(Drawing):
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
+        require_floats(x, self.name)
         require(x, pads, self.name, lambda *_: 1)
         n, radius = len(pads), max(1, *map(max, pads))
         lead = x.shape[: x.dim() - n]
