@@ -239,6 +239,27 @@ def test_a_network_that_has_changed_is_looked_at_again() -> None:
     assert swapped(net, "replicate", x)[1] == 3
 
 
+def test_without_an_example_layers_of_one_dimension_may_run_along_channels() -> None:
+    class Efficient(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.along = nn.Conv2d(3, 4, 3, padding=1), nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return y * self.along(y.mean((-2, -1))[:, None])[:, 0, :, None, None]
+
+    net, x = Efficient(), image(2, 3, 6, 7)
+    out, count = swapped(net, "replicate", x)
+    assert count == 1
+    with pytest.warns(UserWarning, match="not converted: along: layers of one dimension"):
+        made = convert(net, "replicate")
+    close(made(x), out)
+    close(converted(net, "replicate", x), out)
+    lines = nn.Sequential(nn.Conv1d(3, 4, 3, padding=1), nn.MaxPool1d(3, 1, 1))
+    assert [hasattr(one, "padding_scheme") for one in convert(lines, "replicate")] == [True, True]
+
+
 def test_timms_networks() -> None:
     timm = pytest.importorskip("timm")
     net, x = timm.create_model("efficientvit_b0").eval(), image(1, 3, 64, 64)

@@ -118,7 +118,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
     slices and `torch.cat`, of assignments and of indexing cannot be told from other uses of these functions.
 
     Args:
-        model: any network; it is run once in evaluation mode, then on shapes alone.
+        model: any network; it is run once in evaluation mode, then on shapes alone, at several sizes.
         example: an input `(B, C, *spatial)`; or a size in pixels, one number or (height, width).
         channels: of the input, where `example` is a size.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -21,9 +22,11 @@ from padprint.padding.intercept import refuse_opaque
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
 from padprint.padding.space import Form, Verdict, form
-from padprint.padding.stock import PADS, STOCK, may_pad, own_way, stated
+from padprint.padding.stock import PADS, STOCK, may_pad, of_channels, own_way, stated
 from padprint.padding.swap import run_replaced, swappable, title
 from padprint.padding.windowed import Windowed
+
+_NAMED = 3  # layers named in a warning
 
 
 def convert(
@@ -38,7 +41,11 @@ def convert(
     Without an example, torch's own modules are converted: convolutions, transposed convolutions, pooling, `nn.Unfold` and
     ``nn.*Pad*d``, subclasses included. Padding in functional calls (`F.pad` in a module's own ``forward``, all of an
     exported program) is not seen, and stays. With an example, one forward pass finds it, and the modules that make these
-    calls are converted too. What is never swapped is listed at `use`.
+    calls are converted too, and what pads no space of a map stays (a warning names it). Without one, layers of one
+    dimension in a network of more stay, for they may run along channels. What is never swapped is listed at `use`.
+
+    Every parameter of a learned scheme gets a gradient in each pass, zeros where the layer did not use it, so that training
+    on several processes does not wait for it. Parametrisations of weights may be put on and taken off at any time.
 
     Args:
         model: any network of eager modules.
@@ -46,7 +53,7 @@ def convert(
         seed: of stochastic schemes: each layer's numbers then depend on the seed and the layer's place alone. Without
             it, the scheme's own seed counts.
         example: `(B, C, *spatial)`, an input to find functional calls, and the channels of maps that learned schemes
-            need for layers other than convolutions. It is run in evaluation mode.
+            need for layers other than convolutions. It is run in evaluation mode, then on shapes alone, at two sizes.
 
     Returns:
         The converted copy, in the training mode of the model.
@@ -63,6 +70,8 @@ def convert(
     _revert_all(made)
     found = Found() if example is None else look(made, example)
     stock = {name for name, module in made.named_modules() if isinstance(module, STOCK) and may_pad(module)}
+    if example is None:
+        found.kept |= _unclear(made)
     wanting = (stock - found.kept) | set(found.seen)
     layers = {name: module for name, module in made.named_modules() if name in wanting}
     if not layers:
@@ -91,6 +100,15 @@ def revert(model: nn.Module) -> nn.Module:
     if not _revert_all(made):
         raise PaddingError(f"nothing in {type(made).__name__} was converted, so there is nothing to revert")
     return made
+
+
+def _unclear(model: nn.Module) -> set[str]:
+    names = of_channels(model)
+    if names:
+        few = ", ".join(sorted(names)[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        why = "layers of one dimension in a network of more may pad channels: give an example that tells"
+        warnings.warn(f"not converted: {few}: {why}", stacklevel=3)
+    return names
 
 
 def _copy(model: nn.Module) -> nn.Module:

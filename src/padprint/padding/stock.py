@@ -40,6 +40,14 @@ def may_pad(module: nn.Module) -> bool:
     return padded or bool(getattr(module, "ceil_mode", False))
 
 
+def of_channels(model: nn.Module) -> set[str]:
+    """Layers of one dimension in a network of two or three: they may run along channels, which only an input tells."""
+    if not any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in model.modules()):
+        return set()
+    lines = (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, *PADS[::3])
+    return {name for name, module in model.named_modules() if isinstance(module, lines) and may_pad(module)}
+
+
 def stated(module: nn.Module) -> dict[Form, Verdict]:
     """What torch's padding modules say of calls without a batch: as many dimensions as the name has are space."""
     if not isinstance(module, (nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)):

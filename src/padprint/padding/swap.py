@@ -46,8 +46,10 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
     Modules and functional calls alike, with gradients or without, eager modules and unflattened exported programs:
     convolutions, pooling (whose overhang by ``ceil_mode`` is padding too), transposed convolutions (cells beyond the
     edge, which torch leaves out), `F.unfold`, and `F.pad` of a map's spatial dimensions. Left as they are: upsampling,
-    which clamps inside, `torch.roll`, and `F.pad` of anything else (`fixed` says what). Padding that cannot be seen is
-    not swapped: `padprint.inspect` lists what may hide some.
+    which clamps inside, `torch.roll`, and what pads no space of a map: tables, tokens, scores, channels. Which dimensions
+    are space is told by running a copy of the network on shapes alone, once for each network that leaves it in doubt, with
+    the sizes of its input doubled; where that fails, by the form of the call. Padding that cannot be seen is not swapped.
+    `padprint.inspect` lists what stays, with the reason, and what may hide some.
 
     Blocks nest, and the inner one wins; so does a converted module's own padding. A learned scheme serves all layers with
     the parameters it has, or, where it must know the number of channels first, with new ones for each number. Where
