@@ -21,6 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from padprint import PadprintError, measure, trace
+from padprint._atomic import SAVING
 from padprint.cli import app
 from padprint.errors import ImagesError, ModelError, ResultError
 from padprint.studies import formation_finding as finding
@@ -352,8 +353,9 @@ def test_a_study_that_is_killed_ten_times_goes_on_to_the_same_end(tiny, tmp_path
 
 
 def test_an_unfinished_file_is_no_checkpoint(study, tiny, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / f".{tiny.units[0].key}.pt").write_bytes(b"half")
+    unfinished = tmp_path / "checkpoints" / f"{SAVING}1" / f"{tiny.units[0].key}.pt"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_bytes(b"half")
     formation(tiny, tmp_path)
     assert_same_outcome(study, tmp_path)
 
