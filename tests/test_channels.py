@@ -93,6 +93,30 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("value", [1.0, 0.1, 1 / 3, -7e-5])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_detector_of_borders_alone_is_certain(side: str, value: float) -> None:
+    """The same in every image, and zero elsewhere: no noise at all. A shift, just as certain, is no position."""
+    means = torch.stack([CASES[side].double() * value, torch.full(SIZE, value, dtype=torch.float64)])
+    found = found_in(means.expand(5, 2, *SIZE), noise=0.0)
+    assert found.p.tolist() == [0.0, 1.0]
+    assert found.q.tolist() == [0.0, 1.0]
+    assert found.aware.tolist() == [True, False]
+    assert found.side[0] == side
+    assert found.snr.tolist() == [np.inf, 0.0]
+    assert found.top(1) == [0]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_not_called(value: float) -> None:
+    means = torch.cat([placed_at(CASES["top"]), placed_at(CASES["top"])], 1)
+    means[2, 1, 0, 0] = value
+    found = found_in(means)
+    assert found.p.isnan().tolist() == found.q.isnan().tolist() == [False, True]
+    assert found.aware.tolist() == [True, False]
+    assert found.snr.isnan().tolist() == [False, True]
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_a_pattern_at_one_place_is_found_there(side: str) -> None:
     found = found_in(placed_at(CASES[side]))

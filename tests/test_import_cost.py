@@ -24,6 +24,15 @@ def test_importing_padprint_loads_nothing_heavy() -> None:
     assert modules_after("import padprint").isdisjoint({*HEAVY, "torch", "rich", "typer"})
 
 
+def test_modules_are_there_without_an_import_of_their_own() -> None:
+    code = (
+        "import padprint\n"
+        "for name in ('baselines', 'models', 'overlap', 'padding', 'plot', 'report', 'scenes', 'studies', 'training'):\n"
+        "    assert getattr(padprint, name).__name__ == f'padprint.{name}' and name in dir(padprint)\n"
+    )
+    assert "torch" in modules_after(code)
+
+
 def test_results_load_without_pictures_and_frames() -> None:
     assert modules_after("from padprint import load, Measurement").isdisjoint(HEAVY)
 

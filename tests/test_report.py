@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from measurements import NAN, made_channels, made_layer, made_measurement
 from padprint import measure, report
 from padprint.cli import app
-from padprint.comparison import Comparison
+from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
 from padprint.result import Curve, Estimate, Measurement, Profile
 
@@ -179,6 +181,102 @@ def test_hostile_names_stay_text(blank) -> None:
         assert all(str(image["src"]).startswith("data:image/png") for image in page.all("img"))
         assert "{{ 7*7 }}" in page.text
         assert FIRST_LINE in page.text
+
+
+def test_names_of_files_that_are_no_utf_8(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"photo\xff<b>.png")
+    measurement = made_measurement(made_layer("conv"))
+    measurement.provenance.update(model=odd, command=odd, images=[odd], skipped={odd: "unreadable"})
+    measurement.unmeasured[odd] = "sees the whole input"
+    for results in (measurement, Comparison({odd: measurement, "other": measurement})):
+        text = report.write(results, tmp_path / "report.html").read_text(encoding="utf-8")
+        assert r"photo\udcff&lt;b&gt;.png" in text
+        assert "<b>" not in text
+    saved = Comparison({odd: measurement}).save(tmp_path / "saved")
+    done = runner.invoke(app, ["report", str(saved), "--output", str(tmp_path / "again.html")])
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "again.html").exists()
+
+
+def test_layers_that_are_not_finite_are_reported(tmp_path: Path) -> None:
+    whole = made_layer("broken")
+    layer = dataclasses.replace(
+        whole,
+        pattern=torch.full_like(whole.pattern, NAN),
+        snr=Estimate(NAN, NAN, NAN),
+        relative=Estimate(NAN, NAN, NAN),
+        channels=dataclasses.replace(whole.channels, q=torch.full((3,), NAN), snr=torch.full((3,), NAN)),
+    )
+    measurement = made_measurement(layer, made_layer("fine"))
+    page = Page(report.render(measurement))
+    assert "broken: the features are not finite, so there is no ratio to noise." in page.text
+    json.loads(page.raw["script"][0], parse_constant=lambda one: pytest.fail(f"{one} is no JSON"))
+
+
+def test_a_layer_that_is_constant_but_for_its_borders_is_described() -> None:
+    layer = made_layer("border", snr=Estimate(NAN, NAN, NAN))
+    assert report.findings(made_measurement(layer))[-1].startswith(
+        "border: the features do not vary, so there is no ratio to noise. 2 of 3 channels are padding-aware: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (
+            [-4.0, -2.0, 0.0],
+            "88 % of the pattern's energy lies in cells whose receptive fields are centred 4 px or more outside",
+        ),
+        ([-0.25, 0.25, 0.75], "centred 0.25 px or more outside the crop"),
+        ([0.0, 2.0, 4.0], "88 % of the pattern's energy lies within 1 px of the border, and"),
+        ([1.0, -1.0, 3.0], "94 % of the pattern's energy lies within 2 px of the border, or outside the crop"),
+    ],
+)
+def test_no_distance_is_negative_in_words(pixels: list[float], words: str) -> None:
+    """Of cells centred outside the crop, as of upsampled maps: 7/8, 1/16 and 1/16 of the energy."""
+    profile = {
+        side: dataclasses.replace(one, pixels=torch.tensor(pixels, dtype=torch.float64))
+        for side, one in one_sided("top").items()
+    }
+    said = " ".join(report.findings(made_measurement(made_layer(profile=profile, stride=(2, 2)))))
+    assert words in said
+    assert not re.search(r"-\d", said)
+
+
+def test_a_comparison_says_what_was_not_measured_in_all(tmp_path: Path) -> None:
+    a = made_measurement(made_layer("one"), made_layer("two"), made_layer("three"))
+    b = made_measurement(made_layer("one", snr=Estimate(NAN, NAN, NAN)))
+    b.unmeasured["two"] = "mean sees the whole input"
+    c = dataclasses.replace(made_measurement(), layers={})
+    result = Comparison({"a": a, "b": b, "c": c})
+    assert [(d.layer, d.first, d.second) for d in result.differences()] == [("one", "a", "b")]
+    assert result.differences()[0].estimate.value != result.differences()[0].estimate.value  # NaN
+    page = Page(report.render(result)).text
+    for text in (str(result), page):
+        assert "b: not measured: two: mean sees the whole input" in text
+        assert "b: not among its layers, so without a difference: three" in text
+        assert "c: not among its layers, so without a difference: one, two, three" in text
+    assert ["two", "b", "not", "measured"] in [line.split() for line in str(result).splitlines()]
+    assert "not measured" in result._repr_html_()
+    assert len(result.to_frame()) == 4
+    assert len(result.difference_frame()) == 1
+    assert result.to_dict()["differences"][0]["value"] is None
+    assert load_comparison(result.save(tmp_path)) == result
+    both = Comparison({"a": a, "b": b})
+    page = Page(report.render(both)).text
+    assert "one: there is no SNR with b." in page
+
+
+def test_a_comparison_of_nothing_in_common_or_of_nothing() -> None:
+    apart = Comparison({"a": made_measurement(made_layer("x")), "b": made_measurement(made_layer("y"))})
+    assert apart.layers == apart.differences() == []
+    assert list(apart.difference_frame().columns) == ["layer", "quantity", "first", "second", "value", "low", "high"]
+    assert "Padding-aware channels" in str(Page(report.render(apart)).all("img"))
+    empty = Comparison({})
+    assert "no measurement" in str(empty)
+    assert len(empty.to_frame()) == len(empty.difference_frame()) == 0
+    with pytest.raises(ResultError, match="nothing to report"):
+        report.render(empty)
 
 
 def test_several_measurements_and_differences(blank) -> None:

@@ -140,13 +140,17 @@ COMPARISON_HEADERS = ("layer", "measured", "SNR [95 %]", "MAE (floor)", "relativ
 
 
 def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The rows of a comparison's table for people, layer by layer."""
+    """The rows of a comparison's table for people, layer by layer; what was refused is there too."""
     names = list(comparison)
     against = {(d.second, d.layer): d.estimate for d in comparison.differences() if d.first == names[0]}
     layers = dict.fromkeys(layer for one in comparison.values() for layer in one)
     rows: list[tuple[str, ...]] = []
     for layer in layers:
-        for name in (name for name in names if layer in comparison[name]):
+        for name in names:
+            if layer in comparison[name].unmeasured:
+                rows.append((label(layer), label(name), "not measured", "", "", ""))
+            if layer not in comparison[name]:
+                continue
             _, _, snr, mae, relative, *_ = cells(comparison[name][layer])
             minus = against.get((name, layer))
             rows.append((label(layer), label(name), snr, mae, relative, "" if minus is None else interval(minus, -1)))
@@ -155,8 +159,20 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def comparison_remarks(comparison: Comparison) -> list[str]:
     """The lines under a comparison's table."""
-    first = summary(next(iter(comparison.values())))
-    return [first, "differences are paired over crops and groups of images", *shared_remarks(comparison)]
+    first = [summary(one) for one in comparison.values()][:1] or ["no measurement"]
+    paired = "differences are paired over crops and groups of images"
+    return [*first, paired, *absent(comparison), *shared_remarks(comparison)]
+
+
+def absent(comparison: Comparison) -> list[str]:
+    """A line for each measurement that lacks layers of another without having refused them: they have no difference."""
+    layers = dict.fromkeys(layer for one in comparison.values() for layer in one)
+    lines = []
+    for name, one in comparison.items():
+        lacking = [label(layer) for layer in layers if layer not in one and layer not in one.unmeasured]
+        if lacking:
+            lines.append(f"{label(name)}: not among its layers, so without a difference: {', '.join(lacking)}")
+    return lines
 
 
 def shared_remarks(measurements: Mapping[str, Measurement]) -> list[str]:

@@ -28,6 +28,8 @@ from padprint.statistics import discovery_rates, student_tail
 
 LEVEL = 0.05
 """Expected share of false calls among the channels called padding-aware."""
+FLAT = 1e-6
+"""A pattern that differs between cells by a smaller share of its size than this, the rounding of single precision, is a shift."""
 EDGES = ("top", "bottom", "left", "right")
 SIDES = (*EDGES, "corners", "uniform")
 """Where a channel's pattern can lie, see `ChannelTest`."""
@@ -38,11 +40,12 @@ class ChannelTest(ByValue):
     """Which channels of a layer have a position-dependent pattern, by padprint's own statistic.
 
     Attributes:
-        p: (C,) float64, probability of so large a pattern at some edge or in the corners if there were none; NaN with fewer
-            than three groups of images.
+        p: (C,) float64, probability of so large a pattern at some edge or in the corners if there were none; 0 where it is there
+            and the same in every group, as of a detector of borders alone; NaN with fewer than three groups of images, and
+            where features are not finite.
         q: (C,) float64, the least false-discovery rate at which the channel is called padding-aware.
         snr: (C,) float64, effect size: mean square of the pattern less its spatial mean (unbiased, so it may be slightly
-            negative) over the mean noise.
+            negative) over the mean noise; infinite where there is no noise.
         side: where the pattern is largest, one of `SIDES` for each channel.
         level: the false-discovery rate of `aware`.
     """
@@ -116,9 +119,13 @@ def position_test(means: Tensor, noise: Tensor, rim: Sides, idle: Tensor) -> Cha
         p = torch.ones(channels, dtype=torch.float64)
     else:
         p = (torch.stack(tested).amin(0) * len(tested)).clamp_max(1)
-    p[idle & ~p.isnan()] = 1.0
+    shift = means.square().mean((0, -2, -1))
+    flat = idle | (placed.mean(0).square().mean((-2, -1)) <= FLAT**2 * shift)
+    p[flat & ~p.isnan()] = 1.0
     snr = energy.mean((-2, -1)) / noise
-    snr[idle] = 0.0
+    snr[flat] = 0.0
+    unknown = ~shift.isfinite()
+    p[unknown], snr[unknown] = torch.nan, torch.nan
     return ChannelTest(p=p, q=discovery_rates(p), snr=snr, side=_sides(placed, energy, parts), level=LEVEL)
 
 

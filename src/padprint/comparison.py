@@ -88,7 +88,9 @@ class Comparison(Mapping[str, Measurement]):
         return [name for name in (every[0] if every else ()) if all(name in one for one in every)]
 
     def differences(self, quantity: str = "snr") -> list[Difference]:
-        """Every pair of measurements, in every layer that both have.
+        """Every pair of measurements, in every layer that both have; NaN where one of them has no number.
+
+        Layers that one of a pair lacks have no difference; the tables and the report name them.
 
         Args:
             quantity: snr, snr_plain, mae, mae_floor, response, relative or positional.
@@ -110,7 +112,8 @@ class Comparison(Mapping[str, Measurement]):
         import pandas as pd  # only frames need pandas
 
         frames = [one.to_frame().assign(name=name) for name, one in self.measurements.items()]
-        table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+        full = [frame for frame in frames if len(frame)] or frames[:1] or [pd.DataFrame(columns=["name", "layer"])]
+        table: pd.DataFrame = pd.concat(full, ignore_index=True)
         table.insert(0, "name", table.pop("name"))
         return table
 
@@ -118,7 +121,9 @@ class Comparison(Mapping[str, Measurement]):
         """One row for each of `differences`: layer, quantity, first, second, value, low, high."""
         import pandas as pd  # only frames need pandas
 
-        table: pd.DataFrame = pd.DataFrame(_difference_row(one) for one in self.differences(quantity))
+        rows = [_difference_row(one) for one in self.differences(quantity)]
+        columns = ["layer", "quantity", "first", "second", "value", "low", "high"]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
         return table
 
     def to_dict(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _content(named: dict[str, Measurement], results: Results) -> dict[str, Any]:
             for name, one in named.items()
         ],
         "common": comparison_findings(results) if isinstance(results, Comparison) else [],
-        "remarks": names_only(_tables.shared_remarks(named)) if several else [],
+        "remarks": names_only(_remarks(named, results)) if several else [],
         "columns": COLUMNS,
         "rows": [_row(name, layer) for name, layer, _ in sections],
         "differences": _differences(results),
@@ -151,6 +151,12 @@ def _content(named: dict[str, Measurement], results: Results) -> dict[str, Any]:
         "sections": shown,
         "data": {section["id"]: section.pop("maps") for section in shown},
     }
+
+
+def _remarks(named: dict[str, Measurement], results: Results) -> list[str]:
+    """What must be known of several measurements."""
+    lacking = _tables.absent(results) if isinstance(results, Comparison) else []
+    return [*lacking, *_tables.shared_remarks(named)]
 
 
 COLUMNS = (
@@ -188,7 +194,7 @@ def _differences(results: Results) -> list[list[dict[str, Any]]]:
     rows = []
     for one in results.differences():
         e: Estimate = one.estimate
-        apart = "yes" if e.low > 0 or e.high < 0 else "no"
+        apart = "yes" if e.low > 0 or e.high < 0 else "no" if math.isfinite(e.low) else "n/a"
         texts: list[tuple[str, float | str]] = [
             (one.layer or "(model)",) * 2,
             (one.first,) * 2,

@@ -40,10 +40,11 @@ def comparison_findings(result: Comparison) -> list[str]:
     """For each layer, where the SNR is largest and where it is least, and whether the two are apart."""
     lines = []
     for layer in result.layers:
-        order = sorted(
-            (name for name in result if not math.isnan(result[name][layer].snr.value)),
-            key=lambda name: result[name][layer].snr.value,
-        )
+        values = {name: one[layer].snr.value for name, one in result.items()}
+        order = sorted((name for name in values if not math.isnan(values[name])), key=values.__getitem__)
+        none = ", ".join(name for name in values if math.isnan(values[name]))
+        if none:
+            lines.append(f"{layer or 'The model'}: there is no SNR with {none}.")
         if len(order) < 2:
             continue
         least, most = order[0], order[-1]
@@ -62,7 +63,8 @@ def layer_findings(layer: LayerMeasurement) -> list[str]:
     if layer.snr.value == 0 and layer.snr.high == 0:
         return [f"{name}: padding changes nothing above rounding error."]
     if math.isnan(layer.snr.value):
-        return [f"{name}: the features do not vary, so there is no ratio to noise."]
+        called = _called(layer) if layer.channels.count else []
+        return [f"{name}: {_unknown(layer)}, so there is no ratio to noise.", *called]
     if not stands_out(layer):
         return [f"{name}: no pattern stands out from the noise, SNR {interval(layer.snr)}."]
     lines = [f"{name}: SNR {interval(layer.snr)}, {_percent(layer.relative.value)} of the features' size."]
@@ -70,16 +72,25 @@ def layer_findings(layer: LayerMeasurement) -> list[str]:
     if near is not None:
         share, where = near
         lines.append(f"{_percent(share)} of the pattern's energy lies {where}{_side(layer)}.")
+    return lines + _called(layer)
+
+
+def _unknown(layer: LayerMeasurement) -> str:
+    """Why a layer has no SNR."""
+    finite = bool(layer.pattern.isfinite().all() and layer.noise.isfinite().all())
+    return "the features do not vary" if finite else "the features are not finite"
+
+
+def _called(layer: LayerMeasurement) -> list[str]:
+    """What the test of channels says."""
     if layer.channels.count:
         sides = sorted(layer.channels.by_side().items(), key=lambda one: -one[1])
         where = ", ".join(f"{count} {_WHERE[side]}" for side, count in sides if count)
-        lines.append(f"{aware(layer)} channels are padding-aware: {where}.")
-    elif not bool(layer.channels.q.isnan().all()):
-        lines.append(
-            f"No single channel can be called padding-aware at a false-discovery rate of "
-            f"{100 * layer.channels.level:g} %."
-        )
-    return lines
+        return [f"{aware(layer)} channels are padding-aware: {where}."]
+    if bool(layer.channels.q.isnan().all()):
+        return []
+    level = 100 * layer.channels.level
+    return [f"No single channel can be called padding-aware at a false-discovery rate of {level:g} %."]
 
 
 def stands_out(layer: LayerMeasurement) -> bool:
