@@ -31,6 +31,9 @@ def features(model: nn.Module, x: Tensor, geometry: Geometry) -> dict[str, Tenso
     try:
         with torch.no_grad():
             model(x)
+    except RuntimeError:  # beyond the layers asked for, a network may take inputs of one size only
+        if found.keys() != geometry.maps.keys():
+            raise
     finally:
         for handle in handles:
             handle.remove()
