@@ -274,7 +274,7 @@ class Axis:
             for tap in taps
             if (layer := self.layers[tap.leaf]) and (dim := layer.dim) is not None
         }
-        sizes = Sizes(self.crop, self._across, self._length, self.period)
+        sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1)
         heard = hear(self.strip, sizes, expected, taps)
         self.unseen = heard.error
         if heard.period is not None:

@@ -2,66 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import ceil, inf, sqrt
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from padprint.errors import ModelError
 from padprint.forwards import Forwards, window
 from padprint.geometry import Sides
+from padprint.guard import NUDGE, Guard, nudged
 from padprint.plan import Canvas, CropPlan
 
-TOLERANCE = 0.3
-"""Relative change of F(x; *) between two places that is still rounding, in roots of machine epsilon: 1e-4 in float32."""
+_SCENES = 2
+"""How many scenes the self-check looks at, the first one as it is and others put together from its pieces."""
+
+_RINGS = ((1, 2), (3, 1))
+"""By scene: total strides of other content laid around the canvas, before and after the crop."""
 
 
-def numeric_floor(forwards: Forwards, plan: CropPlan, image: Tensor, exempt: Collection[str]) -> dict[str, float]:
-    """One crop seen from two places of a canvas must give the same F(x; *), to rounding error.
+def self_check(
+    forwards: Forwards, guard: Guard, plan: CropPlan, image: Tensor, exempt: Collection[str]
+) -> dict[str, float]:
+    """A crop seen from two places of two canvases must give the same F(x; *), to rounding error.
 
-    The second canvas is the first with strips added around it, of unequal widths and with made-up content: neither
-    where the crop lies nor what lies beyond the margin may matter.
+    The second canvas is the first with other real content laid around it, more on one side than on the other: neither where
+    the crop lies, nor how large the canvas is, nor what lies beyond the margin may matter. Layers for which one of these does
+    are put down in `guard.refused`, with the cause.
 
     Args:
         forwards: the network.
+        guard: whose limits are set here.
         plan: how scenes are cut.
         image: the first scene; where it is too small for a crop the result is empty.
         exempt: layers whose margin is below their reach. What lies beyond does matter to them, and `change_when_grown`
-            says how much; they get the largest figure of the others.
+            says how much; cells that padding does not reach must agree all the same.
 
     Returns:
-        Relative rms change of F(x; *) by layer.
+        Relative rms change of F(x; *) by layer, the largest of the scenes; of exempt layers the largest of the others.
 
     Raises:
-        ModelError: where or in what the crop lies does matter for some layer.
+        ModelError: the network fails.
     """
     canvases = plan.canvases((image.shape[-2], image.shape[-1]), 0)
     if not canvases:
         return {}
-    tight = forwards.placed(_around(image, canvases[0], plan))
-    py, px = plan.period
-    wide = F.pad(tight, (px, 2 * px, py, 2 * py), mode="replicate")
-    top, _, left, _ = plan.margin
-    here, there = forwards.maps(tight), forwards.maps(wide)
-    floor = {}
-    for name, spec in forwards.specs.items():
-        if name not in exempt:
-            one, two = window(spec, here[name], (top, left)), window(spec, there[name], (top + py, left + px))
-            floor[name] = relative(_squares(one, two))
-    tolerance = TOLERANCE * sqrt(torch.finfo(forwards.dtype).eps)
-    failed = {name: figure for name, figure in floor.items() if not figure <= tolerance}
-    if failed:
-        figures = ", ".join(f"{name} {figure:.1e}" for name, figure in failed.items())
-        sound = [name for name in forwards.specs if name not in failed]
-        rest = f"; measure only layers={sound}" if sound else ""
-        raise ModelError(
-            "the features depend on where the crop lies in its scene, so padding cannot be told apart from position "
-            f"(absolute position embedding, align_corners, or resizing inside); relative change of {figures}{rest}"
-        )
-    rounding = max(floor.values(), default=0.0)
+    corner = plan.margin[0], plan.margin[2]
+    floor: dict[str, float] = {}
+    for number in range(_SCENES):
+        view = _View(forwards, plan, _scene(image, canvases[0], plan, number), number)
+        here = view.windows(view.tight, corner)
+        guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner))
+        wide, there_corner = view.surrounded(_RINGS[number], number)
+        there = view.windows(wide, there_corner)
+        for name, one in here.items():
+            change = relative(_squares(one, there[name]))
+            if name not in exempt:
+                floor[name] = max(floor.get(name, 0.0), change)
+        doubted = [name for name in here if guard.differs(name, here[name], there[name], whole=name not in exempt)]
+        for name, change in view.staying(guard, doubted, number, exempt).items():
+            guard.refused.setdefault(name, f"{view.cause(guard, name)}; relative change of {name} {change:.1e}")
+    rounding = max((value for name, value in floor.items() if name not in guard.refused), default=0.0)
     return {name: floor.get(name, rounding) for name in forwards.specs}
+
+
+class _View:
+    """One crop of one scene, seen in several surroundings.
+
+    Args:
+        forwards: the network.
+        plan: how scenes are cut.
+        scene: `(C, H, W)`, the crop with exactly the plan's margin around it, and real content to lay around that.
+        seed: of what is laid around it.
+    """
+
+    def __init__(self, forwards: Forwards, plan: CropPlan, scene: tuple[Tensor, Tensor], seed: int) -> None:
+        self.forwards, self.plan, self.seed = forwards, plan, seed
+        window, self.content = scene
+        self.tight = forwards.placed(window)
+
+    def windows(self, x: Tensor, corner: tuple[int, int]) -> dict[str, Tensor]:
+        """F(x; *) of the crop in a canvas, by layer."""
+        maps = self.forwards.maps(x)
+        return {name: window(spec, maps[name], corner).clone() for name, spec in self.forwards.specs.items()}
+
+    def surrounded(self, ring: tuple[int, int], seed: int, *, far: bool = True) -> tuple[Tensor, tuple[int, int]]:
+        """The tight canvas with other content around it, and where the crop lies in it.
+
+        Args:
+            ring: total strides before and after.
+            seed: of the content.
+            far: whether there is any before, so that the crop lies elsewhere.
+        """
+        py, px = self.plan.period
+        before = ring[0] if far else 0
+        top, left = before * py, before * px
+        height, width = self.tight.shape[-2:]
+        generator = torch.Generator().manual_seed(seed)
+        large = _rolled(self.content, (height + sum(ring) * py, width + sum(ring) * px), generator)
+        wide = self.forwards.placed(large).clone()
+        wide[..., top : top + height, left : left + width] = self.tight
+        return wide, (self.plan.margin[0] + top, self.plan.margin[2] + left)
+
+    def staying(self, guard: Guard, names: Sequence[str], number: int, exempt: Collection[str]) -> dict[str, float]:
+        """Of layers in doubt those whose change stays when the input is nudged, with the relative change."""
+        found: dict[str, float] = {}
+        stays = dict.fromkeys(names, True)
+        for seed in range(_AGAIN if names else 0):
+            tight = nudged(self.tight, NUDGE, seed)
+            wide, corner = self.surrounded(_RINGS[number], number)
+            top, left = corner[0] - self.plan.margin[0], corner[1] - self.plan.margin[2]
+            wide[..., top : top + tight.shape[-2], left : left + tight.shape[-1]] = tight
+            here, there = self.windows(tight, (self.plan.margin[0], self.plan.margin[2])), self.windows(wide, corner)
+            for name in names:
+                stays[name] = stays[name] and guard.differs(name, here[name], there[name], whole=name not in exempt)
+                found[name] = relative(_squares(here[name], there[name]))
+        return {name: figure for name, figure in found.items() if stays[name]}
+
+    def cause(self, guard: Guard, name: str) -> str:
+        """Why a layer's features are not the same in both canvases, in words."""
+        margin = self.plan.margin[0], self.plan.margin[2]
+
+        def differ(one: tuple[Tensor, tuple[int, int]], two: tuple[Tensor, tuple[int, int]]) -> bool:
+            first, second = self.windows(*one)[name], self.windows(*two)[name]
+            return guard.differs(name, first, second, whole=True)
+
+        if differ((self.tight, margin), (self.tight, margin)):
+            return "random: the features differ from pass to pass on the same input (dropout that is active, noise)"
+        ring = 1, 1
+        if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
+            return (
+                "global: the features change with what lies beyond the margin that the trace found: an operator that sees the "
+                "whole input (a normalisation, squeeze-and-excitation, attention, pooling), or padding that was not seen"
+            )
+        if differ((self.tight, margin), self.surrounded(ring, 10, far=False)):
+            return (
+                "absolute: the features depend on the size of the input (resizing inside, align_corners, a position embedding "
+                "that is stretched)"
+            )
+        return (
+            "absolute: the features depend on where the crop lies in its scene, so padding cannot be told apart from position "
+            "(position embedding or coordinates)"
+        )
+
+
+_AGAIN = 3
+
+
+def _scene(image: Tensor, canvas: Canvas, plan: CropPlan, number: int) -> tuple[Tensor, Tensor]:
+    """What a scene shows around the first crop, `(C, H, W)`, and content to lay around that."""
+    window = _around(image, canvas, plan)
+    if number:
+        window = _rolled(image, (window.shape[-2], window.shape[-1]), torch.Generator().manual_seed(number))
+    return window, image
+
+
+def _rolled(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Content of `size` put together from an image, shifted by a random number of px and repeated as often as needed."""
+    shifts = [int(torch.randint(1, max(2, n), (), generator=generator)) for n in image.shape[-2:]]
+    moved = torch.roll(image, shifts, (-2, -1))
+    times = [ceil(want / have) for want, have in zip(size, image.shape[-2:], strict=True)]
+    return moved.repeat(1, *times)[:, : size[0], : size[1]]
 
 
 def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict[str, Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 
 import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PadprintError
 from padprint.geometry import MapSpec
+from padprint.guard import Guard, differences
 from padprint.layers import Tap, run_to
 
 
@@ -36,6 +36,7 @@ class Forwards:
         self.layout = torch.contiguous_format
         self._taps = [spec.tap for spec in specs.values()]
         self._overwritten: set[str] = set()
+        self.guard: Guard | None = None
 
     def choose_layout(self, image: Tensor) -> None:
         """Feed the network channels-last images where it runs on a CPU and takes them: convolutions are faster that way.
@@ -52,8 +53,13 @@ class Forwards:
 
         def compare(tap: Tap, tensor: Tensor) -> None:
             before = as_it_is[tap.name]
-            change = torch.linalg.vector_norm(tensor - before) if tensor.shape == before.shape else inf
-            alike.append(bool(change <= 1e-4 * torch.linalg.vector_norm(before)))
+            if tensor.shape != before.shape:
+                alike.append(False)
+            elif before.is_floating_point() or before.is_complex():
+                change = torch.linalg.vector_norm(tensor - before)
+                alike.append(bool(change <= 1e-4 * torch.linalg.vector_norm(before)))
+            else:
+                alike.append(bool(torch.equal(tensor, before)))
 
         try:
             self._run(x.contiguous(memory_format=torch.channels_last), compare)
@@ -104,28 +110,58 @@ class Forwards:
         x: Tensor,
         maps: Mapping[str, Tensor],
         corners: Sequence[tuple[int, int]],
-        visit: Callable[[str, Tensor, list[Tensor]], None],
+        visit: Callable[[str, Tensor, list[Tensor]], Tensor | None],
     ) -> None:
-        """Run the crops of a canvas as one batch and hand over F(x; p) and F(x; *) of each layer.
+        """Run the crops of a canvas as one batch, and hand over F(x; p) and F(x; *) of each layer.
+
+        What differs beyond the rims is compared with rounding, see `Guard`.
 
         Args:
             x: the canvas, a batch of one.
             maps: what `maps` returned for it.
             corners: (y, x) of each crop, canvas pixels, on the total-stride grid.
-            visit: called with (layer's name, `(B, C, h, w)` features, B optimal maps `(C, h, w)`).
+            visit: called with (layer's name, `(B, C, h, w)` features, B optimal maps `(C, h, w)`). It may return the squared
+                differences summed over the crops, `(C, h, w)`, if it has them.
 
         Raises:
             ModelError: the model fails.
         """
+        guard = self.guard
+
+        def watched(name: str, features: Tensor, optimal: list[Tensor]) -> None:
+            squares = visit(name, features, optimal)
+            if guard is not None:
+                if squares is None:
+                    squares = squared_differences(features, optimal)
+                guard.look(name, squares, len(features))
+
+        self.compare(x, maps, corners, watched)
+        if guard is not None:
+            guard.settle(differences(self, corners), x)
+
+    def of_crop(self, x: Tensor) -> dict[str, Tensor]:
+        """F(x; p) of a crop `(1, C, H, W)`, by layer `(C, h, w)`."""
+        found: dict[str, Tensor] = {}
+        self._run(x, lambda tap, tensor: found.update({tap.name: self.specs[tap.name].as_map(tensor)[0].clone()}))
+        return found
+
+    def compare(
+        self,
+        x: Tensor,
+        maps: Mapping[str, Tensor],
+        corners: Sequence[tuple[int, int]],
+        visit: Callable[[str, Tensor, list[Tensor]], None],
+    ) -> None:
+        """Like `crops`, without looking at what is found."""
         height, width = self.crop
         batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
 
-        def compare(tap: Tap, tensor: Tensor) -> None:
+        def at(tap: Tap, tensor: Tensor) -> None:
             spec = self.specs[tap.name]
             optimal = [window(spec, maps[tap.name], corner) for corner in corners]
             visit(tap.name, spec.as_map(tensor), optimal)
 
-        self._run(batch, compare)
+        self._run(batch, at)
 
     def _run(self, x: Tensor, visit: Callable[[Tap, Tensor], None]) -> None:
         """Run the model; what `visit` raises passes through, what the model raises becomes a `ModelError`."""
@@ -145,6 +181,15 @@ class Forwards:
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"the model fails on an input of {tuple(x.shape)}: {reason}") from error
+
+
+def squared_differences(features: Tensor, optimal: Sequence[Tensor]) -> Tensor:
+    """D^2 summed over a batch, `(C, h, w)`; of whole numbers too."""
+    real = features if features.is_floating_point() else features.double()
+    total = torch.zeros_like(real[0])
+    for one, other in zip(real, optimal, strict=True):
+        total += (one - other).square()
+    return total
 
 
 def first_cell(spec: MapSpec, corner: tuple[int, int]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import torch
@@ -111,6 +111,12 @@ class Geometry(Mapping[str, LayerGeometry]):
     def __len__(self) -> int:
         return len(self.layers)
 
+    def without(self, reasons: Mapping[str, str]) -> Geometry:
+        """The same, with some layers refused."""
+        layers = {name: LayerGeometry(name, reasons[name]) if name in reasons else one for name, one in self.items()}
+        maps = {name: one for name, one in self.maps.items() if name not in reasons}
+        return Geometry(layers, self.crop, self.period, maps)
+
     @property
     def margin(self) -> Sides:
         """The largest margin any measurable layer needs, per side, in input pixels."""
@@ -163,6 +169,7 @@ def trace(
             wanted = select(taps, [layers] if isinstance(layers, str) else list(layers))
         if not wanted:
             raise ModelError("no module of the model returns a (batch, channels, height, width) map")
+        alone = _not_by_image(model, wanted, channels, size)
         copied, dtype = _faithful_copy(model, _not_needed(model, taps, wanted), wanted, channels, size)
         stack.enter_context(state_kept(copied))
         vertical, horizontal = (Axis(copied, wanted, size, channels, axis, dtype) for axis in (0, 1))
@@ -171,7 +178,9 @@ def trace(
         maps = [tap for tap in wanted if _not_a_map(tap, vertical, horizontal) is None]
         vertical.trace(maps)
         horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None])
-    return _joined(wanted, vertical, horizontal, size)
+    found = _joined(wanted, vertical, horizontal, size)
+    lost = {name: reason for name, reason in alone.items() if name in found.maps}
+    return found.without(lost)
 
 
 def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
@@ -179,6 +188,24 @@ def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tenso
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     blank = torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
     return blank + torch.linspace(-1, 1, size[1], dtype=blank.dtype, device=blank.device)
+
+
+def _not_by_image(model: nn.Module, taps: Sequence[Tap], channels: int, size: tuple[int, int]) -> dict[str, str]:
+    """Layers that do not hold one map for each image of a batch, with the reason; none where no batch of two can be run."""
+    x = example_for(model, channels, size)
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        run_to(
+            model, torch.cat([x, x.flip(-1)]), taps, lambda tap, tensor: shapes.update({tap.name: tuple(tensor.shape)})
+        )
+    except Exception:  # noqa: BLE001  # made for a batch of one
+        return {}
+    reason = (
+        "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
+    )
+    return {tap.name: reason for tap in taps if tap.shape[:1] == (1,) and shapes[tap.name] != (2, *tap.shape[1:])} | {
+        tap.name: reason for tap in taps if tap.shape[:1] != (1,) and shapes[tap.name] == tap.shape
+    }
 
 
 def _faithful_copy(
@@ -199,7 +226,12 @@ def _faithful_copy(
         except Exception as failed:  # noqa: BLE001  # a network may raise anything in a precision it was not made for
             error = failed
             continue
-        _compare(taps[-1], original.double().cpu(), found.double())
+        apart = _apart(original, found)
+        if apart > _COPY and _apart(original, _value(model, x, taps[-1])) < apart / 10:  # else it is random itself
+            raise ModelError(
+                f"a deep copy of the model computes something else at {taps[-1].name}, so that nothing found on the copy would "
+                "hold: mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
+            )
         return made, dtype
     raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
 
@@ -214,13 +246,14 @@ _COPY = 0.05
 """Relative rms difference between a model and its copy that precision may explain, where features are quantised."""
 
 
-def _compare(tap: Tap, one: Tensor, other: Tensor) -> None:
-    known = one.isfinite() & other.isfinite() if one.shape == other.shape else None
-    if known is None or float((one - other)[known].norm()) > _COPY * float(one[known].norm()) + 1e-30:
-        raise ModelError(
-            f"a deep copy of the model computes something else at {tap.name}, so that nothing found on the copy would hold: "
-            "mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
-        )
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Relative rms difference of two maps, where both are finite; infinite for maps of different sizes."""
+    if one.shape != other.shape:
+        return inf
+    one, other = one.double().cpu(), other.double().cpu()
+    known = one.isfinite() & other.isfinite()
+    change, size = float((one - other)[known].norm()), float(one[known].norm())
+    return change / size if size > 0 else change
 
 
 def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
@@ -363,7 +396,6 @@ _MOVES = {
         "t",
         "T",
         "mT",
-        "supply_cells",
         "dropout2d",
         "stack",
         "unbind",

@@ -38,12 +38,14 @@ class Tap:
         leaf: where the tensor is.
         calls: how often the module runs in one forward pass; the last call counts.
         shape: at the crop's size, with a batch of one.
+        floating: whether it holds floating point numbers; else whole numbers, truth values or complex numbers.
     """
 
     name: str
     leaf: Leaf
     calls: int
     shape: tuple[int, ...]
+    floating: bool = True
 
 
 class _EnoughError(BaseException):
@@ -128,10 +130,13 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
     """
     events: list[tuple[Leaf, bool, Tensor]] = []
     calls: dict[str, int] = {}
+    misread: list[str] = []
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[name] = calls.get(name, 0) + 1
+            if _axes(module) == 3 and args and isinstance(args[0], Tensor) and args[0].dim() == 4:
+                misread.append(name)
             found = list(leaves_of(output))
             for path, tensor in found:
                 events.append((Leaf(name, path), len(found) == 1, tensor))
@@ -147,10 +152,15 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
             raise
         except Exception as error:
             raise ModelError(_forward_failed(x, error)) from error
+    if misread:
+        raise ModelError(
+            f"{misread[0] or 'the model'} runs over three axes of space and reads the batch of images as one volume: the network "
+            "is for volumes, and padprint measures networks for images (B, C, H, W)"
+        )
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
     named = {id(tensor) for leaf, _, tensor in events if leaf.module}
     return [
-        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape))
+        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.is_floating_point())
         for i, (leaf, alone, tensor) in enumerate(events)
         if last[leaf] == i and (leaf.module or id(tensor) not in named)
     ]
@@ -210,28 +220,27 @@ def check_runnable(model: nn.Module) -> None:
     """Refuse a network that cannot be run on a batch of images `(B, C, H, W)` as it is, with the reason.
 
     Raises:
-        ModelError: parameters that are not there yet, or convolutions over one or three axes of space, which read a batch
-            of images as one volume or one signal.
+        ModelError: parameters that are not there yet, or convolutions over one axis of space alone.
     """
     lazy = [name for name, one in (*model.named_parameters(), *model.named_buffers()) if is_lazy(one)]
     if lazy:
         raise ModelError(
             f"the model has lazy parameters ({lazy[0]}), whose sizes are not known yet: run it once on an input, then measure"
         )
-    for name, module in model.named_modules():
-        axes = _AXES.get(type(module).__name__.removeprefix("Lazy"))
-        if axes == 3:
-            raise ModelError(
-                f"{name or 'the model'} is a {type(module).__name__}: the network is for volumes (three axes of space), and "
-                "padprint measures networks for images; it would read the images of a batch as one volume"
-            )
+    axes = {n for module in model.modules() if (n := _axes(module))}
+    if axes and 2 not in axes and 3 not in axes:
+        raise ModelError(
+            "the network has convolutions over one axis of space alone: it is for signals, and padprint measures networks for "
+            "images (B, C, H, W)"
+        )
 
 
-_AXES = {
-    f"{kind}{n}d": n
-    for kind in ("Conv", "ConvTranspose", "MaxPool", "AvgPool", "BatchNorm", "InstanceNorm")
-    for n in (1, 2, 3)
-}
+def _axes(module: nn.Module) -> int:
+    """Over how many axes of space a convolution or pooling runs; 0 for other modules."""
+    name = type(module).__name__
+    kind, n = name[:-2], name[-2:]
+    known = kind in {"Conv", "ConvTranspose", "MaxPool", "AvgPool", "LPPool", "FractionalMaxPool", "MaxUnpool"}
+    return {"1d": 1, "2d": 2, "3d": 3}.get(n, 0) if known else 0
 
 
 def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
@@ -255,7 +264,8 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     except Exception as error:
         raise ModelError(f"the model cannot be copied: {first_line(error)}") from error
     names = [name for name, _ in model.named_modules()]
-    if not isinstance(made, nn.Module) or [name for name, _ in made.named_modules()] != names:
+    copies = [name for name, _ in made.named_modules()] if hasattr(made, "named_modules") else []
+    if copies != names:
         raise ModelError(
             f"a deep copy of the model ({type(model).__name__}) is not the same network: it has other modules; "
             "mend its __deepcopy__, or pass the network inside it"

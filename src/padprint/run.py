@@ -75,6 +75,8 @@ class Run:
             advance()
         if self.small:
             raise ImagesError(self._too_small(self.small, self.n_images + len(self.small)))
+        for subject in self.subjects:
+            subject.finish()
 
     def start(self, image: Tensor, sizes: Sequence[tuple[int, int] | None] | None) -> None:
         """Trace the models, plan the crops and check the networks on the first image; `sizes` of all, where known."""
@@ -177,10 +179,10 @@ class Run:
         swapped = subject.paddings[padding] is not None
         return Measurement(
             layers=measured,
-            unmeasured=subject.geometry.unmeasured,
+            unmeasured=subject.unmeasured,
             crop=self.plan.crop,
             margin=self.plan.margin,
-            numeric_floor=max(subject.floor.values()),
+            numeric_floor=max(subject.floor[name] for name in measured),
             n_images=counts["images"],
             n_crops=int(next(iter(subject.moments[padding].values())).crops.sum()),
             approximate=subject.approximate,

@@ -137,6 +137,10 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
     x = strip.blank(x) if isinstance(x, int) else x
 
     def visit(tap: Tap, tensor: Tensor) -> None:
+        with torch._C.DisableTorchFunction():  # what is done here is none of the network's
+            see(tap, tensor)
+
+    def see(tap: Tap, tensor: Tensor) -> None:
         run.leaves[tap.leaf] = tuple(tensor.shape)
         mark = _mark_of([tensor])
         find = _touched if run.noise is None else _differing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from padprint.checks import change_when_grown, numeric_floor, relative
+from padprint.checks import change_when_grown, relative, self_check
 from padprint.errors import LayerError, ModelError, PaddingError
 from padprint.forwards import Forwards, first_cell
 from padprint.geometry import Geometry, trace
+from padprint.guard import Guard
+from padprint.layers import one_pass
 from padprint.moments import LayerMoments
 from padprint.padding import Scheme
+from padprint.padding.hidden import could_extend
+from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.operators import read_call
 from padprint.padding.swap import swapped, untrained
 from padprint.plan import Canvas, CropPlan
 from padprint.result import LayerMeasurement
@@ -71,6 +76,8 @@ class Subject:
         self.device, self.dtype = device, dtype
         self.moments: dict[str, dict[str, LayerMoments]] = {}  # by padding, by layer
         self.floor: dict[str, float] = {}
+        self.refused: dict[str, str] = {}  # layers that the data contradict, with the reason
+        self.again: Again | None = None
         self.moved: dict[str, Tensor] = {}  # for an approximate margin: sums of (change of F*)^2 and F*^2
 
     def look(self, channels: int) -> None:
@@ -108,7 +115,42 @@ class Subject:
         self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype)
         self.forwards.choose_layout(image)
         short = set(filter(self.short_of, self.geometry.maps))
-        self.floor = numeric_floor(self.forwards, plan, image, short)
+        guard = Guard(self.geometry)
+        self.floor = self_check(self.forwards, guard, plan, image, short)
+        if guard.limits:
+            self.forwards.guard = guard
+            self.again = Again(self, image)
+        self.refuse_nothing_left()
+
+    def refuse_nothing_left(self) -> None:
+        """Raise ModelError where no layer is left that is believed."""
+        self._gather()
+        if self.geometry.maps and not set(self.geometry.maps) - set(self.refused):
+            raise ModelError("; ".join(dict.fromkeys(self.refused.values())))
+
+    def refuse_contradicted(self) -> None:
+        """Raise LayerError where the data contradict what was found of any layer."""
+        self._gather()
+        if self.refused:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
+            sound = [name for name in self.geometry.maps if name not in self.refused]
+            raise LayerError(f"{reasons}{f'; take only layers={sound}' if sound else ''}")
+
+    def _gather(self) -> None:
+        guard = self.forwards.guard if hasattr(self, "forwards") else None
+        for name, reason in ({} if guard is None else guard.refused).items():
+            if name not in self.refused:
+                blame = suspects(self.model, self.again.crop) if self.again is not None else ""
+                self.refused[name] = f"{reason}{blame and f' (it may be that {blame})'}"
+
+    def tick(self, index: int) -> None:
+        """Count an image as done, and check every so often that the network is still the one it was.
+
+        Raises:
+            ModelError: it is not.
+        """
+        if self.again is not None:
+            self.again.tick(index)
 
     def prepare(self, plan: CropPlan, groups: int) -> None:
         """Empty moments, for a process that may have no image of its own too."""
@@ -131,6 +173,8 @@ class Subject:
         for canvas in canvases:
             self._canvas(group, image, canvas, batch_size, order[first : first + len(canvas.crops)])
             first += len(canvas.crops)
+        self.refuse_nothing_left()
+        self.tick(index)
         if self.approximate and index < RESIDUAL_IMAGES:
             for name, squares in change_when_grown(self.forwards, self.plan, image).items():
                 self.moved[name] += squares
@@ -159,8 +203,9 @@ class Subject:
                     optimal: list[Tensor],
                     own: dict[str, LayerMoments] = own,
                     numbers: Sequence[int] = numbers,
-                ) -> None:
+                ) -> Tensor:
                     own[name].update(group, features, optimal, numbers)
+                    return own[name].latest
 
                 with _swapped(scheme):
                     self.forwards.crops(x, maps, corners, add)
@@ -193,7 +238,23 @@ class Subject:
                 precision=torch.finfo(self.dtype).eps,
             )
             for name, moments in self.moments[padding].items()
+            if name not in self.refused
         }
+
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Layers that cannot be measured, or that the data contradict, with the reason."""
+        return {**self.geometry.unmeasured, **self.refused}
+
+    def finish(self) -> None:
+        """Check once more, at the end of a pass, that the network is still the one it was.
+
+        Raises:
+            ModelError: it is not; or no layer is left that is believed.
+        """
+        if self.again is not None:
+            self.again.check()
+            self.refuse_nothing_left()
 
     def _residual_known(self, name: str) -> bool:
         return self.short_of(name) and float(self.moved[name][1]) > 0
@@ -204,7 +265,13 @@ class Subject:
         """What other processes need of this one's: geometry and checks; nothing where it had no image."""
         if not self.moments:
             return {}
-        return {"geometry": self.geometry, "plan": self.plan, "floor": self.floor, "moved": self.moved}
+        return {
+            "geometry": self.geometry,
+            "plan": self.plan,
+            "floor": self.floor,
+            "moved": self.moved,
+            "refused": self.refused,
+        }
 
     def join(self, leader: dict[str, Any], reports: Sequence[dict[str, Any]], groups: int) -> None:
         """Take geometry and floor from the process that had the first image, and add up moments and residuals."""
@@ -212,11 +279,72 @@ class Subject:
             self.geometry = leader["geometry"]
             self.prepare(leader["plan"], groups)
         self.floor = leader["floor"]
+        self.refused = {
+            name: reason for report in reports[::-1] if report for name, reason in report["refused"].items()
+        }
         moved = [report["moved"] for report in reports if report]
         self.moved = {name: torch.stack([one[name] for one in moved]).sum(0) for name in self.moved}
         for moments in self.moments.values():
             for one in moments.values():
                 one.sync()
+
+
+class Again:
+    """The first crop, run once more every so often: it must give the features that it gave first.
+
+    Args:
+        subject: ready to run.
+        image: the first one.
+    """
+
+    def __init__(self, subject: Subject, image: Tensor) -> None:
+        self._subject = subject
+        canvas = subject.plan.canvases((image.shape[-2], image.shape[-1]), 0)[0]
+        height, width = subject.crop
+        top, left = (a + b for a, b in zip((canvas.top, canvas.left), canvas.crops[0], strict=True))
+        self.crop = subject.forwards.placed(image[:, top : top + height, left : left + width].clone())
+        self._first = self._features()
+        self._images = 0
+
+    def tick(self, index: int) -> None:
+        """Count an image; check after the first, the second, the fourth, the eighth and so on."""
+        self._images += 1
+        if self._images & (self._images - 1) == 0:
+            self.check(f" by image {index}")
+
+    def check(self, when: str = "") -> None:
+        """Raise ModelError where the features differ from the first ones."""
+        guard = self._subject.forwards.guard
+        now = self._features()
+        for name, first in self._first.items():
+            if guard is None or name in self._subject.refused:
+                continue
+            if now[name].shape != first.shape or guard.differs(name, first, now[name], whole=False):
+                raise ModelError(
+                    f"the network has changed{when} while it was measured: the first crop does not give the features any more "
+                    f"that it gave at first ({name}); a mode, a hook or weights were changed meanwhile"
+                )
+
+    def _features(self) -> dict[str, Tensor]:
+        return self._subject.forwards.of_crop(self.crop)
+
+
+def suspects(model: nn.Module, x: Tensor) -> str:
+    """Calls of a network that may pad unseen, the first few, in words; empty where none is known."""
+    found: dict[str, str] = {}
+
+    def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        what = None if read_call(func, args, kwargs) is not None else could_extend(func, args, kwargs)
+        if what is not None:
+            found.setdefault(str(call), what)
+        return func(*args, **kwargs)
+
+    try:
+        with Interceptor(handle):
+            one_pass(model, x)
+    except Exception:  # noqa: BLE001  # a network that fails under watch has no suspects to tell
+        return ""
+    return "; ".join(f"{call} {what}" for call, what in list(found.items())[:3])
 
 
 def reseed(model: nn.Module, schemes: Iterable[Scheme | None], seed: int, index: int) -> None:

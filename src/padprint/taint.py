@@ -50,6 +50,9 @@ _LOSING = {
 }
 """Operators on single cells that return numbers for NaN."""
 
+_PARTS = ("grid_sampl", "deform_conv2d", "fake_quant", "max_unpool")
+"""Parts of names of operators in which other inputs than the first decide what becomes of NaN."""
+
 
 def taint_of(tensor: Tensor) -> Tensor | None:
     """Which cells depend on padding, of a tensor that cannot say so by NaN: bool, in its shape; None for no cell."""
@@ -78,9 +81,7 @@ def may_lose(name: str, inputs: Sequence[Tensor], shares: Sequence[float]) -> bo
     """
     if any(taint_of(one) is not None for one in inputs):
         return True
-    known = (
-        name in _LOSING or name in _CHOICES or "grid_sampl" in name or "deform_conv2d" in name or "fake_quant" in name
-    )
+    known = name in _LOSING or name in _CHOICES or any(part in name for part in _PARTS)
     return known and any(shares)
 
 

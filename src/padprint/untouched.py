@@ -111,7 +111,7 @@ class _State:
         for module in model.modules():
             self._keep(vars(module), _DEPTH)
         for name, weight in model.named_parameters():
-            if not (is_lazy(weight) or weight.is_inference()):
+            if not any((is_lazy(weight), weight.is_inference())):
                 self._weights.append((name, weight, weight._version))
 
     def _keep(self, value: Any, depth: int) -> None:
@@ -137,7 +137,7 @@ class _State:
             self._keep(vars(value), depth - 1)
 
     def _keep_tensor(self, tensor: Tensor) -> None:
-        odd = is_lazy(tensor) or tensor.is_meta or tensor.is_inference() or tensor.is_nested
+        odd = any((is_lazy(tensor), tensor.is_meta, tensor.is_inference(), tensor.is_nested))
         if not (odd or isinstance(tensor, nn.Parameter)) and tensor.layout is torch.strided:
             self._tensors.append((tensor, tensor._version, tensor.detach().clone()))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ from padprint.weights import first_line
 
 _OUTSIDE = 3
 """Other content outside the crop is larger than that in it, up to this power of ten."""
+
+_SIZES = (1.0, 0.3, 3.0, 10.0)
+"""Sizes of the random content, one draw after another."""
 
 _FLIPS = 0.02
 """Share of a row's numbers that rounding may turn over in single precision."""
@@ -102,18 +105,24 @@ class Seen:
     moved: Tensor
 
 
-def look(one: Look, taps: Sequence[Tap]) -> dict[Leaf, Seen]:
+def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     """See which cells of the layers move, and with what.
+
+    Args:
+        one: what is looked at.
+        taps: the layers.
+        draw: number of the random content; each has another size.
 
     Raises:
         ModelError: the network fails on the strips.
     """
     axis, start, length = 2 + one.strip.axis, one.margin, one.crop + 2 * one.margin
-    long = one.content(length + one.period, 1)
+    size = _SIZES[draw % len(_SIZES)]
+    long = one.content(length + one.period, 3 * draw + 1) * size
     scene = long.narrow(axis, 0, length)
     inside = scene.narrow(axis, start, one.crop)
-    other = one.content(length, 2)
-    other *= 10 ** (_OUTSIDE * one.content(length, 3).sigmoid())
+    other = one.content(length, 3 * draw + 2) * size
+    other *= 10 ** (_OUTSIDE * one.content(length, 3 * draw + 3).sigmoid())
     other.narrow(axis, start, one.crop).copy_(inside)
     shifted = long.narrow(axis, one.period, length)
     maps = one.run(torch.cat([scene, other, shifted]), taps)
@@ -132,7 +141,7 @@ def look(one: Look, taps: Sequence[Tap]) -> dict[Leaf, Seen]:
             random=None,
             moved=_cells(there, here),
         )
-    everywhere = [tap for tap in taps if bool((found[tap.leaf].outside > 0).all())]
+    everywhere = [tap for tap in taps if bool((found[tap.leaf].outside.maximum(found[tap.leaf].alone) > 0).all())]
     if everywhere:
         again = one.run(scene, everywhere), one.run(scene, everywhere)
         for tap in everywhere:
@@ -142,6 +151,12 @@ def look(one: Look, taps: Sequence[Tap]) -> dict[Leaf, Seen]:
             )
             found[tap.leaf] = replace(found[tap.leaf], random=_cells(two, three))
     return found
+
+
+def _laid_over(one: Seen, two: Seen) -> Seen:
+    """The larger of what was seen in two draws."""
+    random = one.random if two.random is None else two.random if one.random is None else one.random.maximum(two.random)
+    return Seen(one.outside.maximum(two.outside), one.alone.maximum(two.alone), random, one.moved.maximum(two.moved))
 
 
 def periods(one: Look, taps: Sequence[Tap], candidates: Sequence[int]) -> int | None:
@@ -182,7 +197,7 @@ def _cells(some: Tensor, here: Tensor) -> Tensor:
     return apart.kthvalue(ceil((1 - _FLIPS) * len(apart)), 0).values
 
 
-_STRICT = 2.0**-32
+_STRICT = 2.0**-38
 """Change that is rounding in double precision."""
 
 _LOOSE = 5e-5
@@ -215,12 +230,14 @@ class Sizes:
         across: across it.
         length: of a strip on which the rims of all layers end, congruent to the crop.
         period: total stride.
+        draws: of random content; several where the first witness could not read every operator.
     """
 
     crop: int
     across: int
     length: int
     period: int
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -233,6 +250,11 @@ class Told:
     rim: tuple[int, int] | None = None
     reason: str | None = None
     moved: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether cells are left that nothing moves."""
+        return self.reason is None and self.rim != OPEN and not self.moved
 
 
 @dataclass(frozen=True)
@@ -263,7 +285,8 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
     # as long as the crop where that leaves cells that padding does not reach, else as long as the first witness needed
     short = any(sum(expected[tap.leaf].rim) + expected[tap.leaf].phases > expected[tap.leaf].size for tap in taps)
     length = sizes.length if short else sizes.crop
-    reach = _pixels(expected.values())
+    reach = max(_pixels(expected.values()), sizes.crop // 2)
+    least: dict[Tap, float] = {}  # by how much the cell that moves least moved, while all of them do
     waiting = list(taps)
     for _ in range(_LOOKS):
         if not waiting:
@@ -273,7 +296,22 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         if isinstance(found, str):
             return Heard(told, error=found)
         one, seen = found
-        answers = {tap: _told(seen[tap.leaf], expected[tap.leaf], strip.dtype) for tap in waiting}
+        if any(
+            bool((two.random > _tolerances(strip.dtype)[1]).any()) for two in seen.values() if two.random is not None
+        ):
+            return Heard(
+                told, error="the network, or its padding, draws random numbers"
+            )  # the self-check tells these apart
+        answers: dict[Tap, Told] = {}
+        for tap in waiting:
+            strict, loose = (_told_at(seen[tap.leaf], expected[tap.leaf], limit) for limit in _tolerances(strip.dtype))
+            now = float(seen[tap.leaf].outside.maximum(seen[tap.leaf].alone).min())
+            # what does not fade with distance is rounding of a part that runs in single precision; what does goes further
+            rounding = now > _LEVEL * least.get(tap, inf)
+            answers[tap] = strict
+            if loose.clean and not strict.clean:
+                answers[tap] = loose if rounding else Told(OPEN)
+            least[tap] = now
         wide = {tap: ceil(max(one.rim or OPEN) * expected[tap.leaf].stride) for tap, one in answers.items()}
         near = [
             tap for tap in waiting if wide[tap] > margin - sizes.period
@@ -285,7 +323,8 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
             if longer is not None:
                 return Heard(told, period=longer)
         for tap in settled:
-            told[tap.leaf] = Told(reason=_MOVED.format(sizes.period)) if tap in moved else answers[tap]
+            apart = float(seen[tap.leaf].moved.max())
+            told[tap.leaf] = Told(reason=_MOVED.format(sizes.period, apart)) if tap in moved else answers[tap]
             waiting.remove(tap)
         reach = max([reach, *(wide[tap] for tap in near)])
         if any(answers[tap].rim == OPEN for tap in waiting):
@@ -298,7 +337,14 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
     return Heard(told)
 
 
+def _tolerances(dtype: torch.dtype) -> tuple[float, float]:
+    """What counts as rounding, strictly and loosely."""
+    return (_STRICT, _LOOSE) if dtype == torch.float64 else (_SINGLE, _SINGLE)
+
+
+_LEVEL = 0.1
 _LOOKS = 4
+_SMALL = 64  # px: a crop that is no wider is looked at in its own width
 _BUDGET = 1 << 22  # input cells of one look
 _LONGEST = 512  # px: the longest total stride that is looked for
 
@@ -322,20 +368,13 @@ def untouched(touched: Tensor, phases: int) -> tuple[int, int]:
     return (start, len(flags) - start - best) if best >= phases else OPEN
 
 
-_MOVED = "absolute: its features depend on where the input lies, {} px further on they are others"
-
-
-def _told(seen: Seen, expected: Expected, dtype: torch.dtype) -> Told:
-    """The answer at the strictest tolerance that gives a clean one, else at the loosest."""
-    tolerances = (_STRICT, _LOOSE) if dtype == torch.float64 else (_SINGLE,)
-    answers = [_told_at(seen, expected, tolerance) for tolerance in tolerances]
-    clean = [one for one in answers if one.reason is None and one.rim != OPEN and not one.moved]
-    return clean[0] if clean else answers[-1]
+_MOVED = (
+    "absolute: its features depend on where the input lies (a position embedding, coordinates, resizing): {} px further on "
+    "they are others, by {:.1e} of their size"
+)
 
 
 def _told_at(seen: Seen, expected: Expected, tolerance: float) -> Told:
-    if seen.random is not None and bool((seen.random > tolerance).any()):
-        return Told(reason="random: its features differ from pass to pass on the same input")
     outside = seen.outside > tolerance
     rim = untouched(outside | (seen.alone > tolerance), expected.phases)
     if rim == OPEN and untouched(outside, expected.phases) != OPEN:
@@ -347,7 +386,7 @@ def _on_some_width(
     strip: Strip, sizes: Sizes, length: int, margin: int, expected: dict[Leaf, Expected], taps: Sequence[Tap]
 ) -> tuple[Look, dict[Leaf, Seen]] | str:
     """On narrow strips or on strips as wide as the crop, the first that runs; why none does."""
-    least = max(sizes.period, 16)
+    least = sizes.across if sizes.across <= _SMALL else max(sizes.period, 32)
     narrow = least + (sizes.across - least) % sizes.period
     error = "the strips are too large"
     for width in dict.fromkeys((min(narrow, sizes.across), sizes.across)):
@@ -362,7 +401,11 @@ def _on_some_width(
             {tap.leaf: expected[tap.leaf].stride for tap in taps},
         )
         try:
-            return one, look(one, taps)
+            seen = look(one, taps)
+            for draw in range(1, sizes.draws):
+                more = look(one, taps, draw)
+                seen = {leaf: _laid_over(first, more[leaf]) for leaf, first in seen.items()}
+            return one, seen
         except ModelError as failed:
             error = str(failed)
         except RuntimeError as failed:  # a map of another size than was expected

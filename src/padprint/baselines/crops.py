@@ -106,6 +106,10 @@ class Crops:
                     self.n_crops += len(batch.pixels)
                     yield batch
             self.n_images += 1
+            with as_measured(run.subject.model):
+                run.subject.tick(scene.index)
+        with as_measured(run.subject.model):
+            run.subject.finish()
 
     def _batches(self, subject: Views, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
         size, own = self._scenes.settings.batch_size, generators(subject.model)
@@ -237,6 +241,7 @@ class Views(Subject):
 
         with swapping(self.scheme):
             self.forwards.crops(x, maps, corners, keep)
+        self.refuse_contradicted()
         height, width = self.crop
         pixels = torch.stack([x[0, :, top : top + height, left : left + width] for top, left in corners])
         return Batch(scene.index, scene.group, pixels, padded, optimal)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import padprint
 from padprint.baselines.crops import CropRun, Scene, Scenes, Views, swapping
-from padprint.errors import HaloError, ImagesError
+from padprint.errors import HaloError, ImagesError, LayerError, ModelError
 from padprint.geometry import Sides, crop_size
 from padprint.images import Images
 from padprint.layers import as_measured
@@ -99,6 +99,7 @@ def halo(
             run = _started(scenes, scene, schemes, output_layer)
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
+    run.believe(run.n_images)
     result = run.read(tolerance, error, confidence, name or type(scenes.model).__name__)
     if all(one.tiling is None for one in result.values()):
         raise HaloError(result.first.reason or "")
@@ -152,7 +153,17 @@ class TileRun(CropRun):
         for name, out in self.outputs.items():
             for sums in out.sums.values():
                 sums[-1].check(name, scene.index)
+        self.believe(scene.index)
         self.n_images += 1
+
+    def believe(self, index: int) -> None:
+        """Raise HaloError where the data contradict what was found of an output, ModelError where the network has changed."""
+        with as_measured(self.scenes.model):
+            self.subject.tick(index)
+        try:
+            self.subject.refuse_contradicted()
+        except LayerError as error:
+            raise HaloError(f"tiles cannot be compared with a larger scene: {error}") from error
 
     def _canvas(self, scene: Scene, canvas: Canvas) -> None:
         forwards = self.subject.forwards
@@ -172,7 +183,10 @@ class TileRun(CropRun):
 
     @staticmethod
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:
-        out.sums[padding][-1].add(tiles - whole, changed_labels(tiles, whole), whole, out.side, out.distance)
+        labels = changed_labels(tiles, whole)
+        if not tiles.is_floating_point():
+            tiles, whole = tiles.double(), whole.double()
+        out.sums[padding][-1].add(tiles - whole, labels, whole, out.side, out.distance)
 
     def read(self, tolerance: float, error: str, confidence: float, name: str) -> Halo:
         """Everything measured, read at one tolerance.
@@ -181,8 +195,9 @@ class TileRun(CropRun):
             HaloError: labels are asked for, and a map has one channel.
         """
         subject, geometry = self.subject, self.subject.geometry
-        if error == "labels" and any(out.channels < 2 for out in self.outputs.values()):
-            one = next(key for key, out in self.outputs.items() if out.channels < 2)
+        scores = {key: geometry.maps[key].tap.floating for key in self.outputs}
+        if error == "labels" and any(out.channels < 2 and scores[key] for key, out in self.outputs.items()):
+            one = next(key for key, out in self.outputs.items() if out.channels < 2 and scores[key])
             raise HaloError(f"{one} has one channel and so no labels; measure another error than 'labels'")
         paddings = {
             padding: PaddingHalo(
@@ -252,7 +267,12 @@ class TileRun(CropRun):
 
 
 def changed_labels(tiles: Tensor, whole: Tensor) -> Tensor | None:
-    """`(B, h, w)`, whether the strongest of C channels is another one; None for one channel."""
+    """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
+
+    None for one channel of floating point numbers.
+    """
+    if not tiles.is_floating_point():
+        return (tiles != whole).any(1)
     return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None
 
 
@@ -289,6 +309,12 @@ def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Seq
         structural = structural_halos(scenes.model, geometry, x.shape[1])
         subject = Views(scenes.model, geometry, tile, scene.device, scene.dtype, schemes)
         run = TileRun(scenes, subject)
-        run.start(scene.image, scenes.source.sizes())
+        try:
+            run.start(scene.image, scenes.source.sizes())
+            subject.refuse_contradicted()
+        except (LayerError, ModelError) as refused:
+            if not subject.refused:
+                raise
+            raise HaloError(f"tiles cannot be compared with a larger scene: {refused}") from refused
     run.prepare(structural)
     return run

@@ -255,7 +255,9 @@ def _is_part(x: Tensor) -> bool:
     with suppress(RuntimeError, NotImplementedError):  # of what has no memory of its own
         end = x.untyped_storage().nbytes() // x.element_size()
         steps = sorted((x.stride(d), x.shape[d], d) for d in range(x.dim()) if x.stride(d) > 0)
-        if steps and steps[0][0] > 1 and steps[0][2] >= _first_of_space(x.dim()):
+        if not steps:
+            return False  # a single number
+        if steps[0][0] > 1 and steps[0][2] >= _first_of_space(x.dim()):
             return True  # every second cell
         ends = [*(step for step, _, _ in steps[1:]), end]
         return any(

@@ -119,7 +119,7 @@ class PatternMetric(Metric):
             ImagesError: see `padprint.measure`.
             ModelError: see `padprint.measure`.
         """
-        scenes = [scene for _, scene in as_source(images).items()]
+        scenes = [scene for _, scene in as_source(images, strict=True).items()]
         sizes = [(scene.shape[-2], scene.shape[-1]) for scene in scenes]
         rank, world = self._share()
         done = int(self.images)

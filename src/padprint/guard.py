@@ -1,0 +1,199 @@
+"""Nothing is believed that the data can contradict: every crop is compared with what the geometry says of it.
+
+Beyond the rim, a crop's features are those of the scene, whatever pads: D is rounding there. How large rounding is, is
+measured: by how much the features move when the input moves in its last digits. A difference above that is looked at
+again with the input moved a little: rounding is drawn anew and changes, a real difference stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from padprint.geometry import Geometry
+
+if TYPE_CHECKING:
+    from padprint.forwards import Forwards
+
+SLACK = 32
+"""How many times what one unit in the last place of the input changes is still called rounding."""
+
+NUDGE = 64
+"""Units in the last place by which the input is moved to see whether a difference stays."""
+
+_NUDGES = 3
+_ALIKE = 0.5  # cosine of a difference before and after, above which it has stayed
+_QUANTILE = 0.99  # of the changes of a channel: where a network quantises, a few cells change by a whole step
+_RECONSIDERED = 16
+"""How often differences of one layer are looked at again before those of the kind are left alone."""
+
+
+@dataclass
+class Guard:
+    """Compares what is measured beyond the rims with rounding.
+
+    Attributes:
+        geometry: of the layers.
+        limits: by layer `(C,)`, the largest difference that rounding explains, in the model's precision.
+        refused: by layer, why it is not believed any more.
+        considered: by layer, how often a difference was looked at again and found to be rounding.
+    """
+
+    geometry: Geometry
+    limits: dict[str, Tensor] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    considered: dict[str, int] = field(default_factory=dict)
+    _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+
+    def calibrate(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+        """Set the limits from the features `(C, h, w)` of an input, and of the same moved in its last digits.
+
+        Called again with another input, limits grow where they must.
+        """
+        for name, one in before.items():
+            size = _real(one).flatten(1)
+            moved = (_real(after[name]).flatten(1) - size).abs()
+            eps = torch.finfo(moved.dtype).eps
+            kept = max(1, int(_QUANTILE * moved.shape[1]))
+            rms = size.square().mean(1).sqrt()
+            least = 4 * eps * torch.maximum(rms, 0.01 * rms.square().mean().sqrt())
+            limit = SLACK * torch.maximum(moved.kthvalue(kept, 1).values, least)
+            known = self.limits.get(name)
+            self.limits[name] = limit if known is None else torch.maximum(known, limit)
+
+    def inside(self, name: str) -> tuple[slice, slice]:
+        """Rows and columns of a layer's map beyond its rim."""
+        found = self.geometry[name]
+        (top, bottom, left, right), (h, w) = found.rim or (0,) * 4, found.size or (0, 0)
+        return slice(top, max(top, h - bottom)), slice(left, max(left, w - right))
+
+    def differs(self, name: str, one: Tensor, two: Tensor, *, whole: bool) -> bool:
+        """Whether two maps `(C, h, w)` of a layer differ by more than rounding, everywhere or beyond the rim alone."""
+        change = (_real(one) - _real(two)).abs()
+        rows, columns = (slice(None), slice(None)) if whole else self.inside(name)
+        within = change[:, rows, columns].flatten(1)
+        return bool(within.numel()) and bool((within.amax(1) > self.limits[name]).any())
+
+    def look(self, name: str, squares: Tensor, count: int) -> None:
+        """Note a doubt where a difference beyond the rim is larger than rounding.
+
+        Args:
+            name: of the layer.
+            squares: `(C, h, w)`, D^2 summed over crops, and
+            count: how many crops.
+        """
+        if name in self.refused or self.considered.get(name, 0) >= _RECONSIDERED:
+            return
+        rows, columns = self.inside(name)
+        within = squares[:, rows, columns]
+        if within.numel() and bool((within.flatten(1).amax(1) > count * self.limits[name].square()).any()):
+            self._doubts[name] = squares.detach().clone(), count
+
+    def settle(self, difference: Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]], x: Tensor) -> None:
+        """Look at doubts again, and refuse the layers of which they stay.
+
+        Args:
+            difference: for a canvas and layers, D of each layer, `(B, C, h, w)`.
+            x: the canvas `(1, C, H, W)`.
+        """
+        if not self._doubts:
+            return
+        names = list(self._doubts)
+        first = difference(x, names)
+        stays = dict.fromkeys(names, True)
+        for number in range(_NUDGES):
+            again = difference(nudged(x, NUDGE, number), names)
+            for name in names:
+                rows, columns = self.inside(name)
+                one, two = (_real(some[name])[..., rows, columns] for some in (first, again))
+                large = one.abs() > self.limits[name].view(-1, 1, 1)
+                stays[name] = stays[name] and _alike(one[large], two[large])
+        for name in names:
+            squares, count = self._doubts.pop(name)
+            if stays[name]:
+                self.refused[name] = self._reason(name, squares, count)
+            else:
+                self._raise(name, squares, count)
+
+    def _raise(self, name: str, squares: Tensor, count: int) -> None:
+        """Believe in larger rounding; not in rounding as large as features, which flips leave behind."""
+        self.considered[name] = self.considered.get(name, 0) + 1
+        rows, columns = self.inside(name)
+        worst = squares[:, rows, columns].flatten(1).amax(1).sqrt()
+        small = worst < 1e3 * self.limits[name] * sqrt(count)
+        self.limits[name] = torch.where(small, torch.maximum(self.limits[name], 2 * worst), self.limits[name])
+
+    def _reason(self, name: str, squares: Tensor, count: int) -> str:
+        found = self.geometry[name]
+        rows, columns = self.inside(name)
+        above = torch.zeros(squares.shape[1:], dtype=torch.bool, device=squares.device)
+        over = squares > count * self.limits[name].square().view(-1, 1, 1)
+        above[rows, columns] = over[:, rows, columns].any(0)
+        depth, pixels = deepest(above, found.stride or (1, 1))
+        h, w = above.shape
+        share = float(above[rows, columns].double().mean())
+        if share > 0.9:
+            return (
+                f"contradicted: padding changes every cell of its {h}x{w} map, and the trace says that it reaches "
+                f"{found.rim} cells: something sees the whole input or pads unseen"
+            )
+        return (
+            f"contradicted: padding changes cells as far as {depth} cells ({pixels:g} px) from the border, and the trace "
+            f"says that it reaches {found.rim} (top, bottom, left, right): something pads unseen"
+        )
+
+
+def deepest(above: Tensor, stride: tuple[float, float]) -> tuple[int, float]:
+    """How far the cells that are True lie from the border of an `(h, w)` map at most: cells, and input px."""
+    h, w = above.shape
+    rows, columns = above.nonzero(as_tuple=True)
+    if not len(rows):
+        return 0, 0.0
+    deep_y, deep_x = torch.minimum(rows, h - 1 - rows), torch.minimum(columns, w - 1 - columns)
+    cells = torch.minimum(deep_y, deep_x)
+    pixels = torch.minimum(deep_y * stride[0], deep_x * stride[1])
+    return int(cells.max()) + 1, float(pixels.max()) + max(stride)
+
+
+def nudged(x: Tensor, units: int, seed: int) -> Tensor:
+    """`x` with every number moved by up to so many units in the last place."""
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device, x.dtype)
+    return x * (1 + units * torch.finfo(x.dtype).eps * (2 * noise - 1))
+
+
+def differences(
+    forwards: Forwards, corners: Sequence[tuple[int, int]]
+) -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
+    """D of the crops of a canvas, for `Guard.settle`."""
+
+    def of(x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, features: Tensor, optimal: list[Tensor]) -> None:
+            if name in names:
+                found[name] = _real(features) - _real(torch.stack(optimal))
+
+        maps = {name: features.clone() for name, features in forwards.maps(x).items()}
+        forwards.compare(x, maps, corners, keep)
+        return found
+
+    return of
+
+
+def _alike(one: Tensor, two: Tensor) -> bool:
+    """Whether a difference is still there after a nudge; nothing left to compare is no difference."""
+    if one.numel() == 0:
+        return False
+    one, two = one.double(), two.double()
+    size = float(one.norm() * two.norm())
+    return size > 0 and float((one * two).sum()) > _ALIKE * size and float(two.norm()) > _ALIKE * float(one.norm())
+
+
+def _real(x: Tensor) -> Tensor:
+    """Whole numbers and truth values as floating point."""
+    return x if x.is_floating_point() else x.double()
