@@ -96,11 +96,16 @@ class Interceptor(TorchFunctionMode):
             self._counts.clear()
             self._outermost = (module, args)
             self._names = {id(inner): name for name, inner in module.named_modules()}
+            for name, inner in module.named_modules():
+                if getattr(inner, "_compiled_call_impl", None) is not None:  # a compiler would trace its hooks
+                    refuse_opaque(inner, name)
         name = self._names.get(id(module), self._running[-1][1] if self._running else "")
         self._running.append((module, name))
         refuse_opaque(module, name)
 
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_dynamo_compiling():  # refused on entering
+            return
         if self._mine() and any(one is module for one, _ in self._running):
             while self._running.pop()[0] is not module:
                 pass

@@ -72,7 +72,7 @@ def reweighted(op: Windowed, y: Tensor) -> Tensor:
     """The output of a zero-padded window operator, scaled for the cells that were missing."""
     if not any(before > 0 or after > 0 for before, after in op.pads):
         return y
-    exact = torch.promote_types(y.dtype.to_real(), torch.float32)
+    exact = torch.promote_types((y.real if y.is_complex() else y).dtype, torch.float32)
     ratio = seen = torch.ones((), dtype=exact, device=y.device)
     for i, axis in enumerate(op.axes):
         inside = cells_inside(op, i, ratio).reshape(-1, *[1] * (-axis - 1))
