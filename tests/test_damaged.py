@@ -245,3 +245,46 @@ def test_a_damaged_record(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ResultError, match=r"config\.json"):
         Records(tmp_path, {})
+
+
+ROWS = {"rows": [{"name": str, "rim": tuple[int, ...], "snr": float}], "seconds": float}
+RECORD = {"rows": [{"name": "a", "rim": [1, 2], "snr": math.nan, "more": 1}], "seconds": 2, "other": None}
+
+
+def test_a_record_of_other_fields(tmp_path: Path) -> None:
+    records = Records(tmp_path, {})
+    records.put("a", RECORD)
+    found = records.get("a", ROWS)
+    assert found["rows"][0]["rim"] == (1, 2)
+    assert found["seconds"] == 2.0
+    assert found["other"] is None
+    for changed, words in (
+        ({"seconds": 1}, "rows is missing"),
+        ({**RECORD, "seconds": "long"}, "seconds is 'long', not a number"),
+        ({**RECORD, "rows": {}}, r"rows is \{\}, not a list"),
+        ({**RECORD, "rows": [3]}, r"rows\[0\] is 3, not an object"),
+        ({**RECORD, "rows": [{"name": "a", "snr": 1}]}, r"rows\[0\]\['rim'\] is missing"),
+    ):
+        records.put("a", changed)
+        with pytest.raises(ResultError, match=rf"a\.json is damaged \({words}\); remove it to do its work again"):
+            records.compute("a", dict, ROWS)
+
+
+def test_damaged_work_of_a_study_is_named(tmp_path: Path) -> None:
+    """A study that goes on reads what it kept, and says which file to remove."""
+    from padprint.baselines.fconv.rook import rook
+    from padprint.studies.formation import table
+    from padprint.studies.formation_config import FormationConfig
+
+    rook(["zeros"], seeds=[0], epochs=1, folder=tmp_path / "rook")
+    (kept,) = (tmp_path / "rook" / "records").rglob("*.json")
+    kept.write_text(json.dumps({"seed": 0, "accuracy": "all"}))
+    with pytest.raises(ResultError, match=r"0\.json is damaged \(accuracy is 'all', not a number\); remove it"):
+        rook(["zeros"], seeds=[0], epochs=1, folder=tmp_path / "rook")
+
+    config = FormationConfig()
+    unit = config.units[0]
+    study = Records(tmp_path / "formation", config.to_dict())
+    study.put(f"{unit.key}/{config.steps}", {"step": config.steps, "accuracy": 1.0, "loss": 0.5, "seconds": 1})
+    with pytest.raises(ResultError, match=r"json is damaged \(layers is missing\); remove it"):
+        table(tmp_path / "formation")

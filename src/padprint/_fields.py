@@ -16,6 +16,7 @@ _WORDS = {
     bool: "true or false",
     str: "a text",
     tuple: "a list",
+    list: "a list",
     dict: "an object",
 }
 _LARGEST = 2**63 - 1
@@ -39,6 +40,8 @@ class Fields:
 
     def get(self, key: str, kind: Any) -> Any:
         """A field as a type: float (NaN as None, infinities as "inf" and "-inf"), int, bool, str, `X | None`, tuple, dict or Any.
+
+        A mapping of names to types stands for an object that has these fields and maybe others, a list of one type for a list.
 
         Raises:
             ValueError: it is missing or of another type.
@@ -85,21 +88,36 @@ def typed(value: Any, kind: Any, where: str) -> Any:
     Raises:
         ValueError: it is of another type.
     """
-    origin, parts = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
     if origin in (Union, UnionType):  # X | None
-        return None if value is None else typed(value, parts[0], where)
+        return None if value is None else typed(value, get_args(kind)[0], where)
+    found = _composed(value, kind, where)
+    if found is not None:
+        return found
+    if kind is float and (value is None or type(value) is float or _small(value) or value in ("inf", "-inf")):
+        return math.nan if value is None else float(value)
+    if kind is Any or (type(value) is kind and (kind is not int or _small(value))):
+        return value
+    word = _WORDS.get(type(kind) if isinstance(kind, Mapping | list) else origin or kind, "a value of another type")
+    raise ValueError(f"{where or 'the document'} is {reprlib.repr(value)}, not {word}")
+
+
+def _composed(value: Any, kind: Any, where: str) -> Any:
+    """A value that holds others; None where kind or value is no such thing."""
+    if isinstance(kind, Mapping) and isinstance(value, Mapping):
+        fields = Fields(value, where)
+        return {**value, **{key: fields.get(key, inner) for key, inner in kind.items()}}
+    if isinstance(kind, list) and isinstance(value, list):
+        return [typed(one, kind[0], f"{where}[{i}]") for i, one in enumerate(value)]
+    origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, list):
         kinds = parts if parts[-1] is not ... else parts[:1] * len(value)
         if len(kinds) != len(value):
             raise ValueError(f"{where} is {reprlib.repr(value)}, not a list of {len(kinds)}")
         return tuple(typed(one, part, f"{where}[{i}]") for i, (one, part) in enumerate(zip(value, kinds, strict=True)))
-    if origin is dict and isinstance(value, dict):
+    if origin is dict and isinstance(value, Mapping):
         return {key: typed(entry, parts[1], f"{where}[{reprlib.repr(key)}]") for key, entry in value.items()}
-    if kind is float and (value is None or type(value) is float or _small(value) or value in ("inf", "-inf")):
-        return math.nan if value is None else float(value)
-    if kind is Any or (type(value) is kind and (kind is not int or _small(value))):
-        return value
-    raise ValueError(f"{where} is {reprlib.repr(value)}, not {_WORDS.get(origin or kind, 'a value of another type')}")
+    return None
 
 
 def _small(value: Any) -> bool:

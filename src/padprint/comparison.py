@@ -60,7 +60,8 @@ class Comparison(Mapping[str, Measurement]):
             if other != first:
                 key = next(key for key in other if first is None or other[key] != first[key])
                 raise ResultError(
-                    f"{name} was not measured over the crops of {next(iter(described))}: {key} differs; compare in one run"
+                    f"{_tables.label(name)} was not measured over the crops of {_tables.label(next(iter(described)))}: "
+                    f"{key} differs; compare in one run"
                 )
 
     def __getitem__(self, name: str) -> Measurement:
@@ -174,7 +175,7 @@ def load_comparison(folder: str | Path) -> Comparison:
 
 
 def _is_name(part: str) -> bool:
-    return part not in ("", "..") and Path(part).name == part
+    return part not in ("", "..") and Path(part).name == part and part.isprintable()
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from padprint import _atomic, _saved
+from padprint._fields import typed
 from padprint.errors import ResultError
 
 CONFIG_FILE = "config.json"
@@ -44,25 +45,43 @@ class Records:
             changes = "; ".join(f"{key} is {there.get(key)!r} there and {asked.get(key)!r} here" for key in differ)
             raise ResultError(f"{folder} holds a study of other settings ({changes}): choose another folder")
 
-    def get(self, key: str) -> Record | None:
+    def get(self, key: str, kinds: Mapping[str, Any] | None = None) -> Record | None:
         """The record of a unit of work; None where it is not done.
 
+        Args:
+            key: of the record.
+            kinds: fields that it must have, with their types, see `padprint._fields.Fields.get`.
+
         Raises:
-            ResultError: the record is there and cannot be read.
+            ResultError: the record is there and cannot be read, or lacks a field.
         """
         path = self._path(key)
-        return _read(path) if path.exists() else None
+        if not path.exists():
+            return None
+        found = _read(path)
+        try:
+            return cast("Record", typed(found, kinds or {}, ""))
+        except ValueError as error:
+            raise ResultError(f"{path} is damaged ({error}); remove it to do its work again") from error
 
     def put(self, key: str, record: Mapping[str, Any]) -> None:
         """Keep a record, plain JSON values; after this call it is whole on the disk."""
         write_json(self._path(key), record)
 
-    def compute(self, key: str, work: Callable[[], Mapping[str, Any]]) -> Record:
-        """The record of a unit of work, which is done only if there is none; always as it reads from the disk."""
-        found = self.get(key)
+    def compute(
+        self, key: str, work: Callable[[], Mapping[str, Any]], kinds: Mapping[str, Any] | None = None
+    ) -> Record:
+        """The record of a unit of work, which is done only if there is none; always as it reads from the disk.
+
+        Raises:
+            ResultError: see `get`.
+        """
+        found = self.get(key, kinds)
         if found is None:
             self.put(key, work())
-            return _read(self._path(key))
+            found = self.get(key, kinds)
+        if found is None:
+            raise ResultError(f"{self._path(key)} was removed while it was written; run again")
         return found
 
     def _path(self, key: str) -> Path:
@@ -90,6 +109,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ResultError: a folder's path is a file, or the file's a folder.
     """
     _atomic.publish(path.parent, lambda unfinished: write(unfinished / path.name))
+    path.with_name(f".{path.name}").unlink(missing_ok=True)  # an unfinished file of earlier versions
 
 
 def _read(path: Path) -> Record:

@@ -20,7 +20,7 @@ from padprint.errors import ResultError
 from padprint.processes import together
 from padprint.records import CONFIG_FILE, Record, Records
 from padprint.studies.formation_config import ConfigError, FormationConfig, Unit
-from padprint.studies.formation_training import Training, cuda_of, save_weights
+from padprint.studies.formation_training import SNAPSHOT, Training, cuda_of, save_weights
 from padprint.studies.tasks import Digits, Photographs, Task
 from padprint.weights import first_line
 
@@ -159,7 +159,7 @@ def _measure(training: Training, records: Records) -> Record:
     if training.step not in training.config.measured_at:
         return {}
     fabric, key = training.fabric, _record(training.unit, training.step)
-    found: Record | None = fabric.broadcast(records.get(key))
+    found: Record | None = fabric.broadcast(records.get(key, SNAPSHOT))
     if found is not None:
         return found
     found = training.snapshot()
@@ -179,7 +179,7 @@ def _record(unit: Unit, step: int) -> str:
 
 def last_record(records: Records, unit: Unit, config: FormationConfig) -> Record | None:
     """The last record of a training that is finished, or None."""
-    return records.get(_record(unit, config.steps)) if weights_file(records.folder, unit).exists() else None
+    return records.get(_record(unit, config.steps), SNAPSHOT) if weights_file(records.folder, unit).exists() else None
 
 
 # ------------------------------------------------------------------------------------------------------- remaining time
@@ -258,7 +258,7 @@ def table(folder: str | Path) -> pd.DataFrame:
     records = Records(folder, config.to_dict())
     rows = []
     for unit in config.units:
-        taken = {step: records.get(_record(unit, step)) for step in config.measured_at}
+        taken = {step: records.get(_record(unit, step), SNAPSHOT) for step in config.measured_at}
         last = taken[config.steps]
         learned = None if last is None else last["accuracy"] >= config.learned
         about = {"network": unit.network, "task": unit.task, "scheme": unit.scheme, "seed": unit.seed}

@@ -160,7 +160,7 @@ class FormationConfig:
         """
         try:
             values = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"the settings in {file} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{file} must hold an object of settings")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint import _document
 from padprint.engine import measure
+from padprint.errors import ResultError
 from padprint.layers import as_measured
 from padprint.models import calibrate_batchnorm
 from padprint.padding import Scheme, convert
@@ -24,6 +26,7 @@ from padprint.records import write_whole
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.networks import build
 from padprint.studies.tasks import Task
+from padprint.weights import first_line
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -101,8 +104,15 @@ class Training:
         self.fabric.barrier()
 
     def load(self, file: Path) -> None:
-        """Go on from a checkpoint."""
-        state = torch.load(file, map_location=self.fabric.device, weights_only=True)
+        """Go on from a checkpoint.
+
+        Raises:
+            ResultError: it is damaged.
+        """
+        try:
+            state = torch.load(file, map_location=self.fabric.device, weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            raise ResultError(f"{file} cannot be read ({first_line(error)}); remove it to train anew") from error
         self.step, self.seconds = state["step"], state["seconds"]
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -179,6 +189,20 @@ def measured(
 def layers_of(config: FormationConfig) -> str | list[str]:
     """The layers to measure, as `padprint.measure` takes them."""
     return "auto" if config.layers == ("auto",) else list(config.layers)
+
+
+ROW: dict[str, Any] = {
+    "layer": str,
+    "depth": int,
+    "channels": int,
+    "size": int,
+    "rim": tuple[int, ...],
+    "crops": int,
+    **{f"{name}{end}": float for name in _document.ESTIMATES for end in ("", "_low", "_high")},
+}
+"""The fields of each of `rows_of`, and their types."""
+SNAPSHOT: dict[str, Any] = {"step": int, "loss": float, "accuracy": float, "layers": [ROW], "seconds": float}
+"""The same of `Training.snapshot`."""
 
 
 def rows_of(result: Measurement) -> list[dict[str, Any]]:

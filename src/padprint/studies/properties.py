@@ -22,7 +22,7 @@ from padprint.records import Records
 from padprint.result import LayerMeasurement, Measurement
 from padprint.studies.formation import last_record, read_config, task_of, weights_file
 from padprint.studies.formation_config import FormationConfig, Unit
-from padprint.studies.formation_training import held_out, initial, layers_of, rows_of, settled
+from padprint.studies.formation_training import ROW, held_out, initial, layers_of, rows_of, settled
 from padprint.studies.tasks import Digits, Task
 
 if TYPE_CHECKING:
@@ -102,6 +102,13 @@ def _energy(layer: LayerMeasurement, *sides: str) -> float:
 
 # ------------------------------------------------------------------------------------------------- of a formation study
 
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "swap": {"run": str, "accuracy": float},
+    "size": {"crop": int, "near": float, "far": float},
+    "images": {"images": int},
+}
+"""What a row of each part has besides `ROW`."""
+
 
 def properties(
     study: str | Path,
@@ -151,6 +158,7 @@ def properties(
         record = records.compute(
             f"{part}/{unit.key}",
             lambda part=part, unit=unit: {"rows": _measured(part, unit, study, config, tasks[unit.task])},  # type: ignore[misc]
+            {"rows": [{**ROW, **_COLUMNS[part]}]},
         )
         found[part] += [{**vars(unit), **one} for one in record["rows"]]
     watch(len(work), len(work))

@@ -149,7 +149,9 @@ def _tried(unit: Unit, settings: Settings, records: Records) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     for metric in dict.fromkeys(score.metric for score in SCORES):
         name = metric.__name__
-        record = records.compute(f"{unit.key}/{name}", partial(work, metric))
+        wanted = {score.name: float for score in SCORES if score.metric is metric}
+        kinds = {"scores": wanted, "seconds": float}
+        record = records.compute(f"{unit.key}/{name}", partial(work, metric), kinds)
         scores |= record["scores"]
         seconds[name] = record["seconds"]
     truth = {} if unit.case is None else {key: getattr(unit.case, key) for key in ("response", "position", "amplitude")}

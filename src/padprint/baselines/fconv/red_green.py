@@ -182,7 +182,8 @@ def red_green(
         }
 
     config = {"kind": "red-green", **asdict(settings)}
-    runs = trained(work, variants, seeds, settings=config, folder=folder, progress=progress)
+    kinds = {"similar": float, "dissimilar": float, "epoch": int}
+    runs = trained(work, variants, seeds, kinds=kinds, settings=config, folder=folder, progress=progress)
     return Trials(runs, ("similar", "dissimilar"), ("epoch",), (), config, _remarks(settings, len(seeds)))
 
 

@@ -137,7 +137,8 @@ def rook(
         return {"accuracy": float(right), "dead": int(dead)}
 
     config = {"kind": "rook", "inset": inset, "epochs": epochs, "lr": lr, "momentum": momentum}
-    runs = trained(work, variants, seeds, settings=config, folder=folder, progress=progress)
+    kinds = {"accuracy": float, "dead": int}
+    runs = trained(work, variants, seeds, kinds=kinds, settings=config, folder=folder, progress=progress)
     return Trials(runs, ("accuracy",), (), ("dead",), config, _remarks(len(seeds), inset))
 
 

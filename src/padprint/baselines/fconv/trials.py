@@ -139,6 +139,7 @@ def trained(
     variants: Sequence[str],
     seeds: Sequence[int],
     *,
+    kinds: Mapping[str, Any],
     settings: Mapping[str, Any],
     folder: str | Path | None,
     progress: bool,
@@ -149,6 +150,7 @@ def trained(
         work: trains one network; called with torch's generator at the seed, and in full precision.
         variants: see `check`.
         seeds: likewise.
+        kinds: what a run holds, with types.
         settings: of the work; a folder holds one kind alone.
         folder: for the runs, or None.
         progress: show a bar on standard error.
@@ -163,7 +165,7 @@ def trained(
             for variant in variants:
                 one = partial(_seeded, work, variant, seed)
                 key = f"{re.sub('[^a-zA-Z0-9.+-]', '_', variant)}/{seed}"
-                runs[variant].append(one() if kept is None else kept.compute(key, one))
+                runs[variant].append(one() if kept is None else kept.compute(key, one, {"seed": int, **kinds}))
                 advance()
     return {variant: tuple(found) for variant, found in runs.items()}
 
