@@ -51,6 +51,12 @@ def self_check(
     for number in range(_SCENES):
         view = _View(forwards, plan, _scene(image, canvases[0], plan, number), number)
         here = view.windows(view.tight, corner)
+        if number == 0:
+            again = view.windows(view.tight, corner)
+            for name, one in here.items():
+                apart = relative(_squares(*(guard.part(name, both, name not in exempt) for both in (one, again[name]))))
+                if apart > _REPEATED * torch.finfo(one.dtype).eps:
+                    guard.refused[name] = f"{_RANDOM}; relative change of {name} {apart:.1e}"
         guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner))
         wide, there_corner = view.surrounded(_RINGS[number], number)
         there = view.windows(wide, there_corner)
@@ -61,6 +67,7 @@ def self_check(
         doubted = [name for name in here if guard.differs(name, here[name], there[name], whole=name not in exempt)]
         for name, change in view.staying(guard, doubted, number, exempt).items():
             guard.refused.setdefault(name, f"{view.cause(guard, name)}; relative change of {name} {change:.1e}")
+        guard.allow({name: one for name, one in here.items() if name not in exempt}, there)
     rounding = max((value for name, value in floor.items() if name not in guard.refused), default=0.0)
     return {name: floor.get(name, rounding) for name in forwards.specs}
 
@@ -127,7 +134,7 @@ class _View:
             return guard.differs(name, first, second, whole=True)
 
         if differ((self.tight, margin), (self.tight, margin)):
-            return "random: the features differ from pass to pass on the same input (dropout that is active, noise)"
+            return _RANDOM
         ring = 1, 1
         if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
             return (
@@ -146,6 +153,8 @@ class _View:
 
 
 _AGAIN = 3
+_REPEATED = 64  # machine epsilons: how far two passes over the same input may be apart where sums are not always alike
+_RANDOM = "random: the features differ from pass to pass on the same input (dropout that is active, noise)"
 
 
 def _scene(image: Tensor, canvas: Canvas, plan: CropPlan, number: int) -> tuple[Tensor, Tensor]:

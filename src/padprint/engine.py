@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from padprint.comparison import Comparison
 from padprint.errors import ModelError
@@ -22,6 +22,7 @@ from padprint.progress import progress_bar
 from padprint.result import Measurement
 from padprint.run import Run, Settings
 from padprint.subject import Paddings, Subject
+from padprint.untouched import inputs_made
 from padprint.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def measure(
     strict: bool = False,
     resize_short_side: int | None = None,
     max_megapixels: float | None = None,
+    inputs: Callable[[Tensor], Any] | None = None,
     spend: float = 1.0,
     distributed: bool = False,
     name: str | None = None,
@@ -79,6 +81,8 @@ def measure(
         resize_short_side: photographs of a folder are resized to this short side first, pixels.
         max_megapixels: most pixels of a photograph, in millions, before and after resizing; None: 160. A larger one is an
             error, told by its header.
+        inputs: for a model that takes more than a batch of images: makes its arguments of a batch `(B, C, H, W)`, a tuple of
+            them or a mapping by name, ``inputs=lambda x: (x, torch.zeros(len(x)))``.
         spend: canvas pixels over crop pixels that one image may cost, where the margins allow.
         distributed: share the images among the processes of the default `torch.distributed` group; every process gets
             the whole result. All must call.
@@ -113,6 +117,7 @@ def measure(
         "strict": strict,
         "resize_short_side": resize_short_side,
         "max_megapixels": max_megapixels,
+        "inputs": inputs,
         "spend": spend,
         "distributed": distributed,
     }
@@ -185,6 +190,7 @@ def _measured(
             subjects = []
             for model in given.values():
                 where, dtype = stack.enter_context(on_device(model, o["device"]))
+                stack.enter_context(inputs_made(model, o["inputs"]))
                 stack.enter_context(as_measured(model))
                 subjects.append(Subject(model, o["layers"], crop_size(o["crop"]), where, dtype, paddings))
             run = Run(subjects, settings)
@@ -204,6 +210,7 @@ def planned(
     channels: int,
     settings: Settings,
     paddings: Paddings,
+    inputs: Callable[[Tensor], Any] | None = None,
 ) -> Run:
     """A run that has seen no image yet: its network is traced, unless its geometry is given, and its crops are planned.
 
@@ -213,7 +220,8 @@ def planned(
     with on_device(model, None) as (device, dtype):
         subject = Subject(model, layers, crop_size(crop), device, dtype, paddings)
     run = Run([subject], settings)
-    run.look(channels)
+    with inputs_made(model, inputs):
+        run.look(channels)
     return run
 
 

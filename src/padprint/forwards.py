@@ -136,8 +136,9 @@ class Forwards:
                 guard.look(name, squares, len(features))
 
         self.compare(x, maps, corners, watched)
-        if guard is not None:
-            guard.settle(differences(self, corners), x)
+        if guard is not None and guard.doubts:
+            sizes = {name: one.flatten(1).square().mean(1).sqrt() for name, one in maps.items()}
+            guard.settle(differences(self, corners), x, sizes)
 
     def of_crop(self, x: Tensor) -> dict[str, Tensor]:
         """F(x; p) of a crop `(1, C, H, W)`, by layer `(C, h, w)`."""
@@ -184,10 +185,9 @@ class Forwards:
 
 
 def squared_differences(features: Tensor, optimal: Sequence[Tensor]) -> Tensor:
-    """D^2 summed over a batch, `(C, h, w)`; of whole numbers too."""
-    real = features if features.is_floating_point() else features.double()
-    total = torch.zeros_like(real[0])
-    for one, other in zip(real, optimal, strict=True):
+    """D^2 summed over a batch, `(C, h, w)`."""
+    total = torch.zeros_like(features[0])
+    for one, other in zip(features, optimal, strict=True):
         total += (one - other).square()
     return total
 

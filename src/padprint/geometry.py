@@ -11,7 +11,7 @@ two 3x3 convolutions of stride 2 touch one cell on the left and none on the righ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ from padprint.axis import Axis, AxisLayer
 from padprint.errors import ModelError
 from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
 from padprint.strip import cpu_copy
-from padprint.untouched import state_kept
+from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
 
 Sides = tuple[int, int, int, int]
@@ -80,8 +80,10 @@ class MapSpec:
     channels: int
 
     def as_map(self, tensor: Tensor) -> Tensor:
-        """A view of the layer's output as `(B, C, h, w)`, whatever the layout of the layer."""
+        """The layer's output as `(B, C, h, w)`, whatever its layout: a view; whole numbers and truth values as numbers."""
         y, x = self.dims
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
         moved = tensor.movedim((y, x), (-2, -1))
         return moved if moved.dim() == 4 else moved.unsqueeze(1)
 
@@ -136,6 +138,7 @@ def trace(
     crop: int | tuple[int, int] = 224,
     *,
     channels: int = 3,
+    inputs: Callable[[Tensor], Any] | None = None,
 ) -> Geometry:
     """Find the geometry of a model's layers. The model is left as found.
 
@@ -145,6 +148,7 @@ def trace(
             stride, modules that only pad, crop or reshape left out.
         crop: input size in pixels, one number or (height, width). Rims are reported at this size.
         channels: of the input.
+        inputs: for a model that takes more than a batch of images: makes its arguments of one, a tuple or a mapping by name.
 
     Returns:
         The geometry of each layer, or the reason why it has none: the operator that sees the whole input, or an
@@ -160,7 +164,7 @@ def trace(
     model = unwrapped(model)
     size = crop_size(crop)
     check_runnable(model)
-    with as_measured(model), ExitStack() as stack:
+    with inputs_made(model, inputs), as_measured(model), ExitStack() as stack:
         taps = discover(model, example_for(model, channels, size))
         auto = layers == "auto"
         if auto:
@@ -318,15 +322,18 @@ def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> str | None:
     y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
     if y.reason or x.reason:
         return y.reason or x.reason
+    reason = None
     if y.dim is None or x.dim is None:
-        return f"its output ({shape}) does not grow with the input, so it is not a map"
-    if y.dim == x.dim:
-        return f"its output ({shape}) holds rows and columns in one dimension (tokens), so it is not a map"
-    if 0 in (y.dim, x.dim) or len(tap.shape) > 4:
-        return f"its output ({shape}) is not a (batch, channels, height, width) map"
-    if (y.size, x.size) != (tap.shape[y.dim], tap.shape[x.dim]):
-        return f"its output ({shape}) has another size on a strip ({y.size}x{x.size}), so it cannot be traced there"
-    return None
+        reason = "does not grow with the input, so it is not a map"
+    elif y.dim == x.dim:
+        reason = "holds rows and columns in one dimension (tokens), so it is not a map"
+    elif tap.dtype.is_complex:
+        reason = "holds complex numbers; name a layer behind which they are real"
+    elif 0 in (y.dim, x.dim) or len(tap.shape) > 4:
+        reason = "is not a (batch, channels, height, width) map"
+    elif (y.size, x.size) != (tap.shape[y.dim], tap.shape[x.dim]):
+        reason = f"has another size on a strip ({y.size}x{x.size}), so it cannot be traced there"
+    return reason and f"its output ({shape}) {reason}"
 
 
 def _not_needed(model: nn.Module, taps: Sequence[Tap], wanted: Sequence[Tap]) -> set[str]:

@@ -26,6 +26,8 @@ SLACK = 32
 NUDGE = 64
 """Units in the last place by which the input is moved to see whether a difference stays."""
 
+_ROOM = 4  # times what two surroundings of a crop change by rounding
+
 _NUDGES = 3
 _ALIKE = 0.5  # cosine of a difference before and after, above which it has stayed
 _QUANTILE = 0.99  # of the changes of a channel: where a network quantises, a few cells change by a whole step
@@ -40,12 +42,14 @@ class Guard:
     Attributes:
         geometry: of the layers.
         limits: by layer `(C,)`, the largest difference that rounding explains, in the model's precision.
+        sizes: by layer `(C,)`, the rms of the features that the limits were set on.
         refused: by layer, why it is not believed any more.
         considered: by layer, how often a difference was looked at again and found to be rounding.
     """
 
     geometry: Geometry
     limits: dict[str, Tensor] = field(default_factory=dict)
+    sizes: dict[str, Tensor] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     considered: dict[str, int] = field(default_factory=dict)
     _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
@@ -56,15 +60,23 @@ class Guard:
         Called again with another input, limits grow where they must.
         """
         for name, one in before.items():
-            size = _real(one).flatten(1)
-            moved = (_real(after[name]).flatten(1) - size).abs()
+            size = one.flatten(1)
+            moved = (after[name].flatten(1) - size).abs()
             eps = torch.finfo(moved.dtype).eps
             kept = max(1, int(_QUANTILE * moved.shape[1]))
             rms = size.square().mean(1).sqrt()
             least = 4 * eps * torch.maximum(rms, 0.01 * rms.square().mean().sqrt())
             limit = SLACK * torch.maximum(moved.kthvalue(kept, 1).values, least)
+            self.sizes[name] = torch.maximum(rms, self.sizes.get(name, rms))
             known = self.limits.get(name)
             self.limits[name] = limit if known is None else torch.maximum(known, limit)
+
+    def allow(self, here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:
+        """Let limits hold what sizes and places of canvases change by rounding, where it was found to be rounding."""
+        for name, one in here.items():
+            if name not in self.refused:
+                apart = (one - there[name]).abs().flatten(1).amax(1)
+                self.limits[name] = torch.maximum(self.limits[name], _ROOM * apart)
 
     def inside(self, name: str) -> tuple[slice, slice]:
         """Rows and columns of a layer's map beyond its rim."""
@@ -72,11 +84,14 @@ class Guard:
         (top, bottom, left, right), (h, w) = found.rim or (0,) * 4, found.size or (0, 0)
         return slice(top, max(top, h - bottom)), slice(left, max(left, w - right))
 
+    def part(self, name: str, features: Tensor, whole: bool) -> Tensor:
+        """All of a map `(C, h, w)`, or what lies beyond its rim."""
+        rows, columns = (slice(None), slice(None)) if whole else self.inside(name)
+        return features[:, rows, columns]
+
     def differs(self, name: str, one: Tensor, two: Tensor, *, whole: bool) -> bool:
         """Whether two maps `(C, h, w)` of a layer differ by more than rounding, everywhere or beyond the rim alone."""
-        change = (_real(one) - _real(two)).abs()
-        rows, columns = (slice(None), slice(None)) if whole else self.inside(name)
-        within = change[:, rows, columns].flatten(1)
+        within = self.part(name, (one - two).abs(), whole).flatten(1)
         return bool(within.numel()) and bool((within.amax(1) > self.limits[name]).any())
 
     def look(self, name: str, squares: Tensor, count: int) -> None:
@@ -94,23 +109,34 @@ class Guard:
         if within.numel() and bool((within.flatten(1).amax(1) > count * self.limits[name].square()).any()):
             self._doubts[name] = squares.detach().clone(), count
 
-    def settle(self, difference: Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]], x: Tensor) -> None:
+    @property
+    def doubts(self) -> bool:
+        """Whether there is anything to settle."""
+        return bool(self._doubts)
+
+    def settle(
+        self,
+        difference: Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]],
+        x: Tensor,
+        sizes: Mapping[str, Tensor],
+    ) -> None:
         """Look at doubts again, and refuse the layers of which they stay.
 
         Args:
             difference: for a canvas and layers, D of each layer, `(B, C, h, w)`.
             x: the canvas `(1, C, H, W)`.
+            sizes: by layer `(C,)`, rms of the features of this canvas.
         """
-        if not self._doubts:
+        names = self._above_limits_of(sizes)
+        if not names:
             return
-        names = list(self._doubts)
         first = difference(x, names)
         stays = dict.fromkeys(names, True)
         for number in range(_NUDGES):
             again = difference(nudged(x, NUDGE, number), names)
             for name in names:
                 rows, columns = self.inside(name)
-                one, two = (_real(some[name])[..., rows, columns] for some in (first, again))
+                one, two = (some[name][..., rows, columns] for some in (first, again))
                 large = one.abs() > self.limits[name].view(-1, 1, 1)
                 stays[name] = stays[name] and _alike(one[large], two[large])
         for name in names:
@@ -119,6 +145,17 @@ class Guard:
                 self.refused[name] = self._reason(name, squares, count)
             else:
                 self._raise(name, squares, count)
+
+    def _above_limits_of(self, sizes: Mapping[str, Tensor]) -> list[str]:
+        """Layers in doubt also where limits grow with the features of the image; the other doubts are dropped."""
+        for name in list(self._doubts):
+            squares, count = self._doubts[name]
+            grown = (sizes[name] / self.sizes[name].clamp_min(1e-30)).clamp_min(1)
+            rows, columns = self.inside(name)
+            worst = squares[:, rows, columns].flatten(1).amax(1)
+            if not bool((worst > count * (self.limits[name] * grown).square()).any()):
+                del self._doubts[name]
+        return list(self._doubts)
 
     def _raise(self, name: str, squares: Tensor, count: int) -> None:
         """Believe in larger rounding; not in rounding as large as features, which flips leave behind."""
@@ -176,7 +213,7 @@ def differences(
 
         def keep(name: str, features: Tensor, optimal: list[Tensor]) -> None:
             if name in names:
-                found[name] = _real(features) - _real(torch.stack(optimal))
+                found[name] = features - torch.stack(optimal)
 
         maps = {name: features.clone() for name, features in forwards.maps(x).items()}
         forwards.compare(x, maps, corners, keep)
@@ -192,8 +229,3 @@ def _alike(one: Tensor, two: Tensor) -> bool:
     one, two = one.double(), two.double()
     size = float(one.norm() * two.norm())
     return size > 0 and float((one * two).sum()) > _ALIKE * size and float(two.norm()) > _ALIKE * float(one.norm())
-
-
-def _real(x: Tensor) -> Tensor:
-    """Whole numbers and truth values as floating point."""
-    return x if x.is_floating_point() else x.double()

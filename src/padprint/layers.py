@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from padprint.errors import LayerError, ModelError
-from padprint.untouched import full_precision, generators, randomness_kept, state_kept
+from padprint.untouched import full_precision, generators, observers_off, randomness_kept, state_kept
 from padprint.weights import first_line
 
 OUTPUT = "output"
@@ -38,14 +38,14 @@ class Tap:
         leaf: where the tensor is.
         calls: how often the module runs in one forward pass; the last call counts.
         shape: at the crop's size, with a batch of one.
-        floating: whether it holds floating point numbers; else whole numbers, truth values or complex numbers.
+        dtype: of its numbers.
     """
 
     name: str
     leaf: Leaf
     calls: int
     shape: tuple[int, ...]
-    floating: bool = True
+    dtype: torch.dtype = torch.float32
 
 
 class _EnoughError(BaseException):
@@ -160,7 +160,7 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
     named = {id(tensor) for leaf, _, tensor in events if leaf.module}
     return [
-        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.is_floating_point())
+        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.dtype)
         for i, (leaf, alone, tensor) in enumerate(events)
         if last[leaf] == i and (leaf.module or id(tensor) not in named)
     ]
@@ -216,17 +216,22 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model if inner is None else unwrapped(inner)
 
 
+def refuse_lazy(model: nn.Module) -> None:
+    """Raise ModelError where a model has parameters that are not there yet."""
+    lazy = [name for name, one in (*model.named_parameters(), *model.named_buffers()) if is_lazy(one)]
+    if lazy:
+        raise ModelError(
+            f"the model has lazy parameters ({lazy[0]}), whose sizes are not known yet: run it once on an input, then measure"
+        )
+
+
 def check_runnable(model: nn.Module) -> None:
     """Refuse a network that cannot be run on a batch of images `(B, C, H, W)` as it is, with the reason.
 
     Raises:
         ModelError: parameters that are not there yet, or convolutions over one axis of space alone.
     """
-    lazy = [name for name, one in (*model.named_parameters(), *model.named_buffers()) if is_lazy(one)]
-    if lazy:
-        raise ModelError(
-            f"the model has lazy parameters ({lazy[0]}), whose sizes are not known yet: run it once on an input, then measure"
-        )
+    refuse_lazy(model)
     axes = {n for module in model.modules() if (n := _axes(module))}
     if axes and 2 not in axes and 3 not in axes:
         raise ModelError(
@@ -283,7 +288,7 @@ def _results_kept(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def as_measured(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no autocast, full float32; mode, random state, buffers and flags put back at the end."""
+    """Evaluation mode, no gradients, no autocast, full float32, no observers; all that is put back at the end."""
     training = {module: module.training for module in model.modules()}
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
@@ -291,8 +296,9 @@ def as_measured(model: nn.Module) -> Iterator[None]:
         with (
             full_precision(),
             randomness_kept(generators(model), devices),
-            state_kept(model),
             torch.no_grad(),
+            observers_off(model),
+            state_kept(model),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False) if devices else ExitStack(),
         ):
@@ -308,6 +314,11 @@ def _size(x: Tensor) -> str:
 
 def _forward_failed(x: Tensor, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "required positional argument" in reason or "required keyword-only argument" in reason:
+        return (
+            f"the model takes more than a batch of images ({reason}): say with inputs= how to make its arguments of one, "
+            "inputs=lambda x: (x, other)"
+        )
     return (
         f"the model fails on an input of {x.shape[1]} channels and {_size(x)}: {reason}; "
         "check the images' channels and the crop"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.geometry import Geometry
@@ -30,6 +30,7 @@ class LoadOptions(TypedDict, total=False):
     limit: int | None
     strict: bool
     resize_short_side: int | None
+    inputs: Callable[[Tensor], Any] | None
     max_megapixels: float | None
 
 

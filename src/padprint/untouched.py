@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +52,47 @@ def randomness_kept(own: Iterable[torch.Generator] = (), devices: Sequence[int] 
         np.random.set_state(legacy)
         for generator, state in states:
             generator.set_state(state)
+
+
+@contextmanager
+def observers_off(model: nn.Module) -> Iterator[None]:
+    """Let quantisation-aware networks quantise as they were calibrated: observers that watch every input are switched off."""
+    switches = [
+        one for module in model.modules() if isinstance(one := getattr(module, "observer_enabled", None), Tensor)
+    ]
+    before = [one.clone() for one in switches]
+    for one in switches:
+        one.zero_()
+    try:
+        yield
+    finally:
+        for one, value in zip(switches, before, strict=True):
+            one.copy_(value)
+
+
+@contextmanager
+def inputs_made(model: nn.Module, make: Callable[[Tensor], Any] | None) -> Iterator[None]:
+    """Let a model that takes several inputs, or inputs by name, be run on a batch of images.
+
+    Args:
+        model: whose arguments are made.
+        make: of a batch `(B, C, H, W)` makes the arguments: a tuple of them, or a mapping by name; None changes nothing.
+    """
+    if make is None:
+        yield
+        return
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+        made = make(args[0])
+        if isinstance(made, Mapping):
+            return (), dict(made)
+        return made if isinstance(made, tuple) else (made,), kwargs
+
+    handle = model.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from padprint.progress import progress_bar
 from padprint.run import Run, Settings
 from padprint.source import nothing_decoded
 from padprint.subject import Paddings, Subject, reseed
-from padprint.untouched import continued, generators
+from padprint.untouched import continued, generators, inputs_made
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -194,6 +194,7 @@ class Scenes:
         none = True
         with (
             on_device(self.model, self.options["device"]) as (device, dtype),
+            inputs_made(self.model, self.options["inputs"]),
             progress_bar(self.source.length, self.options["progress"]) as advance,
         ):
             for index, image in self.source.items():

@@ -119,6 +119,7 @@ class _Output:
     side: Tensor
     distance: Tensor
     sums: dict[str, list[Sums]]
+    whole_numbers: bool = False
 
 
 class TileRun(CropRun):
@@ -137,7 +138,8 @@ class TileRun(CropRun):
             stride = [float(s) for s in spec.stride]
             side, distance = nearest_side(spec.size, stride, structural[name])
             sums: dict[str, list[Sums]] = {padding: [] for padding in self.subject.paddings}
-            self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums)
+            whole = not spec.tap.dtype.is_floating_point
+            self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums, whole)
 
     def measure(self, scene: Scene) -> None:
         """Add the tiles of one image."""
@@ -183,9 +185,7 @@ class TileRun(CropRun):
 
     @staticmethod
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:
-        labels = changed_labels(tiles, whole)
-        if not tiles.is_floating_point():
-            tiles, whole = tiles.double(), whole.double()
+        labels = changed_labels(tiles, whole, whole_numbers=out.whole_numbers)
         out.sums[padding][-1].add(tiles - whole, labels, whole, out.side, out.distance)
 
     def read(self, tolerance: float, error: str, confidence: float, name: str) -> Halo:
@@ -195,9 +195,9 @@ class TileRun(CropRun):
             HaloError: labels are asked for, and a map has one channel.
         """
         subject, geometry = self.subject, self.subject.geometry
-        scores = {key: geometry.maps[key].tap.floating for key in self.outputs}
-        if error == "labels" and any(out.channels < 2 and scores[key] for key, out in self.outputs.items()):
-            one = next(key for key, out in self.outputs.items() if out.channels < 2 and scores[key])
+        without = [key for key, out in self.outputs.items() if out.channels < 2 and not out.whole_numbers]
+        if error == "labels" and without:
+            one = without[0]
             raise HaloError(f"{one} has one channel and so no labels; measure another error than 'labels'")
         paddings = {
             padding: PaddingHalo(
@@ -266,12 +266,12 @@ class TileRun(CropRun):
         )
 
 
-def changed_labels(tiles: Tensor, whole: Tensor) -> Tensor | None:
+def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:
     """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
 
-    None for one channel of floating point numbers.
+    None for one channel that holds no whole numbers.
     """
-    if not tiles.is_floating_point():
+    if whole_numbers:
         return (tiles != whole).any(1)
     return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None
 

@@ -87,7 +87,10 @@ class _Check:
         if lost or any(geometry.maps[name].size != one.map.size for name, one in self.advice.outputs.items()):
             raise HaloError(f"the advice is of another network: {', '.join(lost or geometry.maps)} differs in this one")
         self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype)
-        self.tallies = {name: _Tally(one) for name, one in self.advice.outputs.items()}
+        self.tallies = {
+            name: _Tally(one, not geometry.maps[name].tap.dtype.is_floating_point)
+            for name, one in self.advice.outputs.items()
+        }
         self.n_images = self.n_tiles = 0
         self.exact = [False, False]
 
@@ -152,8 +155,8 @@ class _Check:
 class _Tally:
     """Sums of one output over the images."""
 
-    def __init__(self, advice: OutputHalo) -> None:
-        self.advice = advice
+    def __init__(self, advice: OutputHalo, whole_numbers: bool) -> None:
+        self.advice, self.whole_numbers = advice, whole_numbers
         self.sums: list[Sums] = []
         self.indices: list[int] = []
         self.absolute, self.squares, self.count = 0.0, 0.0, 0
@@ -163,7 +166,9 @@ class _Tally:
         """Add the maps of one image, both `(C, h, w)`."""
         change = (stitched - whole)[None]
         sums = Sums(max(self.advice.map.size))
-        sums.add(change, changed_labels(stitched[None], whole[None]), whole[None], *places)
+        sums.add(
+            change, changed_labels(stitched[None], whole[None], whole_numbers=self.whole_numbers), whole[None], *places
+        )
         sums.check(self.advice.name, index)
         self.sums.append(sums)
         self.indices.append(index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from padprint.padding import Scheme
 from padprint.result import LayerMeasurement, Measurement
 from padprint.run import Run, Settings
 from padprint.subject import Subject
+from padprint.untouched import inputs_made
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -51,7 +52,7 @@ class PatternMetric(Metric):
         layers: see `padprint.measure`.
         crop: see `padprint.measure`.
         channels: of the scenes.
-        crops_per_image, groups, margin, batch_size, seed, spend, padding: see `padprint.measure`.
+        crops_per_image, groups, margin, batch_size, seed, spend, padding, inputs: see `padprint.measure`.
         **kwargs: of `torchmetrics.Metric`.
 
     Attributes:
@@ -82,6 +83,7 @@ class PatternMetric(Metric):
         seed: int = 0,
         spend: float = 1.0,
         padding: str | Scheme | None = None,
+        inputs: Callable[[Tensor], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,7 +98,7 @@ class PatternMetric(Metric):
         self._settings: Settings = run_settings(options)
         self._paddings = schemes_by_name([OWN if padding is None else padding], seed)
         self._network = _Network(unwrapped(model))
-        self._crop, self._channels = crop, channels
+        self._crop, self._channels, self._inputs = crop, channels, inputs
         self._run: Run | None = None
         run = self._new_run(layers)
         self.geometry = run.subjects[0].geometry
@@ -123,7 +125,11 @@ class PatternMetric(Metric):
         sizes = [(scene.shape[-2], scene.shape[-1]) for scene in scenes]
         rank, world = self._share()
         done = int(self.images)
-        with on_device(self._network.model, None) as (device, _), as_measured(self._network.model):
+        with (
+            on_device(self._network.model, None) as (device, _),
+            inputs_made(self._network.model, self._inputs),
+            as_measured(self._network.model),
+        ):
             run = self._run
             if run is None or run.subjects[0].device != device:
                 run = self._new_run(self.geometry)
@@ -134,6 +140,8 @@ class PatternMetric(Metric):
             self._lend(subject, copied=True)
             for i, scene in enumerate(scenes):
                 run.add(rank + (done + i) * world, scene)
+            subject.finish()
+            subject.refuse_contradicted()
         self._run = run
         for name, moments in self._moments(subject).items():
             for state, value in moments.metric_state.items():
@@ -189,7 +197,7 @@ class PatternMetric(Metric):
 
     def _new_run(self, layers: str | Sequence[str] | Geometry) -> Run:
         model, crop = self._network.model, self._crop
-        return engine.planned(model, layers, crop, self._channels, self._settings, self._paddings)
+        return engine.planned(model, layers, crop, self._channels, self._settings, self._paddings, self._inputs)
 
     def _filled(self) -> Run:
         """A run that has measured what the states say.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from padprint import engine, plot
 from padprint.errors import ModelError
@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     batch_size: int
     seed: int
     spend: float
+    inputs: Callable[[Tensor], Any] | None
 
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Watch:
             and the training goes on; see `failures`. What is wrong from the start is an error in any case.
         prefix: of the names logged: ``prefix/layer/quantity``.
         mean, std, limit, resize_short_side: of the images, see `padprint.measure`.
-        **options: layers, crop, crops_per_image, groups, margin, batch_size, seed, spend: see `padprint.measure`.
+        **options: layers, crop, crops_per_image, groups, margin, batch_size, seed, spend, inputs: see `padprint.measure`.
 
     Attributes:
         failures: step and reason of each measurement that failed.
@@ -168,7 +169,7 @@ class Watch:
     def _trace(self) -> None:
         """Find the geometry, and make sure that the images hold a crop."""
         settings, crop, channels = run_settings(self._options), self._options["crop"], self._images.channels
-        run = engine.planned(self._model, self._layers, crop, channels, settings, {OWN: None})
+        run = engine.planned(self._model, self._layers, crop, channels, settings, {OWN: None}, self._options["inputs"])
         run.refuse_small(self._images.sizes())
         self._architecture, self._options["layers"] = repr(self._model), run.subjects[0].geometry
 
