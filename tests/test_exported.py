@@ -53,7 +53,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     )
     torch.export.save(program, path)
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        found = {name: archive.read(name) for name in archive.namelist()}
+    if not any(name.endswith("archive_format") for name in found):
+        pytest.skip("this torch writes the older archives")
+    return found
 
 
 Parts = dict[str, bytes]
@@ -191,6 +194,24 @@ def test_code_in_an_archive_is_refused_and_not_run(
         load_model(write(changed, tmp_path / "net.pt2"))
     assert "does not run code from an exported program; pass the model itself" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [tmp_path / "net.pt2"]
+
+
+OLD = ("serialized_state_dict.pt", "serialized_constants.pt", "serialized_example_inputs.pt")
+
+
+@pytest.mark.parametrize("bad", [*OLD, "serialized_state_dict.json", "serialized_constants.json"])
+def test_code_in_an_older_archive_is_refused_and_not_run(
+    bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = json.dumps({"graph_module": {}}).encode()
+    older = {"version": b"8.1", "serialized_exported_program.json": program}
+    older |= dict.fromkeys(OLD, pickled({})) | {bad: pickled(Harmful())}
+    with pytest.raises(
+        ModelError, match=rf"^net\.pt2: {bad} is refused \(it asks Python for .*mkdir\): padprint does not"
+    ):
+        load_model(write(older, tmp_path / "net.pt2"))
     assert list(tmp_path.iterdir()) == [tmp_path / "net.pt2"]
 
 

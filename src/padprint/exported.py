@@ -14,6 +14,7 @@ import logging
 import math
 import operator
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,19 +72,29 @@ def load_program(path: Path) -> nn.Module:
         raise ModelError(f"{path.name} is not an exported program: write it with torch.export.save")
     try:
         archive = _clean_copy(path)
-        with _cause_kept():
+        with _cause_kept(), _about_itself():
             program = torch.export.load(archive)
     except ModelError:
         raise
     except Exception as error:  # torch raises what the file's contents lead it to
         raise ModelError(f"{path.name} could not be loaded as an exported program ({first_line(error)})") from error
     try:
-        return torch.export.unflatten(program)
+        with _about_itself():
+            return torch.export.unflatten(program)
     except Exception as error:
         raise ModelError(
             f"{path.name} loads, but its layers cannot be told apart: torch.export.unflatten fails "
             f"({first_line(error)}); pass the model itself as package.module:factory"
         ) from error
+
+
+@contextmanager
+def _about_itself() -> Iterator[None]:
+    """Without torch's warnings about what it will do otherwise some day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 @contextmanager
