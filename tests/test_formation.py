@@ -94,6 +94,17 @@ def assert_same_outcome(one: Path, two: Path) -> None:
 # --------------------------------------------------------------------------------------------------------------- tasks
 
 
+def test_a_study_names_its_photographs_from_where_it_lies(study: Path, tiny: FormationConfig, monkeypatch):
+    saved = json.loads((study / "config.json").read_text())["images"]
+    assert not Path(saved).is_absolute()
+    assert (study / saved).resolve() == Path(tiny.images).resolve()
+    for file in (study / "config.json", *(study / "records").rglob("*.json")):
+        assert str(study.parent) not in file.read_text()
+    monkeypatch.chdir(study.parent)
+    assert Path(read_config(study.name).images).resolve() == Path(tiny.images).resolve()
+    assert len(formation(tiny, study.name)) == len(table(study))  # it is the same study, and goes on
+
+
 def test_photographs_are_cut_anywhere_but_in_the_held_out_quarter(tmp_path):
     columns = np.broadcast_to(np.arange(96, dtype=np.uint8)[None, :, None], (72, 96, 3))
     for name in ("a.png", "b.png"):

@@ -77,8 +77,8 @@ def formation(
     tasks: dict[str, Task] = {}
     with together(fabric.world_size > 1):
         if fabric.is_global_zero:
-            Records(folder, config.to_dict())
-    records = Records(folder, config.to_dict())
+            Records(folder, config.beside(folder))
+    records = Records(folder, config.beside(folder))
     clock = Clock(config.units)
     for unit in config.units:
         last = fabric.broadcast(last_record(records, unit, config))
@@ -255,7 +255,7 @@ def table(folder: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     config = read_config(folder)
-    records = Records(folder, config.to_dict())
+    records = Records(folder, config.beside(folder))
     rows = []
     for unit in config.units:
         taken = {step: records.get(_record(unit, step), SNAPSHOT) for step in config.measured_at}
@@ -282,4 +282,4 @@ def read_config(folder: str | Path) -> FormationConfig:
     file = Path(folder) / CONFIG_FILE
     if not file.exists():
         raise ResultError(f"{folder} holds no formation study: there is no {CONFIG_FILE} in it")
-    return FormationConfig.read(file)
+    return FormationConfig.read(file).found_beside(folder)

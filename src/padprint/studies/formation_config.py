@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from padprint.errors import PadprintError
 from padprint.padding import make
+from padprint.records import CONFIG_FILE
 
 TASKS = ("photographs", "digits")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -136,6 +138,25 @@ class FormationConfig:
         """Plain JSON values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
+
+    def beside(self, folder: str | Path) -> dict[str, Any]:
+        """Plain JSON values that a study in `folder` is saved with: the way from there to the photographs.
+
+        A study that is there already keeps its own spelling of the same way.
+        """
+        if self.images is None:
+            return self.to_dict()
+        there = Path(folder) / CONFIG_FILE
+        try:
+            saved = json.loads(there.read_text(encoding="utf-8"))["images"]
+            same = (there.parent / saved).resolve() == Path(self.images).resolve()
+        except (OSError, ValueError, KeyError, TypeError):  # none there, or no settings: whoever reads them says so
+            same = False
+        return {**self.to_dict(), "images": saved if same else Path(os.path.relpath(self.images, folder)).as_posix()}
+
+    def found_beside(self, folder: str | Path) -> FormationConfig:
+        """Settings that were saved by `beside`, with the photographs as they are found from here."""
+        return self if self.images is None else replace(self, images=os.path.normpath(Path(folder) / self.images))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FormationConfig:

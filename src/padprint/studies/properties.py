@@ -144,7 +144,7 @@ def properties(
     units = [unit for unit in finished(study, config) if unit.seed in chosen]
     if not units:
         raise ResultError(f"no training of seed {', '.join(map(str, chosen))} has finished and learned its task")
-    records = Records(folder, {"formation": config.to_dict()})
+    records = Records(folder, {"formation": config.beside(study)})
     work = [
         (part, unit)
         for part in parts
@@ -171,7 +171,7 @@ def finished(study: str | Path, config: FormationConfig) -> list[Unit]:
     Raises:
         ResultError: there is none.
     """
-    records = Records(study, config.to_dict())
+    records = Records(study, config.beside(study))
     last = {unit: last_record(records, unit, config) for unit in config.units}
     found = [unit for unit, record in last.items() if record is not None and record["accuracy"] >= config.learned]
     if not found:
