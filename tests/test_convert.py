@@ -226,6 +226,7 @@ class Idle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.rows(x)
+        y = y.relu_()
         return self.overhang(self.up(self.pool(y)[0])[..., : y.shape[-2], : y.shape[-1]] + y)
 
 

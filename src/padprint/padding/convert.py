@@ -187,7 +187,7 @@ class _Reached(torch.autograd.Function):
 
     @staticmethod
     def forward(out: Tensor, *parameters: Tensor) -> Tensor:  # noqa: ARG004  # they are saved below
-        return out.view_as(out)
+        return out.clone()  # what comes next may write to it
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG004
