@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,13 +13,21 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
+from torch import nn
 
 import nets
 from helpers import ESTIMATES, gap, noise
 from padprint import Measurement, PadprintError, load, measure
 
 CASES = {
-    2: {"seven": (7, None), "broken": (5, 3), "count": (4, None), "values": (4, None), "files": (4, None)},
+    2: {
+        "seven": (7, None),
+        "broken": (5, 3),
+        "count": (4, None),
+        "values": (4, None),
+        "files": (4, None),
+        "ends": (4, None),
+    },
     3: {"seven": (7, None), "two": (2, None)},
 }
 """By number of processes: how many images, and which of them is broken."""
@@ -30,6 +39,15 @@ def images(n: int, broken: int | None) -> list[torch.Tensor]:
     if broken is not None:
         found[broken][0, 0, 0] = float("nan")
     return found
+
+
+class Ends(nn.Module):
+    """Ends the program in the second process, as a model's own code may."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if dist.get_rank() == 1:
+            sys.exit(0)
+        return x
 
 
 def given(folder: Path, case: str, rank: int) -> Any:
@@ -45,9 +63,10 @@ def given(folder: Path, case: str, rank: int) -> Any:
 def write(folder: Path, case: str, rank: int) -> None:
     """Measure, and save the result or write down the error."""
     path, options = folder / f"{case}{rank}", NORM if case == "files" else {}
+    net = nets.stride_two()
     try:
         result = measure(
-            nets.stride_two(),
+            nn.Sequential(net, Ends()) if case == "ends" else net,
             given(folder, case, rank),
             crop=16,
             crops_per_image=4,
@@ -55,7 +74,7 @@ def write(folder: Path, case: str, rank: int) -> None:
             strict=case == "broken",
             **options,
         )
-    except PadprintError as error:
+    except (PadprintError, SystemExit) as error:
         path.write_text(str(error))
     else:
         result.save(path)
@@ -147,6 +166,11 @@ def test_processes_with_different_images_are_refused(case: str, words: str, meas
         report = (measured(2) / f"{case}{rank}").read_text()
         assert report.startswith("the processes were given different images: ")
         assert words in report
+
+
+def test_code_that_ends_one_process_is_an_error_in_all(measured: Callable[[int], Path]) -> None:
+    reports = [(measured(2) / f"ends{rank}").read_text() for rank in (0, 1)]
+    assert reports == ["process 1: code that was run ended the program (SystemExit: 0)", "0"]
 
 
 def test_distributed_needs_a_process_group() -> None:

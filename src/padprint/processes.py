@@ -37,12 +37,17 @@ def together(distributed: bool) -> Iterator[None]:
         error = caught
     if not distributed:
         return
-    reports = everyone(None if error is None else str(error) or type(error).__name__, distributed)
+    reports = everyone(None if error is None else _said(error), distributed)
     if error is not None:
         raise error
     for rank, report in enumerate(reports):
         if report is not None:
             raise PadprintError(f"process {rank}: {report}")
+
+
+def _said(error: BaseException) -> str:
+    ended = f"code that was run ended the program ({type(error).__name__}: {error})"
+    return (str(error) or type(error).__name__) if isinstance(error, Exception) else ended
 
 
 def everyone(value: Any, distributed: bool) -> list[Any]:
