@@ -130,7 +130,7 @@ def test_a_share_finer_than_one_cell_is_said() -> None:
     measured = halo(net, images, tile=(64, 48), tolerance=1e-4, error="labels")
     assert measured.first.advised.pixels == (4, 4, 0, 0)
     none = tiling((64, 48), (1, 1), measured.first.maps, {"0": (0, 0, 0, 0)})
-    check = measured.verify(net, images, tiling=none)
+    check = measured.verify(net, noise(3, (128, 96), channels=1, seed=1), tiling=none)
     assert not check.passed
     assert "one changed cell at that distance makes 0.00347, more than the tolerance" in str(check)
 
@@ -158,12 +158,25 @@ def test_images_too_short_for_an_exact_seam_are_told() -> None:
 def test_refusals_of_verification() -> None:
     measured = halo(nets.stack(), noise(2, 128), tile=64)
     with pytest.raises(ImagesError, match="image 0 of 64x64 px holds no seam between tiles of 64 px"):
-        measured.verify(nets.stack(), noise(1, 64))
+        measured.verify(nets.stack(), noise(1, 64, seed=1))
     with pytest.raises(HaloError, match="advice is of another network"):
         measured.verify(
             nets.sequential(nets.conv(), nn.Tanh(), nets.conv(4, 4), nn.Tanh(), nets.conv(4, 4, stride=2)),
-            noise(1, 128),
+            noise(1, 128, seed=1),
         )
+
+
+def test_images_that_the_advice_was_measured_on_prove_nothing(tmp_path: Path) -> None:
+    net, images = nets.stack(), noise(4, 128)
+    measured = halo(net, images[:2], tile=64)
+    with pytest.raises(ImagesError, match="measured on all 2 of these images"):
+        measured.verify(net, [image.clone() for image in images[:2]])
+    measured.save(tmp_path / "halo")
+    check = load_halo(tmp_path / "halo").verify(net, images)
+    assert (check.n_images, check.dropped) == (2, 2)
+    assert "2 of the images were left out" in str(check)
+    alone = measured.verify(net, images[2:])
+    assert [one.worst for one in check.outputs.values()] == [one.worst for one in alone.outputs.values()]
 
 
 # ------------------------------------------------------------------------------------------------ other tools

@@ -126,15 +126,20 @@ class Axis:
         self._taps = list(taps)
         self._shapes()
 
-    def trace(self, taps: Sequence[Tap]) -> None:
-        """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason."""
+    def trace(self, taps: Sequence[Tap], other: Axis) -> None:
+        """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason.
+
+        Args:
+            taps: the layers.
+            other: the other axis.
+        """
         self._find(taps)
-        longer = self._look(taps)
+        longer = self._look(taps, other)
         if longer is not None:  # cells repeat after more px than sizes tell
             self.period = longer
             self._shapes()
             self._find(taps)
-            self._look(taps)
+            self._look(taps, other)
 
     def operators_in(self, module: str) -> set[str]:
         """Names of the operators that ran in a module and in those inside it."""
@@ -178,6 +183,7 @@ class Axis:
     def _find_rims(self, taps: list[Tap]) -> None:
         longest = {None: _LONGEST, SQUARE: 4 * self.crop}.get(self.strip.width, _LONGEST // 8)
         self.lost = {}
+        self._lengthen_period(taps)
         for length in self._lengths(self.crop + self.period, longest):
             if not taps:
                 return
@@ -196,6 +202,18 @@ class Axis:
         for tap in taps:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
             self._set(tap.leaf, reason=reason)
+
+    def _lengthen_period(self, taps: Sequence[Tap]) -> None:
+        """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone."""
+        known, longer = self.period, self.period
+        while longer <= _LARGEST_STRIDE:
+            run = run_strip(self.strip, self.crop + longer, taps, Run())
+            if all(tap.leaf in run.leaves for tap in taps):
+                break
+            longer *= 2
+        if known < longer <= _LARGEST_STRIDE:
+            self.period = longer
+            self.layers = {leaf: replace(layer, period=longer) for leaf, layer in self.layers.items()}
 
     def _settle(self, tap: Tap, run: Run, moved: Tensor | None, length: int) -> None:
         leaf, layer = tap.leaf, self.layers[tap.leaf]
@@ -262,7 +280,7 @@ class Axis:
             self._set(leaf, fields=tuple((int(seen.min()), int(seen.max())) for seen in of_phase))
         return True
 
-    def _look(self, taps: Sequence[Tap]) -> int | None:
+    def _look(self, taps: Sequence[Tap], other: Axis) -> int | None:
         """Widen rims by what the second witness sees, and refuse what it contradicts.
 
         Returns:
@@ -270,11 +288,12 @@ class Axis:
         """
         taps = [tap for tap in taps if self.layers[tap.leaf].reason is None]
         expected = {
-            tap.leaf: Expected(dim, layer.stride, layer.phases, layer.rim, layer.size)
+            tap.leaf: Expected(dim, layer.stride, layer.phases, layer.rim, layer.size, across)
             for tap in taps
-            if (layer := self.layers[tap.leaf]) and (dim := layer.dim) is not None
+            if (dim := (layer := self.layers[tap.leaf]).dim) is not None
+            and (across := other.layers[tap.leaf].dim) is not None
         }
-        sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1)
+        sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, other.period)
         heard = hear(self.strip, sizes, expected, taps)
         self.unseen = heard.error
         if heard.period is not None:

@@ -11,6 +11,8 @@ from padprint.errors import ModelError, PadprintError
 from padprint.geometry import MapSpec
 from padprint.guard import Guard, differences
 from padprint.layers import Tap, run_to
+from padprint.padding import Scheme
+from padprint.untouched import generators, randomness_kept
 
 
 class Forwards:
@@ -111,6 +113,7 @@ class Forwards:
         maps: Mapping[str, Tensor],
         corners: Sequence[tuple[int, int]],
         visit: Callable[[str, Tensor, list[Tensor]], Tensor | None],
+        scheme: Scheme | None = None,
     ) -> None:
         """Run the crops of a canvas as one batch, and hand over F(x; p) and F(x; *) of each layer.
 
@@ -122,11 +125,12 @@ class Forwards:
             corners: (y, x) of each crop, canvas pixels, on the total-stride grid.
             visit: called with (layer's name, `(B, C, h, w)` features, B optimal maps `(C, h, w)`). It may return the squared
                 differences summed over the crops, `(C, h, w)`, if it has them.
+            scheme: what stands in for the network's padding. Nothing is compared under one that moves maps.
 
         Raises:
             ModelError: the model fails.
         """
-        guard = self.guard
+        guard = None if scheme is not None and scheme.moves else self.guard
 
         def watched(name: str, features: Tensor, optimal: list[Tensor]) -> None:
             squares = visit(name, features, optimal)
@@ -137,8 +141,10 @@ class Forwards:
 
         self.compare(x, maps, corners, watched)
         if guard is not None and guard.doubts:
-            sizes = {name: one.flatten(1).square().mean(1).sqrt() for name, one in maps.items()}
-            guard.settle(differences(self, corners), x, sizes)
+            sizes = {name: one.flatten(1).double().square().mean(1).sqrt() for name, one in maps.items()}
+            drawn = [] if scheme is None else generators(scheme)
+            with randomness_kept([*generators(self.model), *drawn]):
+                guard.settle(differences(self, corners), x, sizes)
 
     def of_crop(self, x: Tensor) -> dict[str, Tensor]:
         """F(x; p) of a crop `(1, C, H, W)`, by layer `(C, h, w)`."""

@@ -180,8 +180,8 @@ def trace(
         if auto:
             wanted = _last_at_each_stride(wanted, vertical, horizontal)
         maps = [tap for tap in wanted if _not_a_map(tap, vertical, horizontal) is None]
-        vertical.trace(maps)
-        horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None])
+        vertical.trace(maps, horizontal)
+        horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None], vertical)
     found = _joined(wanted, vertical, horizontal, size)
     lost = {name: reason for name, reason in alone.items() if name in found.maps}
     return found.without(lost)

@@ -31,6 +31,10 @@ _ROOM = 4  # times what two surroundings of a crop change by rounding
 _NUDGES = 3
 _ALIKE = 0.5  # cosine of a difference before and after, above which it has stayed
 _QUANTILE = 0.99  # of the changes of a channel: where a network quantises, a few cells change by a whole step
+_GONE = (
+    "random: a difference beyond the rim was not there when the same crop was run again, so that the network is random or has "
+    "changed while it was measured"
+)
 _RECONSIDERED = 16
 """How often differences of one layer are looked at again before those of the kind are left alone."""
 
@@ -60,9 +64,9 @@ class Guard:
         Called again with another input, limits grow where they must.
         """
         for name, one in before.items():
-            size = one.flatten(1)
-            moved = (after[name].flatten(1) - size).abs()
-            eps = torch.finfo(moved.dtype).eps
+            size = one.flatten(1).double()
+            moved = (after[name].flatten(1).double() - size).abs()
+            eps = torch.finfo(one.dtype).eps
             kept = max(1, int(_QUANTILE * moved.shape[1]))
             rms = size.square().mean(1).sqrt()
             least = 4 * eps * torch.maximum(rms, 0.01 * rms.square().mean().sqrt())
@@ -127,49 +131,59 @@ class Guard:
             x: the canvas `(1, C, H, W)`.
             sizes: by layer `(C,)`, rms of the features of this canvas.
         """
-        names = self._above_limits_of(sizes)
-        if not names:
+        limits = self._limits_at(sizes)
+        if not limits:
             return
+        names = list(limits)
         first = difference(x, names)
-        stays = dict.fromkeys(names, True)
-        for number in range(_NUDGES):
-            again = difference(nudged(x, NUDGE, number), names)
-            for name in names:
-                rows, columns = self.inside(name)
-                one, two = (some[name][..., rows, columns] for some in (first, again))
-                large = one.abs() > self.limits[name].view(-1, 1, 1)
-                stays[name] = stays[name] and _alike(one[large], two[large])
+        stays = {name: self._worst(name, first[name].double().square().sum(0)) for name in names}
         for name in names:
+            squares, count = self._doubts[name]
+            if bool((stays[name] < self._worst(name, squares) / 4).any()) and self._far(name, squares, count, limits):
+                del self._doubts[name]
+                self.refused[name] = _GONE
+        again = [difference(nudged(x, NUDGE, number), names) for number in range(_NUDGES)]
+        for name in [one for one in names if one in self._doubts]:
             squares, count = self._doubts.pop(name)
-            if stays[name]:
-                self.refused[name] = self._reason(name, squares, count)
+            rows, columns = self.inside(name)
+            large = first[name][..., rows, columns].abs() > limits[name].view(-1, 1, 1)
+            one = first[name][..., rows, columns][large]
+            if all(_alike(one, other[name][..., rows, columns][large]) for other in again):
+                self.refused[name] = self._reason(name, squares, count, limits[name])
             else:
                 self._raise(name, squares, count)
 
-    def _above_limits_of(self, sizes: Mapping[str, Tensor]) -> list[str]:
-        """Layers in doubt also where limits grow with the features of the image; the other doubts are dropped."""
+    def _worst(self, name: str, squares: Tensor) -> Tensor:
+        """`(C,)`: the largest of some squares `(C, h, w)` beyond the rim."""
+        return self.part(name, squares, whole=False).flatten(1).amax(1)
+
+    def _far(self, name: str, squares: Tensor, count: int, limits: Mapping[str, Tensor]) -> bool:
+        """Whether some difference is larger than rounding that is drawn anew in each pass could make it."""
+        return bool((self._worst(name, squares) > count * (100 * limits[name]).square()).any())
+
+    def _limits_at(self, sizes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Limits of layers in doubt, grown with the features of the image; doubts that end with that are dropped."""
+        limits = {}
         for name in list(self._doubts):
             squares, count = self._doubts[name]
             grown = (sizes[name] / self.sizes[name].clamp_min(1e-30)).clamp_min(1)
-            rows, columns = self.inside(name)
-            worst = squares[:, rows, columns].flatten(1).amax(1)
-            if not bool((worst > count * (self.limits[name] * grown).square()).any()):
-                del self._doubts[name]
-        return list(self._doubts)
+            limits[name] = self.limits[name] * grown
+            if not bool((self._worst(name, squares) > count * limits[name].square()).any()):
+                del self._doubts[name], limits[name]
+        return limits
 
     def _raise(self, name: str, squares: Tensor, count: int) -> None:
         """Believe in larger rounding; not in rounding as large as features, which flips leave behind."""
         self.considered[name] = self.considered.get(name, 0) + 1
-        rows, columns = self.inside(name)
-        worst = squares[:, rows, columns].flatten(1).amax(1).sqrt()
+        worst = self._worst(name, squares).sqrt()
         small = worst < 1e3 * self.limits[name] * sqrt(count)
         self.limits[name] = torch.where(small, torch.maximum(self.limits[name], 2 * worst), self.limits[name])
 
-    def _reason(self, name: str, squares: Tensor, count: int) -> str:
+    def _reason(self, name: str, squares: Tensor, count: int, limit: Tensor) -> str:
         found = self.geometry[name]
         rows, columns = self.inside(name)
         above = torch.zeros(squares.shape[1:], dtype=torch.bool, device=squares.device)
-        over = squares > count * self.limits[name].square().view(-1, 1, 1)
+        over = squares > count * limit.square().view(-1, 1, 1)
         above[rows, columns] = over[:, rows, columns].any(0)
         depth, pixels = deepest(above, found.stride or (1, 1))
         h, w = above.shape

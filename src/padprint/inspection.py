@@ -13,7 +13,7 @@ from padprint import _inspection_text, _tables
 from padprint.errors import ModelError, PadprintError
 from padprint.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
 from padprint.geometry import crop_size
-from padprint.layers import as_measured, leaves_of, unwrapped
+from padprint.layers import as_measured, leaves_of, refuse_lazy, unwrapped
 from padprint.padding.hidden import may_invent
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
@@ -127,6 +127,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
         PaddingError: a module in it is compiled or TorchScript.
     """
     model = unwrapped(model)
+    refuse_lazy(model)
     x = example if isinstance(example, Tensor) else _blank(model, channels, crop_size(example))
     operators: list[PaddingOperator] = []
     windows: list[StridedWindow] = []

@@ -248,6 +248,29 @@ def _axes(module: nn.Module) -> int:
     return {"1d": 1, "2d": 2, "3d": 3}.get(n, 0) if known else 0
 
 
+def uncalibrated(model: nn.Module) -> str | None:
+    """What to say of BatchNorm whose statistics are still those it was made with; None where there is none such.
+
+    Counters tell nothing: converted weights often come without them.
+    """
+    fresh = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.running_mean is not None
+        and module.running_var is not None
+        and not any((is_lazy(module.running_mean), module.running_mean.is_meta))
+        and bool((module.running_mean == 0).all())
+        and bool((module.running_var == 1).all())
+    ]
+    if not fresh:
+        return None
+    return (
+        f"{len(fresh)} BatchNorm layers ({', '.join(fresh[:3])}{', ...' if len(fresh) > 3 else ''}) have never seen data: their "
+        "statistics are 0 and 1; load trained weights, or let padprint.calibrate_batchnorm(model, batches) set them"
+    )
+
+
 def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """A deep copy, of an unflattened exported program too, whose input nodes hold what cannot be copied.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 import padprint
 from padprint.errors import ImagesError
 from padprint.geometry import Sides
+from padprint.layers import uncalibrated
 from padprint.plan import CropPlan
 from padprint.processes import everyone, same_images
 from padprint.result import LayerMeasurement, Measurement
@@ -247,6 +248,9 @@ class Run:
                 "not of a network trained with that padding"
             )
         yield from subject.untrained(padding)
+        fresh = uncalibrated(subject.model)
+        if fresh is not None:
+            yield fresh
         if n < 3:
             yield f"{n} image{'s' * (n > 1)}: intervals need at least 3"
         elif n < self.settings.groups:

@@ -101,6 +101,12 @@ class _NotFiniteError(ImagesError):
     """An image with values that are no numbers, which may be skipped."""
 
 
+def fingerprint(image: Tensor) -> str:
+    """Sixteen hexadecimal digits that tell images apart."""
+    values = image.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.blake2s(values.tobytes() + str(values.shape).encode(), digest_size=8).hexdigest()
+
+
 def check_image(image: object, index: int, name: str | None = None) -> Tensor:
     """The image, if it is a finite floating point tensor of shape (C, H, W) without empty sides.
 

@@ -162,8 +162,11 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
 
 
 def _touched(tensor: Tensor, dim: int) -> Tensor:
-    """`(B, n)`: which cells along `dim` hold any NaN, for each strip of the batch."""
-    return tensor.isnan().movedim(dim, -1).reshape(tensor.shape[0], -1, tensor.shape[dim]).any(1)
+    """`(B, n)`: which cells along `dim` hold any NaN, or depend on any, for each strip of the batch."""
+    touched = marked(tensor)
+    if touched is None:
+        return torch.zeros(tensor.shape[0], tensor.shape[dim], dtype=torch.bool)
+    return touched.movedim(dim, -1).reshape(tensor.shape[0], -1, tensor.shape[dim]).any(1)
 
 
 def _differing(tensor: Tensor, dim: int) -> Tensor | None:
@@ -241,7 +244,8 @@ def _handle(
         unread = could_extend(func, args, kwargs)
         if unread is not None:
             run.lost.setdefault(str(call), unread)
-        if not risky and any(shares) and not any(_nan_share(tensor) for tensor in outputs):
+        whole = any(not (tensor.is_floating_point() or tensor.is_complex()) for tensor in outputs)
+        if not risky and any(shares) and (whole or not any(_nan_share(tensor) for tensor in outputs)):
             marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None}
         if marks and call.operator not in _HARMLESS and not carry_on(call.operator, func, args, kwargs, marks, outputs):
             run.lost.setdefault(str(call), unread or "does not carry NaN on")

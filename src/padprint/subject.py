@@ -16,7 +16,7 @@ from padprint.errors import LayerError, ModelError, PaddingError
 from padprint.forwards import Forwards, first_cell
 from padprint.geometry import Geometry, trace
 from padprint.guard import Guard
-from padprint.layers import one_pass
+from padprint.layers import as_measured, one_pass
 from padprint.moments import LayerMoments
 from padprint.padding import Scheme
 from padprint.padding.hidden import could_extend
@@ -68,6 +68,12 @@ class Subject:
                     f"{name} padding changes the sizes of maps, so their cells cannot be compared with those of the "
                     "scene around the crop; measure a scheme that keeps sizes"
                 )
+        moving = [name for name, module in model.named_modules() if isinstance(module, Scheme) and module.moves]
+        if moving:
+            raise ModelError(
+                f"{moving[0]} moves its map to a random side at every call, so that no cell of a crop has a partner in the scene: "
+                "revert the conversion, and measure with padding='random-side'"
+            )
         self.model, self.layers, self.crop = model, layers, crop
         self.paddings = {
             name: deepcopy(scheme).to(device) if scheme is not None and scheme.learned else scheme
@@ -208,7 +214,7 @@ class Subject:
                     return own[name].latest
 
                 with _swapped(scheme):
-                    self.forwards.crops(x, maps, corners, add)
+                    self.forwards.crops(x, maps, corners, add, scheme)
 
     @property
     def approximate(self) -> bool:
@@ -253,7 +259,8 @@ class Subject:
             ModelError: it is not; or no layer is left that is believed.
         """
         if self.again is not None:
-            self.again.check()
+            with as_measured(self.model):
+                self.again.check()
             self.refuse_nothing_left()
 
     def _residual_known(self, name: str) -> bool:

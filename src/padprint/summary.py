@@ -15,8 +15,8 @@ from padprint.moments import LayerMoments
 from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Profile
 from padprint.statistics import Interval, jackknife
 
-DEAD = 1e-4
-"""Features whose standard deviation is below this share of their size are called constant."""
+DEAD = 4
+"""Features whose standard deviation is below so many times their rounding error are called constant."""
 
 
 def summarise(
@@ -42,8 +42,8 @@ def summarise(
     size = sqrt(float(sums.power.sum() / sums.n))
     change = sqrt(float(sums.energy.sum() / sums.n) / sums.cells)
     notes = []
-    constant = sums.deviation() <= DEAD * size
     rounding = 4 * max(numeric_floor, 4 * precision) * size
+    constant = sums.deviation() <= DEAD * rounding
     silent = change <= rounding
     if constant:
         notes.append("the features do not vary (not calibrated, or a dead layer): ratios to noise are meaningless")

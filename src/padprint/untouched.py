@@ -18,9 +18,16 @@ from padprint.errors import ModelError
 
 
 def generators(model: nn.Module) -> list[torch.Generator]:
-    """The random number generators that modules hold as attributes, each once, in the order of the modules."""
-    held = (value for module in model.modules() for value in vars(module).values())
-    return list({id(value): value for value in held if isinstance(value, torch.Generator)}.values())
+    """The random number generators that modules hold as attributes, each once, in the order of the modules.
+
+    Modules that are kept in dictionaries are looked into last.
+    """
+    held = [value for module in model.modules() for value in vars(module).values()]
+    inner = [one for value in held if isinstance(value, dict) for one in value.values() if isinstance(one, nn.Module)]
+    known = set(map(id, model.modules()))
+    own = {id(value): value for value in held if isinstance(value, torch.Generator)}
+    further = {id(g): g for one in inner if id(one) not in known for g in generators(one)}
+    return list({**own, **further}.values())
 
 
 @contextmanager
@@ -97,7 +104,7 @@ def inputs_made(model: nn.Module, make: Callable[[Tensor], Any] | None) -> Itera
 
 @contextmanager
 def state_kept(model: nn.Module) -> Iterator[None]:
-    """Put back whatever the modules of a network hold: attributes, what is in their containers, buffers, hooks.
+    """Put back whatever the modules of a network hold: attributes, what is in their containers, buffers.
 
     A module that keeps something of one input, a grid or a ratio say, would serve the next one with it. Blocks around the
     same model nest; all go back to what the outermost one found.
@@ -163,8 +170,9 @@ class _State:
             self._keep_tensor(value)
         elif isinstance(value, dict):
             self._mappings.append((value, dict(value)))
-            for one in list(value.values()):
-                self._keep(one, depth - 1)
+            for key, one in list(value.items()):
+                if not (isinstance(key, str) and "_hooks" in key):  # who adds a hook meanwhile wants it there
+                    self._keep(one, depth - 1)
         elif isinstance(value, (list, tuple)):
             if isinstance(value, list):
                 self._sequences.append((value, list(value)))

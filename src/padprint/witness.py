@@ -15,7 +15,7 @@ again     where every cell moves, the scene once more: a network that is random 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, inf
 
@@ -51,6 +51,9 @@ class Look:
         margin: of scene on either side, px; a multiple of the period.
         dims: by layer, the dimension that runs along the axis.
         strides: by layer, px from cell to cell.
+        wider: px of scene across, too, on either side; then only the cells in the middle across are looked at, which padding
+            there does not reach. 0 for strips, on which padding across is the same in all that is compared.
+        across: by layer, the dimension that runs across.
     """
 
     strip: Strip
@@ -59,11 +62,14 @@ class Look:
     margin: int
     dims: dict[Leaf, int]
     strides: dict[Leaf, Fraction]
+    wider: int = 0
+    across: dict[Leaf, int] = field(default_factory=dict)
 
     def content(self, length: int, seed: int) -> Tensor:
         """Random numbers of unit size, `(1, channels, length, width)` for the vertical axis."""
         generator = torch.Generator().manual_seed(seed)
         c, *size = self.strip.shape(length)
+        size[1 - self.strip.axis] += 2 * self.wider
         return torch.randn(1, c, *size, generator=generator, dtype=torch.float64).to(self.strip.dtype)
 
     def run(self, x: Tensor, taps: Sequence[Tap]) -> dict[Leaf, Tensor]:
@@ -77,6 +83,9 @@ class Look:
         def keep(tap: Tap, tensor: Tensor) -> None:
             if tensor.shape[0] != len(x):
                 raise ModelError("a layer's first dimension is not the batch's")
+            if self.wider:
+                dim = self.across[tap.leaf]
+                tensor = tensor.narrow(dim, tensor.shape[dim] // 2, 1)
             found[tap.leaf] = tensor.clone().movedim(self.dims[tap.leaf], -1)
 
         try:
@@ -126,6 +135,8 @@ def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     other.narrow(axis, start, one.crop).copy_(inside)
     shifted = long.narrow(axis, one.period, length)
     maps = one.run(torch.cat([scene, other, shifted]), taps)
+    if one.wider:
+        inside = inside.narrow(5 - axis, one.wider, inside.shape[5 - axis] - 2 * one.wider)
     crops = one.run(inside, taps)
     found = {}
     for tap in taps:
@@ -219,6 +230,7 @@ class Expected:
     phases: int
     rim: tuple[int, int]
     size: int
+    across: int
 
 
 @dataclass(frozen=True)
@@ -231,6 +243,7 @@ class Sizes:
         length: of a strip on which the rims of all layers end, congruent to the crop.
         period: total stride.
         draws: of random content; several where the first witness could not read every operator.
+        period_across: total stride across.
     """
 
     crop: int
@@ -238,6 +251,7 @@ class Sizes:
     length: int
     period: int
     draws: int = 1
+    period_across: int = 1
 
 
 @dataclass(frozen=True)
@@ -296,22 +310,15 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         if isinstance(found, str):
             return Heard(told, error=found)
         one, seen = found
-        if any(
-            bool((two.random > _tolerances(strip.dtype)[1]).any()) for two in seen.values() if two.random is not None
-        ):
-            return Heard(
-                told, error="the network, or its padding, draws random numbers"
-            )  # the self-check tells these apart
-        answers: dict[Tap, Told] = {}
-        for tap in waiting:
-            strict, loose = (_told_at(seen[tap.leaf], expected[tap.leaf], limit) for limit in _tolerances(strip.dtype))
-            now = float(seen[tap.leaf].outside.maximum(seen[tap.leaf].alone).min())
-            # what does not fade with distance is rounding of a part that runs in single precision; what does goes further
-            rounding = now > _LEVEL * least.get(tap, inf)
-            answers[tap] = strict
-            if loose.clean and not strict.clean:
-                answers[tap] = loose if rounding else Told(OPEN)
-            least[tap] = now
+        answers = _answers(seen, expected, strip.dtype, waiting, least)
+        unclear = [tap for tap in waiting if not answers[tap].clean or _random(seen[tap.leaf], strip.dtype)]
+        if unclear:  # padding across may be random, or depend on the size: look where it does not reach
+            plane = _on_some_width(strip, sizes, length, margin, expected, unclear, plane=True)
+            if not isinstance(plane, str):
+                seen |= plane[1]
+                answers |= _answers(plane[1], expected, strip.dtype, unclear, least)
+        if any(_random(seen[tap.leaf], strip.dtype) for tap in waiting):
+            return Heard(told, error="the network draws random numbers")  # the self-check tells chance from padding
         wide = {tap: ceil(max(one.rim or OPEN) * expected[tap.leaf].stride) for tap, one in answers.items()}
         near = [
             tap for tap in waiting if wide[tap] > margin - sizes.period
@@ -335,6 +342,31 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
             reason=f"global: on an input of {length} px too every cell changes with what lies beyond the edge"
         )
     return Heard(told)
+
+
+def _answers(
+    seen: dict[Leaf, Seen],
+    expected: dict[Leaf, Expected],
+    dtype: torch.dtype,
+    taps: Sequence[Tap],
+    least: dict[Tap, float],
+) -> dict[Tap, Told]:
+    """What was seen of each layer, in words; `least` is kept from length to length."""
+    answers = {}
+    for tap in taps:
+        strict, loose = (_told_at(seen[tap.leaf], expected[tap.leaf], limit) for limit in _tolerances(dtype))
+        now = float(seen[tap.leaf].outside.maximum(seen[tap.leaf].alone).min())
+        # what does not fade with distance is rounding of a part that runs in single precision; what does goes further
+        rounding = now > _LEVEL * least.get(tap, inf)
+        answers[tap] = strict
+        if loose.clean and not strict.clean:
+            answers[tap] = loose if rounding else Told(OPEN)
+        least[tap] = now
+    return answers
+
+
+def _random(seen: Seen, dtype: torch.dtype) -> bool:
+    return seen.random is not None and bool((seen.random > _tolerances(dtype)[1]).any())
 
 
 def _tolerances(dtype: torch.dtype) -> tuple[float, float]:
@@ -383,14 +415,26 @@ def _told_at(seen: Seen, expected: Expected, tolerance: float) -> Told:
 
 
 def _on_some_width(
-    strip: Strip, sizes: Sizes, length: int, margin: int, expected: dict[Leaf, Expected], taps: Sequence[Tap]
+    strip: Strip,
+    sizes: Sizes,
+    length: int,
+    margin: int,
+    expected: dict[Leaf, Expected],
+    taps: Sequence[Tap],
+    *,
+    plane: bool = False,
 ) -> tuple[Look, dict[Leaf, Seen]] | str:
-    """On narrow strips or on strips as wide as the crop, the first that runs; why none does."""
+    """On narrow strips or on strips as wide as the crop, the first that runs; why none does.
+
+    With `plane`, on one as wide as keeps padding across away from its middle, with scene around it on all sides.
+    """
     least = sizes.across if sizes.across <= _SMALL else max(sizes.period, 32)
     narrow = least + (sizes.across - least) % sizes.period
+    wider = ceil(margin / sizes.period_across) * sizes.period_across if plane else 0
+    roomy = sizes.across + ceil(max(0, 2 * margin + 2 - sizes.across) / sizes.period_across) * sizes.period_across
     error = "the strips are too large"
-    for width in dict.fromkeys((min(narrow, sizes.across), sizes.across)):
-        if (length + 2 * margin) * width * 4 > _BUDGET:
+    for width in (roomy,) if plane else dict.fromkeys((min(narrow, sizes.across), sizes.across)):
+        if (length + 2 * margin) * (width + 2 * wider) * 4 > _BUDGET * (2 if plane else 1):
             continue
         one = Look(
             strip._replace(width=width),
@@ -399,6 +443,8 @@ def _on_some_width(
             margin,
             {tap.leaf: expected[tap.leaf].dim for tap in taps},
             {tap.leaf: expected[tap.leaf].stride for tap in taps},
+            wider,
+            {tap.leaf: expected[tap.leaf].across for tap in taps},
         )
         try:
             seen = look(one, taps)

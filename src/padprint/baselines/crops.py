@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,7 @@ class Crops:
             if not self.n_images:
                 run = started(self._scenes, scene, self._paddings)
                 self.geometry, self.plan = run.subject.geometry, run.plan
+                self._scenes.at_end = [run.subject.finish]
             with as_measured(run.subject.model):
                 reseed(run.subject.model, self._paddings.values(), run.plan.seed, scene.index)
                 states = [one.get_state() for one in generators(run.subject.model)]
@@ -108,8 +109,6 @@ class Crops:
             self.n_images += 1
             with as_measured(run.subject.model):
                 run.subject.tick(scene.index)
-        with as_measured(run.subject.model):
-            run.subject.finish()
 
     def _batches(self, subject: Views, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
         size, own = self._scenes.settings.batch_size, generators(subject.model)
@@ -164,6 +163,7 @@ class Scenes:
         options: all of them, with defaults.
         settings: some of them, checked.
         source: the images.
+        at_end: called after the last image, while the network is still on its device.
 
     Raises:
         ImagesError, ModelError: see `padprint.measure`.
@@ -178,6 +178,7 @@ class Scenes:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
         self.options: dict[str, Any] = {**engine.DEFAULTS, **options}
         self.settings: Settings = run_settings(self.options)
+        self.at_end: list[Callable[[], None]] = []
         self.model = unwrapped(model)
         mean, std = self.options["mean"], self.options["std"]
         if mean is None and std is None and are_files(images):
@@ -201,6 +202,8 @@ class Scenes:
                 none = False
                 yield Scene(index, index % self.settings.groups, image, device, dtype)
                 advance()
+            for finish in self.at_end:
+                finish()
         if none:
             raise nothing_decoded(self.source)
 
@@ -241,7 +244,7 @@ class Views(Subject):
             padded[name], optimal[name] = features.clone(), torch.stack(windows)
 
         with swapping(self.scheme):
-            self.forwards.crops(x, maps, corners, keep)
+            self.forwards.crops(x, maps, corners, keep, self.scheme)
         self.refuse_contradicted()
         height, width = self.crop
         pixels = torch.stack([x[0, :, top : top + height, left : left + width] for top, left in corners])

@@ -14,7 +14,7 @@ from padprint.baselines.crops import CropRun, Scene, Scenes, Views, swapping
 from padprint.errors import HaloError, ImagesError, LayerError, ModelError
 from padprint.geometry import Sides, crop_size
 from padprint.images import Images
-from padprint.layers import as_measured
+from padprint.layers import as_measured, uncalibrated
 from padprint.options import OWN, schemes_by_name
 from padprint.overlap.distance import ERRORS, Sums, nearest_side, pooled, scale_of
 from padprint.overlap.outputs import geometry_of, structural_halos
@@ -23,6 +23,7 @@ from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.padding import Scheme
 from padprint.plan import Canvas
+from padprint.source import fingerprint
 from padprint.subject import reseed
 from padprint.weights import weights_sha256
 
@@ -97,9 +98,9 @@ def halo(
     for scene in scenes:
         if run is None:
             run = _started(scenes, scene, schemes, output_layer)
+            scenes.at_end = [run.subject.finish]
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
-    run.believe(run.n_images)
     result = run.read(tolerance, error, confidence, name or type(scenes.model).__name__)
     if all(one.tiling is None for one in result.values()):
         raise HaloError(result.first.reason or "")
@@ -129,6 +130,7 @@ class TileRun(CropRun):
         super().__init__(subject, scenes.settings)
         self.scenes = scenes
         self.n_tiles = 0
+        self.fingerprints: list[str] = []
         self.outputs: dict[str, _Output] = {}
 
     def prepare(self, structural: dict[str, Sides]) -> None:
@@ -156,6 +158,7 @@ class TileRun(CropRun):
             for sums in out.sums.values():
                 sums[-1].check(name, scene.index)
         self.believe(scene.index)
+        self.fingerprints.append(fingerprint(scene.image))
         self.n_images += 1
 
     def believe(self, index: int) -> None:
@@ -181,7 +184,7 @@ class TileRun(CropRun):
                     self._add(self.outputs[name], padding, tiles, torch.stack(whole))
 
                 with swapping(scheme):
-                    forwards.crops(x, maps, canvas.crops[start : start + size], add)
+                    forwards.crops(x, maps, canvas.crops[start : start + size], add, scheme)
 
     @staticmethod
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:
@@ -232,11 +235,13 @@ class TileRun(CropRun):
                 "device": subject.device.type,
                 "images": self.scenes.source.description,
                 "skipped": dict(self.scenes.source.skipped),
+                "measured": list(self.fingerprints),
             },
         )
 
     def _cautions(self) -> list[str]:
-        found = []
+        fresh = uncalibrated(self.subject.model)
+        found = [] if fresh is None else [fresh]
         if self.n_images == 1:
             found.append(
                 "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"

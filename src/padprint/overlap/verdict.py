@@ -59,6 +59,7 @@ class Verification:
         n_images, n_tiles: that were run.
         exact: along (y, x), whether some image was a whole step longer than a tile. In shorter images the last tile is moved
             back and overlaps by more than was advised, so that the bottom or right sides of tiles are not put to the test.
+        dropped: images left out because the advice was measured on them.
     """
 
     padding: str
@@ -69,6 +70,7 @@ class Verification:
     n_images: int
     n_tiles: int
     exact: tuple[bool, bool]
+    dropped: int = 0
 
     @property
     def passed(self) -> bool:
@@ -87,6 +89,7 @@ class Verification:
                 "overlap": list(self.tiling.overlap),
                 "n_images": self.n_images,
                 "n_tiles": self.n_tiles,
+                "dropped": self.dropped,
                 "exact": self.exact,
                 "outputs": {name: vars(one) for name, one in self.outputs.items()},
             }
@@ -120,6 +123,10 @@ class Verification:
                     f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
                     "values than the whole image (circular padding wraps around, random padding is drawn), which no overlap mends"
                 )
+        if self.dropped:
+            lines.append(
+                f"note: {self.dropped} of the images were left out: the advice was measured on them, so they prove nothing"
+            )
         if not all(self.exact):
             need = [tile + step for tile, step in zip(self.tiling.tile, self.tiling.step, strict=True)]
             lines.append(

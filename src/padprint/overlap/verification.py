@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
 from padprint.overlap.verdict import OutputCheck, Verification
+from padprint.source import fingerprint
 from padprint.subject import reseed
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def verify(
 
     Raises:
         HaloError: the advice has no such padding, or has no room for it.
-        ImagesError: an image is not larger than a tile; and see `padprint.measure`.
+        ImagesError: an image is not larger than a tile; the advice was measured on all of them; and see `padprint.measure`.
         ModelError, PaddingError: see `padprint.measure`.
     """
     name = halo.first.padding if padding is None else padding
@@ -68,12 +70,19 @@ def verify(
     tiles = halo[name].advised if tiling is None else tiling
     scenes = Scenes(model, images, {"crop": halo.tile, "batch_size": batch_size, **options})
     check: _Check | None = None
+    seen, dropped = set(halo.provenance.get("measured", ())), 0
     for scene in scenes:
+        if fingerprint(scene.image) in seen:
+            dropped += 1
+            continue
         if check is None:
             check = _Check(halo, name, tiles, scenes, scene)
         check.add(scene)
-    assert check is not None  # noqa: S101  # Scenes raises where there is no image
-    return check.result()
+    if check is None:
+        raise ImagesError(
+            f"the advice was measured on all {dropped} of these images, so they prove nothing: verify it on others"
+        )
+    return replace(check.result(), dropped=dropped)
 
 
 class _Check:

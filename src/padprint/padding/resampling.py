@@ -123,9 +123,17 @@ def _resample(a: dict[str, Any]) -> Windowed:
         return y
 
     taps, ones = (2,) * n, (1,) * n
-    uneven = not by_factor and max(ratio.denominator for ratio in ratios) > _EVEN
+    uneven = not by_factor and any(
+        ratio.denominator > _EVEN and not (mode == "nearest" and _shifts(i, o))
+        for ratio, i, o in zip(ratios, inputs, sizes, strict=True)
+    )
     anchored = uneven or (bool(a["align_corners"]) and any(ratio != 1 for ratio in ratios))
     return Windowed("interpolate", x, last(n), taps, ones, ones, pads, 0.0, apply, anchored, mode="clamp")
+
+
+def _shifts(before: int, after: int) -> bool:
+    """Whether nearest resizing of so many cells to so many moves all but the first and last by one and the same number."""
+    return len({i * before // after - i for i in range(1, after - 1)}) == 1
 
 
 def _resampled(op: Windowed) -> list[bool]:
