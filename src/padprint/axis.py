@@ -119,6 +119,7 @@ class Axis:
         self._along = _grown_dims(self._short, self._long, strip=self.strip)
         self._length = self.crop
         self._suspects: dict[Leaf, str] = {}
+        self._soft: dict[Leaf, str] = {}
         self.lost: dict[str, str] = {}
         strides = _strides(self._short, self._long, self._growth)
         self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
@@ -198,6 +199,10 @@ class Axis:
                 run_strip(self.strip, self.strip.pairs(length), taps, noisy)
             for tap in taps:
                 self._settle(tap, run, noisy.masks.get(tap.leaf), length)
+                if tap.leaf in run.soft and self.layers[tap.leaf].rim == OPEN:  # only the second witness can tell
+                    self._soft[tap.leaf] = run.soft[tap.leaf]
+                    self.lost.setdefault(run.soft[tap.leaf], "spreads NaN further than numbers")
+                    self._set(tap.leaf, rim=(0, 0), exact=False)
             taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
         for tap in taps:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
@@ -220,8 +225,12 @@ class Axis:
         expected = layer.size + Fraction(length - self.crop) / layer.stride
         mask = run.masks.get(leaf)
         if mask is None or mask.shape[-1] != expected:
-            got = run.error if mask is None else f"{mask.shape[-1]} cells where {expected} were expected"
-            reason = f"its map does not grow evenly with the input ({got} at {length} px)"
+            reason = (
+                f"the network fails on an input that is {length} px long, or does not reach it: {run.error}"
+                if mask is None
+                else f"its map does not grow evenly with the input ({mask.shape[-1]} cells where {expected} were expected at "
+                f"{length} px)"
+            )
             self._set(leaf, reason=reason, rim=(0, 0))
         elif leaf in run.reasons:
             # local operators too spoil a short strip throughout, but deeper ones on a longer strip
@@ -298,6 +307,9 @@ class Axis:
         self.unseen = heard.error
         if heard.period is not None:
             return heard.period
+        for leaf in self._soft.keys() - heard.layers.keys():
+            if self.layers[leaf].reason is None:
+                self._set(leaf, reason=f"global: {self._soft[leaf]} sees the whole input, for all that can be told")
         blame = "; ".join(f"{call} {what}" for call, what in list(self.lost.items())[:3])
         for leaf, one in heard.layers.items():
             if one.reason is not None:

@@ -65,6 +65,7 @@ class Run:
         leaves: shape of each layer reached.
         masks: `(batch, cells)`, which cells of a layer are NaN.
         reasons: why a layer has no local geometry: the operator to blame, in words.
+        soft: operators that spread NaN further than numbers, because what they add up cancels; by layer.
         lost: operators that lost NaN on the way, and operators whose padding is not read, each with what is known of it.
         error: the forward pass failed.
     """
@@ -79,6 +80,7 @@ class Run:
     leaves: dict[Leaf, tuple[int, ...]] = field(default_factory=dict)
     masks: dict[Leaf, Tensor] = field(default_factory=dict)
     reasons: dict[Leaf, str] = field(default_factory=dict)
+    soft: dict[Leaf, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
@@ -147,6 +149,8 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
         touched = find(tensor, run.dims[tap.leaf]) if tap.leaf in run.dims else None
         if touched is not None:
             run.masks[tap.leaf] = touched
+        if mark is not None and mark.soft:
+            run.soft[tap.leaf] = mark.soft
         if mark is not None and mark.reason and (mark.always or touched is None or bool(touched.all())):
             run.reasons[tap.leaf] = mark.reason
 
@@ -198,20 +202,28 @@ class _Mark(NamedTuple):
     Attributes:
         reason: in words; empty where all of a tensor became NaN because the strip is too short to tell why.
         always: the reason stands whether or not the whole map is NaN.
+        soft: an operator that spreads NaN further than numbers.
     """
 
     reason: str
     always: bool = False
+    soft: str = ""
 
 
 _MARK = "_padprint_mark"  # the attribute of a tensor that holds its mark
 _TOO_SHORT = _Mark("")
+_SOFT = (
+    "fft_",
+    "_fft",
+    "cumsum",
+    "unbind",
+)  # NaN tells too much of them: sums cancel, and a product of spectra is local
 
 
 def _mark_of(tensors: Sequence[Tensor]) -> _Mark | None:
     """The mark that weighs most."""
     marks = [getattr(tensor, _MARK) for tensor in tensors if hasattr(tensor, _MARK)]
-    return max(marks, key=lambda mark: (mark.always, bool(mark.reason)), default=None)
+    return max(marks, key=lambda mark: (mark.always, bool(mark.reason), bool(mark.soft)), default=None)
 
 
 def _handle(
@@ -250,7 +262,7 @@ def _handle(
         if marks and call.operator not in _HARMLESS and not carry_on(call.operator, func, args, kwargs, marks, outputs):
             run.lost.setdefault(str(call), unread or "does not carry NaN on")
     if watched:
-        mark = _position_mark(run, call, op) or mark or _spread_mark(strip, run, call, op, shares, outputs)
+        mark = _position_mark(run, call, op) or mark or _spread_mark(strip, call, op, shares, outputs)
     if mark is not None:
         for tensor in outputs:
             setattr(tensor, _MARK, mark)
@@ -316,7 +328,7 @@ def _position_mark(run: Run, call: Call, op: Windowed | None) -> _Mark | None:
 
 
 def _spread_mark(
-    strip: Strip, run: Run, call: Call, op: Windowed | None, shares: Sequence[float], outputs: Sequence[Tensor]
+    strip: Strip, call: Call, op: Windowed | None, shares: Sequence[float], outputs: Sequence[Tensor]
 ) -> _Mark | None:
     """Whether a call made NaN throughout of inputs that were NaN in part.
 
@@ -327,10 +339,8 @@ def _spread_mark(
         return None
     if not any(_nan_share(tensor) == 1.0 for tensor in outputs):
         return None
-    if run.spread and call.operator.startswith(
-        ("fft_", "_fft")
-    ):  # by rounding: what enters a product of spectra is local
-        return _TOO_SHORT
+    if call.operator.startswith(_SOFT):
+        return _Mark("", soft=str(call))
     windowed = op is not None and not _one_window(strip, op, outputs)
     return _TOO_SHORT if windowed or sum(shares) >= 1.0 else _Mark(f"global: {call} sees the whole input")
 
@@ -362,7 +372,10 @@ def _nan_share(tensor: Tensor) -> float:
     version = 0 if tensor.is_inference() else tensor._version
     known = getattr(tensor, _SHARE, None)
     if known is None or known[0] != version:
-        known = version, int(tensor.isnan().sum()) / tensor.numel()
+        try:
+            known = version, int(tensor.isnan().sum()) / tensor.numel()
+        except RuntimeError:  # inside a transformation such as vmap a tensor has no numbers to look at
+            return 0.0
         setattr(tensor, _SHARE, known)
     return float(known[1])
 

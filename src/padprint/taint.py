@@ -66,8 +66,11 @@ def marked(tensor: Tensor) -> Tensor | None:
     if known is not None:
         return known
     if tensor.is_floating_point() or tensor.is_complex():
-        spoilt = tensor.isnan()
-        return spoilt if bool(spoilt.any()) else None
+        try:
+            spoilt = tensor.isnan()
+            return spoilt if bool(spoilt.any()) else None
+        except RuntimeError:  # inside a transformation such as vmap a tensor has no numbers to look at
+            return None
     return None
 
 
