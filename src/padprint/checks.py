@@ -60,11 +60,14 @@ def self_check(
         guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner))
         wide, there_corner = view.surrounded(_RINGS[number], number)
         there = view.windows(wide, there_corner)
+        doubted = []
         for name, one in here.items():
             change = relative(_squares(one, there[name]))
-            if name not in exempt:
+            whole = name not in exempt
+            if whole:
                 floor[name] = max(floor.get(name, 0.0), change)
-        doubted = [name for name in here if guard.differs(name, here[name], there[name], whole=name not in exempt)]
+            if change > _ROUNDING * torch.finfo(one.dtype).eps and guard.differs(name, one, there[name], whole=whole):
+                doubted.append(name)
         for name, change in view.staying(guard, doubted, number, exempt).items():
             guard.refused.setdefault(name, f"{view.cause(guard, name)}; relative change of {name} {change:.1e}")
         guard.allow({name: one for name, one in here.items() if name not in exempt}, there)
@@ -152,6 +155,7 @@ class _View:
         )
 
 
+_ROUNDING = 8  # machine epsilons: a relative rms change up to that is rounding, whatever single cells do
 _AGAIN = 3
 _REPEATED = 64  # machine epsilons: how far two passes over the same input may be apart where sums are not always alike
 _RANDOM = "random: the features differ from pass to pass on the same input (dropout that is active, noise)"

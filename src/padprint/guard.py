@@ -30,7 +30,8 @@ _ROOM = 4  # times what two surroundings of a crop change by rounding
 
 _NUDGES = 3
 _ALIKE = 0.5  # cosine of a difference before and after, above which it has stayed
-_QUANTILE = 0.99  # of the changes of a channel: where a network quantises, a few cells change by a whole step
+_STEP = 1e-3  # of a layer's size: what changes by more with the last digits is turned over, not rounded
+_SHARE = 0.3  # of a layer's size: a channel that is nearly silent is made of numbers of that size
 _GONE = (
     "random: a difference beyond the rim was not there when the same crop was run again, so that the network is random or has "
     "changed while it was measured"
@@ -67,10 +68,11 @@ class Guard:
             size = one.flatten(1).double()
             moved = (after[name].flatten(1).double() - size).abs()
             eps = torch.finfo(one.dtype).eps
-            kept = max(1, int(_QUANTILE * moved.shape[1]))
             rms = size.square().mean(1).sqrt()
-            least = 4 * eps * torch.maximum(rms, 0.01 * rms.square().mean().sqrt())
-            limit = SLACK * torch.maximum(moved.kthvalue(kept, 1).values, least)
+            layer = rms.square().mean().sqrt()
+            moved = torch.where(moved < _STEP * layer, moved, 0)
+            least = 4 * eps * torch.maximum(rms, _SHARE * layer)
+            limit = SLACK * torch.maximum(moved.amax(1), least)
             self.sizes[name] = torch.maximum(rms, self.sizes.get(name, rms))
             known = self.limits.get(name)
             self.limits[name] = limit if known is None else torch.maximum(known, limit)
