@@ -1,6 +1,6 @@
 """What a measurement costs: ratios measured side by side in one run, never absolute promises.
 
-    python benchmarks/measure.py                 # all four tables, about half an hour on 2 cores
+    python benchmarks/measure.py                 # all five tables, about half an hour on 2 cores
     python benchmarks/measure.py overhead slow memory --models mobilenet_v2
     python benchmarks/measure.py windows --images FOLDER --weights mobilenet_v2-b0353104.pth
 
@@ -8,6 +8,8 @@ overhead  total time over the sum of the two plain forwards (canvas, crops): sam
           padprint feeds images channels-last on a CPU, so the ratio to plain forwards that do likewise stands beside it
 slow      speed against one context forward per crop
 windows   time to a 10 % interval of the SNR at every layer, for three sizes of canvas
+checks    share of a measurement's time that goes into checking it: the self-check before the first image, the comparison of
+          every crop beyond the rim, the first crop run again
 memory    peak memory with 200 images over peak memory with 10
 """
 
@@ -119,6 +121,46 @@ def slow(names: list[str], repeats: int) -> None:
         print(f"| {name} | {height}x{width} | {each:.3f} | {ours:.3f} | **{ratio:.1f}x** |", flush=True)
 
 
+IMAGES = (12, 48, 192)  # of the measurements whose checks are timed
+
+
+def checks(names: list[str], repeats: int) -> None:
+    from padprint.checks import self_check
+    from padprint.guard import Guard
+
+    print(f"\nchecks: of {IMAGES} images, {CROPS // 4} crops of {CROP} px each")
+    print(
+        "| network | self-check s | comparing s per image | first crop again s | image s | share of all |\n|---|---|---|---|---|---|"
+    )
+    for name in names:
+        model, run = prepared(name)
+        run.plan = CropPlan(**{**vars(run.plan), "crops": CROPS // 4})
+        (subject,) = run.subjects
+        x = scene(0)
+        guard, again = subject.forwards.guard, subject.again
+        rows = []
+        with as_measured(model):
+            for i in range(repeats + 1):
+                before = seconds(lambda: self_check(subject.forwards, Guard(subject.geometry), run.plan, x, set()))
+                repeated = seconds(again.check)
+                subject.again = None
+                subject.forwards.guard = guard
+                watched = seconds(lambda: run.add(0, x))
+                subject.forwards.guard = None
+                alone = seconds(lambda: run.add(0, x))
+                if i:
+                    rows.append((before, watched - alone, repeated, alone))
+        before, watching, repeated, alone = (statistics.median(column) for column in zip(*rows, strict=True))
+        shares = []
+        for n in IMAGES:
+            spent = before + n * max(watching, 0.0) + (n.bit_length() + 2) * repeated
+            shares.append(f"**{spent / (spent + n * alone):.3f}**")
+        print(
+            f"| {name} | {before:.2f} | {watching:.3f} | {repeated:.2f} | {alone:.2f} | {' | '.join(shares)} |",
+            flush=True,
+        )
+
+
 def windows(names: list[str], folder: str | None, weights: str | None, repeats: int) -> None:
     """Canvas pixels over crop pixels: half, equal, and four times as many (as much as memory allows)."""
     print(
@@ -187,7 +229,7 @@ def peak_mib() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["overhead", "slow", "windows", "memory"])
+    parser.add_argument("parts", nargs="*", default=["overhead", "slow", "checks", "windows", "memory"])
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--images", help="folder of photographs, for windows")
     parser.add_argument("--weights", help="MobileNetV2's ImageNet state dict, for windows")
@@ -205,6 +247,8 @@ def main() -> None:
             overhead(options.models, options.repeats)
         if "slow" in options.parts:
             slow(options.models, options.repeats)
+        if "checks" in options.parts:
+            checks(options.models, options.repeats)
     if "windows" in options.parts:
         windows(["mobilenet_v2"], options.images, options.weights, options.repeats)
     if "memory" in options.parts:

@@ -57,7 +57,8 @@ def self_check(
                 apart = relative(_squares(*(guard.part(name, both, name not in exempt) for both in (one, again[name]))))
                 if apart > _REPEATED * torch.finfo(one.dtype).eps:
                     guard.refused[name] = f"{_RANDOM}; relative change of {name} {apart:.1e}"
-        guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner))
+        if number == 0:
+            guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner))
         wide, there_corner = view.surrounded(_RINGS[number], number)
         there = view.windows(wide, there_corner)
         doubted = []

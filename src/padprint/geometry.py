@@ -1,9 +1,12 @@
 """Geometry of a network's maps, found by running it: stride, offset, receptive field, rim, reach.
 
-The network is run on a long strip of input. Where an operator pads along the strip, the cells it supplies are NaN; what
-is NaN in a layer's map is its rim: exact for any architecture, without receptive-field formulas. Across the strip every
-window is collapsed to its middle tap, so that the strip can be one cell wide at every layer; a network that does not
-run that way is run on a strip as wide as the crop instead. Two strips, one for each image axis.
+Two witnesses are heard. The first runs the network on a long strip of input. Where an operator pads along the strip, the
+cells it supplies are NaN; what is NaN in a layer's map is its rim, without receptive-field formulas. That is exact where every
+operator on the way is read: padding made by look-ups, slices or spectra supplies no NaN, and where numbers lose NaN it is
+carried on beside them (`padprint.taint`). Across the strip every window is collapsed to its middle tap, so that the strip can
+be one cell wide at every layer; a network that does not run that way is run on a strip as wide as the crop instead. Two strips,
+one for each image axis. The second witness (`padprint.witness`) changes what lies outside a crop and sees which cells move. The
+wider rim counts, and `LayerGeometry` says whose it is.
 
 The strips are congruent to the crop modulo the total stride, because the far side's rim depends on the input's size:
 two 3x3 convolutions of stride 2 touch one cell on the left and none on the right at 64 px, one and one at 65 px.
@@ -221,6 +224,8 @@ def _faithful_copy(
         ModelError: it computes something else, or does not run.
     """
     x = example_for(model, channels, size)
+    # noise: where numbers are equal, as in a ramp, which of them is the largest is up to rounding
+    x = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)
     original = _value(model, x, taps[-1])
     error: Exception | None = None
     for double in (True, False):

@@ -107,11 +107,15 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
         "receptive field px",
         "rim cells t b l r",
         "reach px t b l r",
+        "witness",
     )
     table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
     rows, columns = crop
     py, px = found.period
     lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
+    if any(layer.exact is False for layer in found.values()):
+        note = "* as far as was seen: an operator on the way cannot be read, or loses the trace; other content may reach further"
+        lines(console, [note])
     reasons = [
         f"cannot be measured: {_tables.label(name)}: {layer.reason}" for name, layer in found.items() if layer.reason
     ]
@@ -127,7 +131,19 @@ def inspection(console: Console, found: Inspection) -> None:
 
 def geometry_document(found: Geometry, crop: tuple[int, int]) -> dict[str, Any]:
     """A geometry as plain JSON values."""
-    keys = ("channels", "size", "stride", "offset", "receptive_field", "rim", "reach", "margin", "reason")
+    keys = (
+        "channels",
+        "size",
+        "stride",
+        "offset",
+        "receptive_field",
+        "rim",
+        "reach",
+        "margin",
+        "witness",
+        "exact",
+        "reason",
+    )
     return {
         "crop": list(crop),
         "period": list(found.period),
@@ -144,6 +160,7 @@ def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
         " x ".join(f"{size}" for size in layer.receptive_field or ()),
         " ".join(f"{side}" for side in layer.rim or ()),
         " ".join(f"{side}" for side in layer.reach or ()),
+        f"{layer.witness}{'' if layer.exact else '*'}",
     )
 
 
