@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grammar import Network, fresh
 from padprint.geometry import Geometry
+from padprint.scenes import dead_leaves
 
 
 def features(model: nn.Module, x: Tensor, geometry: Geometry) -> dict[str, Tensor]:
@@ -88,3 +92,153 @@ def influence(model: nn.Module, geometry: Geometry, margin: tuple[int, int, int,
         moved.select(2 + axis, i)[i] = other.select(2 + axis, i)[0]
     before, after = features(model, base, geometry), features(model, moved, geometry)
     return {name: ((after[name] - before[name]).abs().amax(1).amax(2 - axis) > 1e-12) for name in before}
+
+
+# --------------------------------------------------------------------- what is true of a network drawn from the grammar
+
+
+KINDS = 6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a network does to a crop, seen by running it.
+
+    Attributes:
+        covariant: whether the features of a crop with ample scene around it depend on nothing but that: not on where the crop
+            lies, on the scene's size, on what lies further away, nor on chance. By output; the rest means little where not.
+        repeatable: whether a crop alone gives the same features twice.
+        steady: kinds of content on which a change of the input by rounding error changes the output by no more than that.
+            The rest is judged by these alone.
+        changed: by output `(h, w)`, cells that differ between the crop alone and the same crop in its scene.
+    """
+
+    covariant: tuple[bool, ...]
+    repeatable: bool
+    steady: tuple[int, ...]
+    changed: tuple[Tensor, ...]
+
+    def rim(self, output: int) -> tuple[int, int, int, int]:
+        """The narrowest (top, bottom, left, right) cells that hold all that changed; the smaller sides where they meet."""
+        return rim_of(self.changed[output])
+
+
+def judge(net: Network, crop: tuple[int, int], seed: int = 0, scenes: int = KINDS) -> Verdict:
+    """Run a network on crops alone and within scenes of several kinds, each at two places."""
+    (py, px), around = net.period, context(net)
+    size = tuple(c + 2 * a + 2 * p for c, a, p in zip(crop, around, net.period, strict=True))
+    covariant, repeatable, steady = [True] * len(net.strides), True, []
+    changed: list[Tensor] = []
+    for i in range(scenes):
+        generator = torch.Generator().manual_seed(1000 * seed + i)
+        world = content(i, size, generator)
+        corner = (around[0] + py * (i % 3), around[1] + px * ((i + 1) % 3))
+        x = world[..., corner[0] :, corner[1] :][..., : crop[0], : crop[1]]
+        alone, maps = run(net, x), run(net, world)
+        changed = changed or [torch.zeros(one.shape[-2:], dtype=torch.bool) for one in alone]
+        repeatable = repeatable and all(map(alike, alone, run(net, x)))
+        repeated = all(map(alike, maps, run(net, world)))
+        if repeated and not all(map(alike, maps, run(net, world + 1e-13 * noise_like(world, generator)))):
+            continue
+        steady.append(i)
+        within, again = cut(maps, net, corner, alone), cut(*_elsewhere(net, world, corner, generator), alone)
+        for k, (a, b, c) in enumerate(zip(alone, within, again, strict=True)):
+            covariant[k] &= b is not None and c is not None and alike(b, c)
+            changed[k] |= torch.ones_like(changed[k]) if b is None else differ(a, b).any(0).any(0)
+    return Verdict(tuple(covariant), repeatable, tuple(steady), tuple(changed))
+
+
+def _elsewhere(
+    net: Network, world: Tensor, corner: tuple[int, int], generator: torch.Generator
+) -> tuple[tuple[Tensor, ...], Network, tuple[int, int]]:
+    """The same world within a larger one, at another place, the mean of which has the other sign."""
+    (y, x) = (whole_periods(9, p) for p in net.period)
+    larger = content(0, (world.shape[-2] + 3 * y, world.shape[-1] + 4 * x), generator) * 2 - 3 * world.mean().sign()
+    larger[..., y : y + world.shape[-2], 3 * x : 3 * x + world.shape[-1]] = world
+    return run(net, larger), net, (corner[0] + y, corner[1] + 3 * x)
+
+
+def context(net: Network) -> tuple[int, int]:
+    """Ample scene around a crop, px, in whole periods."""
+    return whole_periods(ceil(net.reach) + 12, net.period[0]), whole_periods(ceil(net.reach) + 12, net.period[1])
+
+
+def run(net: Network, x: Tensor) -> tuple[Tensor, ...]:
+    """The maps that a network returns, by a fresh copy of it, in double precision; `x` is left alone."""
+    with torch.no_grad():
+        return tuple(one.double() for one in net.as_maps(fresh(net)(x.double().clone())))
+
+
+def cut(
+    maps: Sequence[Tensor], net: Network, corner: tuple[int, int], like: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """The windows of maps that belong to a crop at `corner`; None where the map has no such cells."""
+    found: list[Tensor | None] = []
+    for one, stride, alone in zip(maps, net.strides, like, strict=True):
+        row, column = (Fraction(n) / s for n, s in zip(corner, stride, strict=True))
+        assert row.denominator == column.denominator == 1
+        window = one[..., int(row) :, int(column) :][..., : alone.shape[-2], : alone.shape[-1]]
+        found.append(window if window.shape == alone.shape else None)
+    return tuple(found)
+
+
+def content(kind: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
+    """A `(1, 3, H, W)` float64 scene: noise, dead leaves, a smooth one, rare spikes, positive values, steps."""
+    shape = (1, 3, *size)
+    plain = torch.randn(shape, generator=generator, dtype=torch.float64)
+    mean = torch.randn(1, 3, 1, 1, generator=generator, dtype=torch.float64)
+    if kind % KINDS == 1:
+        seed = int(torch.randint(1 << 30, (1,), generator=generator))
+        return (dead_leaves((size[0], size[1]), seed, radii=(2, 24))[None].double() - 0.5) * 12**0.5
+    if kind % KINDS == 2:
+        small = torch.randn(1, 3, size[0] // 8 + 2, size[1] // 8 + 2, generator=generator, dtype=torch.float64)
+        return F.interpolate(small, size=tuple(size), mode="bicubic") + 0.01 * plain
+    if kind % KINDS == 3:
+        return 0.1 * plain + 4 * plain * (torch.rand(shape, generator=generator) < 0.02)
+    if kind % KINDS == 4:
+        return plain.abs() * 3
+    return plain + 0.5 * mean if kind % KINDS == 0 else plain.round() + 0.1 * plain
+
+
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
+def differ(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> Tensor:
+    """Which values of two maps `(B, C, h, w)` differ by more than rounding, by the size of each channel."""
+    both = a.isnan() & b.isnan() | (a == b)
+    size = b.nan_to_num(0, 0, 0).abs().amax((0, 2, 3), keepdim=True)
+    return ~both & ~((a - b).abs() <= tolerance * size + 1e-300)
+
+
+def alike(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> bool:
+    return not bool(differ(a, b, tolerance).any())
+
+
+def rim_of(changed: Tensor) -> tuple[int, int, int, int]:
+    """The narrowest (top, bottom, left, right) cells that hold all of `(h, w)` changed cells.
+
+    They hold them when every changed cell lies in one of the four bands, so that what is left is a rectangle without
+    any: the largest one.
+    """
+    h, w = changed.shape
+    sums = F.pad(changed.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    best, found = 0, (h, 0, w, 0)
+    for top in range(h):
+        for bottom in range(top + 1, h + 1):
+            inner = (sums[bottom] - sums[top]).tolist()
+            left = 0
+            for right in range(1, w + 1):
+                while inner[right] - inner[left] > 0:
+                    left += 1
+                if (bottom - top) * (right - left) > best:
+                    best, found = (bottom - top) * (right - left), (top, h - bottom, left, w - right)
+    return found
+
+
+def outside(changed: Tensor, rim: Sequence[int]) -> Tensor:
+    """`(h, w)`: changed cells that no band of a rim (top, bottom, left, right) holds."""
+    h, w = changed.shape
+    rest = torch.zeros_like(changed)
+    rest[rim[0] : h - rim[1], rim[2] : w - rim[3]] = True
+    return changed & rest

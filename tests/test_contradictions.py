@@ -159,6 +159,43 @@ def test_a_network_that_writes_to_its_own_weights() -> None:
         padprint.measure(make(run, c=conv()), noise(3, 80), crop=CROP)
 
 
+@pytest.mark.parametrize("way", ["data", "numpy"])
+def test_weights_that_are_written_past_torch_s_count_are_put_back(way: str) -> None:
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        if way == "data":
+            net.c.weight.data = net.c.weight.data * 0.9
+        else:
+            weight = net.c.weight.detach().numpy()
+            weight *= 0.9
+        return net.c(x)
+
+    net = make(run, c=conv())
+    before = net.c.weight.detach().clone()
+    for use in (
+        lambda: padprint.trace(net, crop=CROP),
+        lambda: padprint.measure(net, noise(3, 80), crop=CROP),
+        lambda: padprint.halo(net, noise(3, 80), tile=CROP),
+    ):
+        with pytest.raises(ModelError, match="writes to its own parameters"):
+            use()
+        assert torch.equal(net.c.weight, before)
+
+
+def test_output_is_what_the_model_returns_under_any_name() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.d = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = self.c(x)
+            return self.d(y), y + 1
+
+    for layers in (["output"], [""]):
+        assert list(padprint.trace(Both().eval(), layers, CROP)) == ["d", "output[1]"]
+    assert list(padprint.trace(sequential(nn.Conv2d(3, 4, 3)).eval(), "output", CROP)) == ["0"]
+
+
 # -------------------------------------------------------------------------------------------- global ahead of any padding
 
 

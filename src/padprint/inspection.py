@@ -20,6 +20,7 @@ from padprint.padding.operators import Windowed, read_call
 from padprint.padding.space import Space, Verdict
 from padprint.padding.swap import fixed, title
 from padprint.padding.windowed import supply_cells
+from padprint.untouched import weights_kept
 from padprint.weights import first_line
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
         return func(*args, **kwargs)
 
     try:
-        with as_measured(model), Interceptor(handle):
+        with as_measured(model), weights_kept(model), Interceptor(handle):
             model(x)
     except PadprintError:
         raise

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from padprint.errors import LayerError, ModelError
-from padprint.untouched import full_precision, generators, observers_off, randomness_kept, state_kept
+from padprint.untouched import full_precision, generators, observers_off, randomness_kept, state_kept, weights_kept
 from padprint.weights import first_line
 
 OUTPUT = "output"
@@ -39,6 +39,7 @@ class Tap:
         calls: how often the module runs in one forward pass; the last call counts.
         shape: at the crop's size, with a batch of one.
         dtype: of its numbers.
+        returned: whether the model returns it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Tap:
     calls: int
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
+    returned: bool = False
 
 
 class _EnoughError(BaseException):
@@ -147,7 +149,8 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(hook_for(name)).remove)
         try:
-            one_pass(model, x)
+            with weights_kept(model):
+                one_pass(model, x)
         except ModelError:
             raise
         except Exception as error:
@@ -159,8 +162,9 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
         )
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
     named = {id(tensor) for leaf, _, tensor in events if leaf.module}
+    returned = {id(tensor) for leaf, _, tensor in events if not leaf.module}
     return [
-        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.dtype)
+        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.dtype, id(tensor) in returned)
         for i, (leaf, alone, tensor) in enumerate(events)
         if last[leaf] == i and (leaf.module or id(tensor) not in named)
     ]
@@ -195,6 +199,8 @@ def select(taps: Sequence[Tap], layers: Sequence[str]) -> list[Tap]:
 
 def _matches(tap: Tap, pattern: str) -> bool:
     module = tap.leaf.module or OUTPUT
+    if pattern == OUTPUT and tap.returned:  # a submodule's output too, which goes by the submodule's name
+        return True
     return pattern in (tap.name, module) or fnmatchcase(tap.name, pattern) or fnmatchcase(module, pattern)
 
 

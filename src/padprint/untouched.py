@@ -62,6 +62,37 @@ def randomness_kept(own: Iterable[torch.Generator] = (), devices: Sequence[int] 
 
 
 @contextmanager
+def weights_kept(model: nn.Module) -> Iterator[None]:
+    """Make sure that a pass leaves the parameters alone, also where it writes past what torch counts (``.data``, NumPy).
+
+    Raises:
+        ModelError: it does not; they are put back.
+    """
+    plain = [
+        (name, one)
+        for name, one in model.named_parameters()
+        if not any((is_lazy(one), one.is_meta, one.is_nested)) and one.layout is torch.strided
+    ]
+    before = [one.detach().clone() for _, one in plain]
+    try:
+        yield
+    finally:
+        written = []
+        for (name, one), value in zip(plain, before, strict=True):
+            if one.shape != value.shape or not torch.equal(one.detach(), value):
+                written.append(name)
+                one.data = value
+        if written:
+            raise ModelError(_WRITES.format(", ".join(written[:3])))
+
+
+_WRITES = (
+    "the network writes to its own parameters in a forward pass ({}), so that no two passes run the same network; take that "
+    "out of its forward"
+)
+
+
+@contextmanager
 def observers_off(model: nn.Module) -> Iterator[None]:
     """Let quantisation-aware networks quantise as they were calibrated: observers that watch every input are switched off."""
     switches = [
@@ -212,10 +243,7 @@ class _State:
         """Raise ModelError where a parameter was written to."""
         written = [name for name, weight, version in self._weights if weight._version != version]
         if written:
-            raise ModelError(
-                f"the network writes to its own parameters in a forward pass ({', '.join(written[:3])}), so that no two "
-                "passes run the same network; take that out of its forward"
-            )
+            raise ModelError(_WRITES.format(", ".join(written[:3])))
 
 
 @contextmanager

@@ -208,7 +208,7 @@ def _cells(some: Tensor, here: Tensor) -> Tensor:
     return apart.kthvalue(ceil((1 - _FLIPS) * len(apart)), 0).values
 
 
-_STRICT = 2.0**-38
+_STRICT = 2.0**-32
 """Change that is rounding in double precision."""
 
 _LOOSE = 5e-5
