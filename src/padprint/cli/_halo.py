@@ -158,6 +158,10 @@ def _work(
         if one.tiling is not None:
             lines += [f"in the units of other tools, padding {label(one.padding)}:"] * (len(result) > 1)
             lines += tools.lines(one)
+    if output is not None:  # before anything else can fail
+        result.save(output)
+        result.plot().savefig(output / "halo.png")
+        written = f"wrote halo.json, halo.safetensors and halo.png to {output}"
     failed = False
     if others:
         loading = {key: asked[key] for key in ("seed", "strict", "resize_short_side", "max_megapixels") if key in asked}
@@ -171,7 +175,5 @@ def _work(
         document["verification"] = [check.to_dict() for check in checks]
         lines += [line for check in checks for line in str(check).splitlines()]
     if output is not None:
-        result.save(output)
-        result.plot().savefig(output / "halo.png")
-        lines.append(f"wrote halo.json, halo.safetensors and halo.png to {output}")
+        lines.append(written)
     return document, lines, failed
