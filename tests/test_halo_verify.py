@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from padprint import calibrate_batchnorm
 from padprint.errors import HaloError, ImagesError
 from padprint.overlap import Halo, Tiling, halo, monai_arguments
 from padprint.overlap.blending import blended_error
+from padprint.overlap.result import load as load_halo
 from padprint.overlap.stitching import place_tiles
 from padprint.overlap.tiling import tiling
 from padprint.scenes import dead_leaves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import nan, sqrt
 
 import torch
@@ -114,12 +115,9 @@ class _Sums:
         self.shift = statistics.spatial_mean_gram(means)
 
     def channels(self, noise: Tensor, rim: Sides, idle: Tensor, constant: bool) -> ChannelTest:
-        """The test of every channel; where features are constant, nothing is called."""
+        """The test of every channel; where features are constant its effect size, a ratio to noise, says nothing."""
         found = position_test(self.means, noise.mean((-2, -1)), rim, idle)
-        if not constant:
-            return found
-        unknown = torch.full_like(found.p, nan)
-        return ChannelTest(unknown, unknown, unknown, found.side, found.level)
+        return replace(found, snr=torch.full_like(found.snr, nan)) if constant else found
 
     def deviation(self) -> float:
         """Standard deviation of the optimal features around each channel's mean."""
