@@ -716,3 +716,37 @@ def test_scripted_functions_pad_unseen() -> None:
 
 def _scripted(x: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(F.pad(x, [2, 2, 2, 2], mode="reflect"), 5, 1)
+
+
+# ------------------------------------------------------------------------------------------------ what decides by values
+
+
+def settles(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.c(x)
+    while True:
+        z = 0.5 * y
+        if bool((z - y).abs().max() < 1e-4):
+            return z
+        y = z
+
+
+def test_a_loop_that_waits_for_numbers_ends() -> None:
+    with pytest.raises(PadprintError):
+        padprint.measure(make(settles, c=conv()), noise(3, 80), crop=CROP, layers="output")
+
+
+@pytest.mark.parametrize("way", ["mean", "any"])
+def test_a_way_that_the_whole_map_decides(way: str) -> None:
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        y = net.c(x)
+        decided = bool(y.mean() > 0) if way == "mean" else bool((y > 2.5).any())
+        return 2 * y if decided else y
+
+    with pytest.raises(PadprintError, match=r"global|contradicted|absolute|random"):
+        padprint.measure(make(run, c=conv()), noise(8, 96), crop=CROP, layers="output", crops_per_image=4)
+
+
+def test_a_branch_that_is_not_chosen_counts() -> None:
+    # where() chooses the narrow branch on constant content: 1 cell; the wide one reaches 4
+    net = make(lambda net, x: torch.where(x[:, :1] > 1e3, net.wide(x), net.narrow(x)), narrow=conv(), wide=conv(9))
+    assert rim(net) == (4, 4, 4, 4)

@@ -193,7 +193,7 @@ class Placed(nn.Module):
 
 
 def test_absolute_position_is_refused_with_the_cause() -> None:
-    with pytest.raises(LayerError, match="conv: absolute: .*depend"):
+    with pytest.raises(LayerError, match=r"conv: absolute: .*depend"):
         measure(Placed(), noise(2, 48), crop=16)
 
 

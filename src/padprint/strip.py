@@ -20,6 +20,8 @@ from padprint.taint import carry_on, marked, may_lose
 PAIRS = 6
 """Pairs of strips that differ in what stands in for their padding alone."""
 
+_MOST_CALLS = 200_000  # of one run; a network of a thousand layers makes some ten thousand
+
 SQUARE = -1
 """Width of a strip that is as wide as it is long, for networks that take square inputs alone."""
 
@@ -154,7 +156,15 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
         if mark is not None and mark.reason and (mark.always or touched is None or bool(touched.all())):
             run.reasons[tap.leaf] = mark.reason
 
+    calls = 0
+
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > _MOST_CALLS:
+            raise ModelError(
+                "it goes on and on where padding is marked: a loop waits for numbers that marks never reach"
+            )
         return _handle(strip, run, call, func, args, kwargs)
 
     try:
@@ -253,7 +263,7 @@ def _handle(
     elif out is None:  # x[...] = y and the like change their first argument
         outputs = inputs[:1]
     if follows and op is None:
-        unread = could_extend(func, args, kwargs)
+        unread = could_extend(func, args, kwargs) or _DECISIONS.get(call.operator)
         if unread is not None:
             run.lost.setdefault(str(call), unread)
         whole = any(not (tensor.is_floating_point() or tensor.is_complex()) for tensor in outputs)
@@ -351,6 +361,12 @@ def _one_window(strip: Strip, op: Windowed, outputs: Sequence[Tensor]) -> bool:
     taps = dict(zip(op.axes, op.kernel, strict=True)).get(along, 1)
     return taps > 1 and all(tensor.dim() >= -along and tensor.shape[along] == 1 for tensor in outputs)
 
+
+_DECISIONS = dict.fromkeys(
+    ("__bool__", "item", "__float__", "__int__", "__index__", "tolist", "equal", "allclose", "is_nonzero"),
+    "takes a number out of the map, by which the network may go another way",
+)
+"""Calls by which numbers leave torch: what the network does may depend on them."""
 
 _HARMLESS = {
     "isnan",

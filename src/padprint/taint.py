@@ -19,8 +19,10 @@ from padprint.padding.windowed import bind
 _ATTRIBUTE = "_padprint_taint"
 
 _LOOK_UPS = {"embedding", "__getitem__", "index", "index_select", "gather", "take_along_dim", "take", "one_hot"}
-_CHOICES = {"where": 0, "masked_fill": 1, "masked_fill_": 1}
-"""Operators that choose by truth values, and the argument that holds them: other NaN they carry on themselves."""
+_PICKS = {"gather", "take_along_dim", "take", "index_select"}
+
+_CHOICES = {"where", "masked_fill"}
+"""Operators that choose by truth values."""
 
 _SELECTING = {
     "argmax",
@@ -84,7 +86,7 @@ def may_lose(name: str, inputs: Sequence[Tensor], shares: Sequence[float]) -> bo
     """
     if any(taint_of(one) is not None for one in inputs):
         return True
-    known = name in _LOSING or name in _CHOICES or any(part in name for part in _PARTS)
+    known = name in _LOSING or name in _PICKS or name.strip("_") in _CHOICES or any(part in name for part in _PARTS)
     return known and any(shares)
 
 
@@ -154,11 +156,12 @@ def _mask(  # noqa: PLR0911  # one kind of operator after another
             return _unpooled(args, kwargs, before, out)
         if "deform_conv2d" in name:
             return _any_over(before, _tensors((args, kwargs))[1:], 1, out) if real else None
-        if plain in {one.strip("_") for one in _CHOICES}:
-            condition = _argument(args, kwargs, "condition" if plain == "where" else "mask", _CHOICES[plain], before)
-            return _no_cell(out) if condition is None else condition.broadcast_to(out.shape)
+        if plain in _CHOICES:  # what is not chosen on this input may be on another
+            return _cell_by_cell(before, out)
         if name in _LOOK_UPS and remembered:
             return _looked_up(plain, args, kwargs, before, out)
+        if name in _PICKS and real:  # what is not picked on this input may be on another
+            return None
         if plain in _SELECTING:
             return _selected(args, kwargs, before, out)
         if not real or name in _LOSING or "fake_quant" in name:
@@ -183,13 +186,6 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _no_cell(out: Tensor) -> Tensor:
     return torch.zeros(out.shape, dtype=torch.bool)
-
-
-def _argument(
-    args: Sequence[Any], kwargs: dict[str, Any], name: str, place: int, before: dict[int, Tensor]
-) -> Tensor | None:
-    value = kwargs[name] if name in kwargs else args[place] if len(args) > place else None
-    return before.get(id(value))
 
 
 def _cell_by_cell(before: dict[int, Tensor], out: Tensor) -> Tensor | None:

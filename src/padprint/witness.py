@@ -33,6 +33,9 @@ _OUTSIDE = 3
 _SIZES = (1.0, 0.3, 3.0, 10.0)
 """Sizes of the random content, one draw after another."""
 
+_MEANS = (0.0, 1.0, -1.0, 0.0)
+"""Means of the other content in units of its largest size: what is decided by a mean is decided otherwise."""
+
 _FLIPS = 0.02
 """Share of a row's numbers that rounding may turn over in single precision."""
 
@@ -132,6 +135,7 @@ def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     inside = scene.narrow(axis, start, one.crop)
     other = one.content(length, 3 * draw + 2) * size
     other *= 10 ** (_OUTSIDE * one.content(length, 3 * draw + 3).sigmoid())
+    other += _MEANS[draw % len(_MEANS)] * 10.0**_OUTSIDE * size
     other.narrow(axis, start, one.crop).copy_(inside)
     shifted = long.narrow(axis, one.period, length)
     maps = one.run(torch.cat([scene, other, shifted]), taps)

@@ -150,7 +150,9 @@ def from_random(kept: Kept, model: nn.Module, specs: Specs, feat_size: int, batc
     if parameter is None or same is None:
         return ["no random-weight control: no weight of the network can be drawn anew"]
     if any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in other.modules()):
-        calibrate_batchnorm(other, kept.pixels[:CALIBRATION])  # before measuring, which puts back all that a pass changes
+        calibrate_batchnorm(
+            other, kept.pixels[:CALIBRATION]
+        )  # before measuring, which puts back all that a pass changes
     with as_measured(other):
         for start in range(0, len(kept.pixels), batch_size):
             pixels = torch.stack(kept.pixels[start : start + batch_size]).to(parameter)
