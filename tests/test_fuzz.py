@@ -306,10 +306,8 @@ def check(net: Network, crop: tuple[int, int], depth: int = 3, verdict: Verdict 
     return outcome
 
 
-VALUE = "what is decided by the value of the whole map shows only in scenes that decide otherwise"
 DECAY = "a recursion that decays: its rim ends where the witness's tolerance does"
 OPEN: dict[int, str] = {
-    **dict.fromkeys((23, 34, 334, 377, 407, 436), VALUE),
     **dict.fromkeys((440, 536, 537), DECAY),
     146: "a mask that rare content sets off",
     217: "a seam in the middle of the map, seen through labels",
@@ -338,7 +336,7 @@ def test_rims_by_hand(name: str) -> None:
         assert isinstance(outcome["measure"], padprint.Measurement) and "output" in outcome["measure"]
 
 
-@pytest.mark.parametrize("name", [marked(name, {"another way by the mean": VALUE}) for name in GLOBAL])
+@pytest.mark.parametrize("name", GLOBAL)
 def test_networks_that_depend_on_place_are_refused(name: str) -> None:
     verdict = judge(GLOBAL[name](), (32, 32))
     assert not any(verdict.covariant) or bool(verdict.changed[0].all())
