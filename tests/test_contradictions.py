@@ -116,7 +116,7 @@ def test_no_pass_sees_what_another_one_left_behind(place: str) -> None:
     net = Caching(place).eval()
     before = {name: copy.copy(value) for name, value in vars(net).items()}
     for order in (["own", "reflect"], ["reflect", "own"]):
-        with pytest.raises(PadprintError, match=r"global|contradicted|absolute|random"):
+        with pytest.raises(PadprintError, match=r"global|contradicted|absolute|random|batch"):
             padprint.compare(net, noise(3, 80), padding=order, crop=CROP, layers="output", crops_per_image=2)
     assert net.kept is None
     assert net.list == []
@@ -735,15 +735,31 @@ def test_a_loop_that_waits_for_numbers_ends() -> None:
         padprint.measure(make(settles, c=conv()), noise(3, 80), crop=CROP, layers="output")
 
 
-@pytest.mark.parametrize("way", ["mean", "any"])
+@pytest.mark.parametrize("way", ["mean", "any", "any of tensors", "count"])
 def test_a_way_that_the_whole_map_decides(way: str) -> None:
     def run(net: nn.Module, x: Tensor) -> Tensor:
         y = net.c(x)
+        if way == "any of tensors":
+            return y + (y > 2.5).any().to(y.dtype)
+        if way == "count":
+            return y + (y > 2.5).count_nonzero((2, 3))[..., None, None].to(y.dtype) / 100
         decided = bool(y.mean() > 0) if way == "mean" else bool((y > 2.5).any())
         return 2 * y if decided else y
 
     with pytest.raises(PadprintError, match=r"global|contradicted|absolute|random"):
         padprint.measure(make(run, c=conv()), noise(8, 96), crop=CROP, layers="output", crops_per_image=4)
+
+
+@pytest.mark.parametrize("way", ["mean", "first", "number"])
+def test_images_of_a_batch_that_change_each_other(way: str) -> None:
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        y = net.c(x)
+        if way == "mean":
+            return y - y.mean(0, keepdim=True)
+        return y - 0.1 * y[:1] if way == "first" else y * len(x)
+
+    with pytest.raises(LayerError, match="batch: its features depend on the other images"):
+        padprint.measure(make(run, c=conv()), noise(3, 80), crop=CROP, layers="output")
 
 
 def test_a_branch_that_is_not_chosen_counts() -> None:

@@ -206,7 +206,7 @@ class Axis:
             taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
         for tap in taps:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
-            self._set(tap.leaf, reason=reason)
+            self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reason))
 
     def _lengthen_period(self, taps: Sequence[Tap]) -> None:
         """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone."""
@@ -305,6 +305,9 @@ class Axis:
         sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, other.period)
         heard = hear(self.strip, sizes, expected, taps)
         self.unseen = heard.error
+        if heard.error is not None:
+            for leaf in expected:
+                self._set(leaf, exact=False)
         if heard.period is not None:
             return heard.period
         for leaf in self._soft.keys() - heard.layers.keys():

@@ -182,12 +182,11 @@ def trace(
         vertical, horizontal = (Axis(copied, wanted, size, channels, axis, dtype) for axis in (0, 1))
         if auto:
             wanted = _last_at_each_stride(wanted, vertical, horizontal)
-        maps = [tap for tap in wanted if _not_a_map(tap, vertical, horizontal) is None]
+        maps = [tap for tap in wanted if tap.name not in alone and _not_a_map(tap, vertical, horizontal) is None]
         vertical.trace(maps, horizontal)
         horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None], vertical)
     found = _joined(wanted, vertical, horizontal, size)
-    lost = {name: reason for name, reason in alone.items() if name in found.maps}
-    return found.without(lost)
+    return found.without({name: reason for name, reason in alone.items() if name in found})
 
 
 def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
@@ -198,15 +197,21 @@ def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tenso
 
 
 def _not_by_image(model: nn.Module, taps: Sequence[Tap], channels: int, size: tuple[int, int]) -> dict[str, str]:
-    """Layers that do not hold one map for each image of a batch, with the reason; none where no batch of two can be run."""
-    x = example_for(model, channels, size)
+    """Layers that do not hold one map of each image of a batch, and of it alone; none where no batch of two can be run."""
+    x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
+    like = example_for(model, channels, size)
+    x = x.to(like.device, like.dtype)
     shapes: dict[str, tuple[int, ...]] = {}
     try:
-        run_to(
-            model, torch.cat([x, x.flip(-1)]), taps, lambda tap, tensor: shapes.update({tap.name: tuple(tensor.shape)})
-        )
+        run_to(model, x, taps, lambda tap, tensor: shapes.update({tap.name: tuple(tensor.shape)}))
+        pair, alone, again = (_value(model, one, taps[-1]) for one in (x, x[1:], x[1:]))
     except Exception:  # noqa: BLE001  # made for a batch of one
         return {}
+    if pair.shape[:1] == (2,) and alone.shape == pair[1:].shape:
+        apart = _apart(pair[1:], alone)
+        if apart > _BATCH and _apart(again, alone) < apart / 10:
+            said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
+            return {tap.name: said for tap in taps}
     reason = (
         "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
     )
@@ -250,6 +255,9 @@ def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
     run_to(model, x, [tap], lambda _, tensor: found.append(tensor.clone()))
     return found[0].abs() if found[0].is_complex() else found[0]
 
+
+_BATCH = 1e-3
+"""Relative rms difference between an image alone and in a batch that rounding may explain."""
 
 _COPY = 0.05
 """Relative rms difference between a model and its copy that precision may explain, where features are quantised."""

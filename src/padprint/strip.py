@@ -15,7 +15,7 @@ from padprint.layers import Leaf, Tap, copied, leaves_of, run_to
 from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
-from padprint.taint import carry_on, marked, may_lose
+from padprint.taint import carry_on, marked, may_lose, taint_of
 
 PAIRS = 6
 """Pairs of strips that differ in what stands in for their padding alone."""
@@ -382,9 +382,10 @@ _HARMLESS = {
 
 
 def _nan_share(tensor: Tensor) -> float:
-    """Which share of a tensor's numbers is NaN."""
+    """Which share of a tensor's numbers is NaN, or depends on NaN."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
-        return 0.0
+        mark = taint_of(tensor)
+        return 0.0 if mark is None or mark.numel() == 0 else float(mark.double().mean())
     version = 0 if tensor.is_inference() else tensor._version
     known = getattr(tensor, _SHARE, None)
     if known is None or known[0] != version:

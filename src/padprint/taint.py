@@ -19,6 +19,9 @@ from padprint.padding.windowed import bind
 _ATTRIBUTE = "_padprint_taint"
 
 _LOOK_UPS = {"embedding", "__getitem__", "index", "index_select", "gather", "take_along_dim", "take", "one_hot"}
+_COUNTING = {"any", "all", "count_nonzero"}
+"""Operators that reduce truth values."""
+
 _PICKS = {"gather", "take_along_dim", "take", "index_select"}
 
 _CHOICES = {"where", "masked_fill"}
@@ -162,7 +165,7 @@ def _mask(  # noqa: PLR0911  # one kind of operator after another
             return _looked_up(plain, args, kwargs, before, out)
         if name in _PICKS and real:  # what is not picked on this input may be on another
             return None
-        if plain in _SELECTING:
+        if plain in _SELECTING or plain in _COUNTING:
             return _selected(args, kwargs, before, out)
         if not real or name in _LOSING or "fake_quant" in name:
             found = _cell_by_cell(before, out)
@@ -211,7 +214,10 @@ def _shadow(
         return leaf
 
     again = func(*pytree.tree_map(instead, tuple(args)), **pytree.tree_map(instead, dict(kwargs)))
-    return _tensors(again)[number].isnan()
+    found = _tensors(again)[number]
+    if not found.is_floating_point():
+        raise TypeError("numbers that cannot be NaN say nothing")
+    return found.isnan()
 
 
 def _looked_up(
@@ -237,7 +243,7 @@ def _selected(args: Sequence[Any], kwargs: dict[str, Any], before: dict[int, Ten
     mask = next(iter(before.values()))
     if len(before) > 1:
         return _cell_by_cell(before, out)
-    rest = [one for one in args[1:] if isinstance(one, int) and not isinstance(one, bool)]
+    rest = [one for one in args[1:] if isinstance(one, (int, tuple, list)) and not isinstance(one, bool)]
     dim = kwargs.get("dim", kwargs.get("axis", rest[-1] if rest else None))
     if dim is None:
         return (

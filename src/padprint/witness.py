@@ -9,7 +9,7 @@ scene     a crop with scene around it
 other     the same inside the crop and other content outside, of the same size and up to a thousand times larger
 shifted   the same content, one period further on
 crop      the crop alone
-again     where every cell moves, the scene once more: a network that is random differs from itself
+again     where every cell moves, or one moves with the place, the scene once more: a random network differs from itself
 """
 
 from __future__ import annotations
@@ -156,7 +156,12 @@ def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
             random=None,
             moved=_cells(there, here),
         )
-    everywhere = [tap for tap in taps if bool((found[tap.leaf].outside.maximum(found[tap.leaf].alone) > 0).all())]
+    everywhere = [
+        tap
+        for tap in taps
+        if bool((found[tap.leaf].outside.maximum(found[tap.leaf].alone) > 0).all())
+        or bool((found[tap.leaf].moved > _LOOSE).any())
+    ]
     if everywhere:
         again = one.run(scene, everywhere), one.run(scene, everywhere)
         for tap in everywhere:
