@@ -254,14 +254,14 @@ def _axes(module: nn.Module) -> int:
     return {"1d": 1, "2d": 2, "3d": 3}.get(n, 0) if known else 0
 
 
-def uncalibrated(model: nn.Module) -> str | None:
+def uncalibrated(model: object) -> str | None:
     """What to say of BatchNorm whose statistics are still those it was made with; None where there is none such.
 
     Counters tell nothing: converted weights often come without them.
     """
     fresh = [
         name
-        for name, module in model.named_modules()
+        for name, module in (model.named_modules() if isinstance(model, nn.Module) else ())
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         and module.running_mean is not None
         and module.running_var is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from padprint.cli import _processes, _show
-from padprint.cli._loading import Job, common_normalisation, given_images, load_models
+from padprint.cli._loading import Job, common_normalisation, given_images, load_models, warn_uncalibrated
 from padprint.errors import ResultError
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple
         from padprint.geometry import trace
         from padprint.models import load_model
 
-        geometry = trace(load_model(model, weights=weights).model, layers=names, crop=crop)
+        loaded = load_model(model, weights=weights)
+        warn_uncalibrated(loaded)
+        geometry = trace(loaded.model, layers=names, crop=crop)
         if not as_json:
             _show.geometry(console, geometry, crop)
     if as_json:
@@ -79,7 +81,9 @@ def inspect(model: str, size: tuple[int, int], *, as_json: bool) -> None:
         from padprint.inspection import inspect
         from padprint.models import load_model
 
-        found = inspect(load_model(model).model, size)
+        loaded = load_model(model)
+        warn_uncalibrated(loaded)
+        found = inspect(loaded.model, size)
         if not as_json:
             _show.inspection(console, found)
     if as_json:

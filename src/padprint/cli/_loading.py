@@ -79,7 +79,18 @@ def load_models(job: Job) -> dict[str, LoadedModel]:
                     "--weights FILE, or set BatchNorm's statistics with --calibrate N",
                     stacklevel=2,
                 )
+            else:
+                warn_uncalibrated(loaded)
     return found
+
+
+def warn_uncalibrated(loaded: LoadedModel) -> None:
+    """Say so where a model has BatchNorm that never saw data."""
+    from padprint.layers import uncalibrated
+
+    fresh = uncalibrated(loaded.model)
+    if fresh is not None:
+        warnings.warn(f"{loaded.name}: {fresh}", stacklevel=2)
 
 
 def one_model(
