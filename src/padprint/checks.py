@@ -51,16 +51,16 @@ def self_check(
     for number in range(_SCENES):
         view = _View(forwards, plan, _scene(image, canvases[0], plan, number), number)
         here = view.windows(view.tight, corner)
-        alone = forwards.of_crop(view.crop(corner))
+        crop = view.crop(corner)
+        alone = forwards.of_crop(crop)
         if number == 0:
-            again = view.windows(view.tight, corner)
-            for name, one in here.items():
-                parts = [guard.part(name, both, name not in exempt) for both in (one, again[name])]
-                apart = _size(parts[0] - parts[1]) / max(_size(parts[0]), _size(alone[name]), 1e-300)
+            again = forwards.of_crop(crop)
+            for name, one in alone.items():
+                parts = [guard.part(name, both, whole=False) for both in (one, again[name])]
+                apart = _size(parts[0] - parts[1]) / max(_size(parts[0]), _size(one), 1e-300)
                 if apart > _REPEATED * torch.finfo(one.dtype).eps:
                     guard.refused[name] = f"{_RANDOM}; relative change of {name} {apart:.1e}"
-        if number == 0:
-            guard.calibrate(here, view.windows(nudged(view.tight, 1, number), corner), alone)
+            guard.calibrate(alone, forwards.of_crop(nudged(crop, 1, number)), here)
         wide, there_corner = view.surrounded(_RINGS[number], number)
         there = view.windows(wide, there_corner)
         doubted = []

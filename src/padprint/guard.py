@@ -59,8 +59,10 @@ class Guard:
     considered: dict[str, int] = field(default_factory=dict)
     _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
-    def calibrate(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], alone: Mapping[str, Tensor]) -> None:
-        """Set the limits from the features `(C, h, w)` of an input, of the same moved in its last digits, and of the crop alone.
+    def calibrate(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], optimal: Mapping[str, Tensor]
+    ) -> None:
+        """Set the limits from the features `(C, h, w)` of a crop, of it moved in its last digits, and of it in its scene.
 
         Called again with another input, limits grow where they must.
         """
@@ -68,7 +70,7 @@ class Guard:
             size = one.flatten(1).double()
             moved = (after[name].flatten(1).double() - size).abs()
             eps = torch.finfo(one.dtype).eps
-            rms = torch.maximum(size.square().mean(1), alone[name].flatten(1).double().square().mean(1)).sqrt()
+            rms = torch.maximum(size.square().mean(1), optimal[name].flatten(1).double().square().mean(1)).sqrt()
             layer = rms.square().mean().sqrt()
             moved = torch.where(moved < _STEP * layer, moved, 0)
             least = 4 * eps * torch.maximum(rms, _SHARE * layer)

@@ -79,11 +79,16 @@ def weights_kept(model: nn.Module) -> Iterator[None]:
     finally:
         written = []
         for (name, one), value in zip(plain, before, strict=True):
-            if one.shape != value.shape or not torch.equal(one.detach(), value):
+            if one.shape != value.shape or not _same(one.detach(), value):
                 written.append(name)
                 one.data = value
         if written:
             raise ModelError(_WRITES.format(", ".join(written[:3])))
+
+
+def _same(one: Tensor, two: Tensor) -> bool:
+    """Whether all numbers are equal; NaN equals NaN."""
+    return torch.equal(one, two) or bool(((one == two) | ((one != one) & (two != two))).all())
 
 
 _WRITES = (
