@@ -112,9 +112,8 @@ class Guard:
         """
         if name in self.refused or self.considered.get(name, 0) >= _RECONSIDERED:
             return
-        rows, columns = self.inside(name)
-        within = squares[:, rows, columns]
-        if within.numel() and bool((within.flatten(1).amax(1) > count * self.limits[name].square()).any()):
+        within = self.part(name, squares, whole=False)
+        if within.numel() and bool((within.amax((1, 2)) > count * self.limits[name].square()).any()):
             self._doubts[name] = squares.detach().clone(), count
 
     @property

@@ -88,7 +88,7 @@ def weights_kept(model: nn.Module) -> Iterator[None]:
 
 def _same(one: Tensor, two: Tensor) -> bool:
     """Whether all numbers are equal; NaN equals NaN."""
-    return torch.equal(one, two) or bool(((one == two) | ((one != one) & (two != two))).all())
+    return torch.equal(one, two) or bool(((one == two) | (one.isnan() & two.isnan())).all())
 
 
 _WRITES = (
