@@ -108,6 +108,10 @@ class Geometry(Mapping[str, LayerGeometry]):
     maps: dict[str, MapSpec]
 
     def __getitem__(self, name: str) -> LayerGeometry:
+        if name not in self.layers:
+            raise KeyError(
+                f"no layer {name!r} was traced, only {', '.join(self.layers)}; ask for it with layers=[{name!r}]"
+            )
         return self.layers[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -124,6 +124,11 @@ def inputs_made(model: nn.Module, make: Callable[[Tensor], Any] | None) -> Itera
     if make is None:
         yield
         return
+    if not callable(make):
+        raise ModelError(
+            f"inputs must be a function that makes the model's arguments of a batch of images, but got {type(make).__name__}; "
+            "write inputs=lambda x: (x, other), or a function that returns a mapping by name"
+        )
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
         made = make(args[0])

@@ -112,7 +112,9 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
     table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
     rows, columns = crop
     py, px = found.period
-    lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px"])
+    top, bottom, left, right = found.margin
+    needed = f"an image needs {rows + top + bottom} x {columns + left + right} px for all of these layers"
+    lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px; {needed}"])
     if any(layer.exact is False for layer in found.values()):
         note = "* as far as was seen: an operator on the way cannot be read, or loses the trace; other content may reach further"
         lines(console, [note])
