@@ -123,7 +123,6 @@ class Axis:
         self.lost: dict[str, str] = {}
         strides = _strides(self._short, self._long, self._growth)
         self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
-        self.unseen: str | None = None  # why the second witness could not be heard
         self._taps = list(taps)
         self._shapes()
 
@@ -304,7 +303,6 @@ class Axis:
         }
         sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, other.period)
         heard = hear(self.strip, sizes, expected, taps)
-        self.unseen = heard.error
         if heard.error is not None:
             for leaf in expected:
                 self._set(leaf, exact=False)

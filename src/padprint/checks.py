@@ -49,7 +49,7 @@ def self_check(
     corner = plan.margin[0], plan.margin[2]
     floor: dict[str, float] = {}
     for number in range(_SCENES):
-        view = _View(forwards, plan, _scene(image, canvases[0], plan, number), number)
+        view = _View(forwards, plan, _scene(image, canvases[0], plan, number))
         here = view.windows(view.tight, corner)
         crop = view.crop(corner)
         alone = forwards.of_crop(crop)
@@ -87,11 +87,10 @@ class _View:
         forwards: the network.
         plan: how scenes are cut.
         scene: `(C, H, W)`, the crop with exactly the plan's margin around it, and real content to lay around that.
-        seed: of what is laid around it.
     """
 
-    def __init__(self, forwards: Forwards, plan: CropPlan, scene: tuple[Tensor, Tensor], seed: int) -> None:
-        self.forwards, self.plan, self.seed = forwards, plan, seed
+    def __init__(self, forwards: Forwards, plan: CropPlan, scene: tuple[Tensor, Tensor]) -> None:
+        self.forwards, self.plan = forwards, plan
         window, self.content = scene
         self.tight = forwards.placed(window)
 

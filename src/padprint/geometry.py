@@ -195,9 +195,14 @@ def trace(
 
 def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
     """A harmless input `(1, channels, *size)`: not constant, so that no normalisation divides by zero."""
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    blank = torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
+    blank = blank_for(model, channels, size)
     return blank + torch.linspace(-1, 1, size[1], dtype=blank.dtype, device=blank.device)
+
+
+def blank_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+    """Zeros `(1, channels, *size)` in a model's precision, on its device."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
 
 
 def _not_by_image(model: nn.Module, taps: Sequence[Tap], channels: int, size: tuple[int, int]) -> dict[str, str]:
@@ -206,14 +211,21 @@ def _not_by_image(model: nn.Module, taps: Sequence[Tap], channels: int, size: tu
     like = example_for(model, channels, size)
     x = x.to(like.device, like.dtype)
     shapes: dict[str, tuple[int, ...]] = {}
+    kept: list[Tensor] = []
+
+    def keep(tap: Tap, tensor: Tensor) -> None:
+        shapes[tap.name] = tuple(tensor.shape)
+        if tap is taps[-1]:
+            kept.append(_real(tensor.clone()))
+
     try:
-        run_to(model, x, taps, lambda tap, tensor: shapes.update({tap.name: tuple(tensor.shape)}))
-        pair, alone, again = (_value(model, one, taps[-1]) for one in (x, x[1:], x[1:]))
+        run_to(model, x, taps, keep)
+        pair, alone = kept[0], _value(model, x[1:], taps[-1])
     except Exception:  # noqa: BLE001  # made for a batch of one
         return {}
     if pair.shape[:1] == (2,) and alone.shape == pair[1:].shape:
         apart = _apart(pair[1:], alone)
-        if apart > _BATCH and _apart(again, alone) < apart / 10:
+        if apart > _BATCH and _apart(_value(model, x[1:], taps[-1]), alone) < apart / 10:
             said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
             return {tap.name: said for tap in taps}
     reason = (
@@ -257,7 +269,11 @@ def _faithful_copy(
 def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
     found: list[Tensor] = []
     run_to(model, x, [tap], lambda _, tensor: found.append(tensor.clone()))
-    return found[0].abs() if found[0].is_complex() else found[0]
+    return _real(found[0])
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.abs() if x.is_complex() else x
 
 
 _BATCH = 1e-3

@@ -62,10 +62,7 @@ class Guard:
     def calibrate(
         self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], optimal: Mapping[str, Tensor]
     ) -> None:
-        """Set the limits from the features `(C, h, w)` of a crop, of it moved in its last digits, and of it in its scene.
-
-        Called again with another input, limits grow where they must.
-        """
+        """Set the limits from the features `(C, h, w)` of a crop, of it moved in its last digits, and of it in its scene."""
         for name, one in before.items():
             size = one.flatten(1).double()
             moved = (after[name].flatten(1).double() - size).abs()
@@ -74,10 +71,8 @@ class Guard:
             layer = rms.square().mean().sqrt()
             moved = torch.where(moved < _STEP * layer, moved, 0)
             least = 4 * eps * torch.maximum(rms, _SHARE * layer)
-            limit = SLACK * torch.maximum(moved.amax(1), least)
-            self.sizes[name] = torch.maximum(rms, self.sizes.get(name, rms))
-            known = self.limits.get(name)
-            self.limits[name] = limit if known is None else torch.maximum(known, limit)
+            self.sizes[name] = rms
+            self.limits[name] = SLACK * torch.maximum(moved.amax(1), least)
 
     def allow(self, here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:
         """Let limits hold what sizes and places of canvases change by rounding, where it was found to be rounding."""
@@ -139,14 +134,15 @@ class Guard:
             return
         names = list(limits)
         first = difference(x, names)
-        stays = {name: self._worst(name, first[name].double().square().sum(0)) for name in names}
         for name in names:
             squares, count = self._doubts[name]
-            if bool((stays[name] < self._worst(name, squares) / 4).any()) and self._far(name, squares, count, limits):
+            now = self._worst(name, first[name].double().square().sum(0))
+            if bool((now < self._worst(name, squares) / 4).any()) and self._far(name, squares, count, limits):
                 del self._doubts[name]
                 self.refused[name] = _GONE
-        again = [difference(nudged(x, NUDGE, number), names) for number in range(_NUDGES)]
-        for name in [one for one in names if one in self._doubts]:
+        left = list(self._doubts)
+        again = [difference(nudged(x, NUDGE, number), left) for number in range(_NUDGES if left else 0)]
+        for name in left:
             squares, count = self._doubts.pop(name)
             rows, columns = self.inside(name)
             large = first[name][..., rows, columns].abs() > limits[name].view(-1, 1, 1)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-import torch
 from torch import Tensor, nn
 
 from padprint import _inspection_text, _tables
 from padprint.errors import ModelError, PadprintError
 from padprint.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
-from padprint.geometry import crop_size
+from padprint.geometry import blank_for, crop_size
 from padprint.layers import as_measured, leaves_of, refuse_lazy, unwrapped
 from padprint.padding.hidden import may_invent
 from padprint.padding.intercept import Call, Interceptor
@@ -129,7 +128,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
     """
     model = unwrapped(model)
     refuse_lazy(model)
-    x = example if isinstance(example, Tensor) else _blank(model, channels, crop_size(example))
+    x = example if isinstance(example, Tensor) else blank_for(model, channels, crop_size(example))
     operators: list[PaddingOperator] = []
     windows: list[StridedWindow] = []
     plain = 0
@@ -165,11 +164,6 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
             f"the model fails on an input of {shape}: {first_line(error)}; give another example"
         ) from error
     return Inspection(tuple(operators), tuple(x.shape), plain, tuple(windows), even_sizes(model, x, windows))
-
-
-def _blank(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
-    parameter = next(model.parameters(), None)
-    return torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
 
 
 def _entry(module: str, op: Windowed, replaced: str | None, known: Verdict | None) -> PaddingOperator:

@@ -144,10 +144,10 @@ class Subject:
 
     def _gather(self) -> None:
         guard = self.forwards.guard if hasattr(self, "forwards") else None
-        for name, reason in ({} if guard is None else guard.refused).items():
-            if name not in self.refused:
-                blame = suspects(self.model, self.again.crop) if self.again is not None else ""
-                self.refused[name] = f"{reason}{blame and f' (it may be that {blame})'}"
+        fresh = {} if guard is None else {name: one for name, one in guard.refused.items() if name not in self.refused}
+        blame = suspects(self.model, self.again.crop) if fresh and self.again is not None else ""
+        for name, reason in fresh.items():
+            self.refused[name] = f"{reason}{blame and f' (it may be that {blame})'}"
 
     def tick(self, index: int) -> None:
         """Count an image as done, and check every so often that the network is still the one it was.

@@ -224,7 +224,7 @@ def _looked_up(
     name: str, args: Sequence[Any], kwargs: dict[str, Any], before: dict[int, Tensor], out: Tensor
 ) -> Tensor | None:
     """What was looked up at positions that depend on padding."""
-    if name == "getitem" and isinstance(args[1], Tensor) is False and not isinstance(args[1], (tuple, list)):
+    if name == "getitem" and not isinstance(args[1], (Tensor, tuple, list)):
         return None
     for one in _tensors((args, kwargs)):
         mask = before.get(id(one))

@@ -154,17 +154,16 @@ class TileRun(CropRun):
             for canvas in canvases:
                 self._canvas(scene, canvas)
                 self.n_tiles += len(canvas.crops)
+            self.subject.tick(scene.index)
         for name, out in self.outputs.items():
             for sums in out.sums.values():
                 sums[-1].check(name, scene.index)
-        self.believe(scene.index)
+        self.believe()
         self.fingerprints.append(fingerprint(scene.image))
         self.n_images += 1
 
-    def believe(self, index: int) -> None:
-        """Raise HaloError where the data contradict what was found of an output, ModelError where the network has changed."""
-        with as_measured(self.scenes.model):
-            self.subject.tick(index)
+    def believe(self) -> None:
+        """Raise HaloError where the data contradict what was found of an output."""
         try:
             self.subject.refuse_contradicted()
         except LayerError as error:
