@@ -183,13 +183,15 @@ class Axis:
     def _find_rims(self, taps: list[Tap]) -> None:
         longest = {None: _LONGEST, SQUARE: 4 * self.crop}.get(self.strip.width, _LONGEST // 8)
         self.lost = {}
-        self._lengthen_period(taps)
         for length in self._lengths(self.crop + self.period, longest):
             if not taps:
                 return
             self._length = length
             dims = self._dims(taps)
             run = run_strip(self.strip, length, taps, Run(True, along=self._along, dims=dims))
+            if not all(tap.leaf in run.leaves for tap in taps) and self._lengthen_period(taps):
+                self._find_rims(taps)
+                return
             self.lost.update(run.lost)
             noisy = Run()
             if run.lost:
@@ -207,17 +209,23 @@ class Axis:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
             self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reason))
 
-    def _lengthen_period(self, taps: Sequence[Tap]) -> None:
-        """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone."""
+    def _lengthen_period(self, taps: Sequence[Tap]) -> bool:
+        """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone.
+
+        Returns:
+            Whether it is longer now.
+        """
         known, longer = self.period, self.period
         while longer <= _LARGEST_STRIDE:
             run = run_strip(self.strip, self.crop + longer, taps, Run())
             if all(tap.leaf in run.leaves for tap in taps):
                 break
             longer *= 2
-        if known < longer <= _LARGEST_STRIDE:
+        found = known < longer <= _LARGEST_STRIDE
+        if found:
             self.period = longer
             self.layers = {leaf: replace(layer, period=longer) for leaf, layer in self.layers.items()}
+        return found
 
     def _settle(self, tap: Tap, run: Run, moved: Tensor | None, length: int) -> None:
         leaf, layer = tap.leaf, self.layers[tap.leaf]
