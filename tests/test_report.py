@@ -30,23 +30,23 @@ runner = CliRunner()
 @pytest.fixture
 def blank(monkeypatch) -> None:
     """Pictures are not drawn, where only words are looked at."""
-    monkeypatch.setattr("padprint.report.page.data_uri", lambda figure: "data:image/png;base64,")
+    monkeypatch.setattr("padprint.report.page.svg", lambda figure, alt: "<svg></svg>")
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the text of the page without scripts and styles."""
+    """Elements with their attributes, and the text of the page without scripts, styles and the meanings of terms."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.raw: dict[str, list[str]] = {"script": [], "style": [], "tip": []}
         self.inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs) -> None:
         self.elements.append((tag, dict(attrs)))
-        self.inside = tag
+        self.inside = "tip" if ("class", "tip") in attrs else tag
 
     def handle_endtag(self, tag) -> None:
         self.inside = ""
@@ -156,11 +156,11 @@ def test_the_page_holds_all_and_fetches_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in str(page.all("meta"))
     for word in ("features.1", "layer4", "2 dead features", "mean sees the whole input", "below the reach", "seed"):
         assert word in page.text
-    assert all(image["alt"] for image in page.all("img"))
+    assert all(image["aria-label"] for image in page.all("svg"))
     assert len(page.all("option")) == 2
     assert [path.name for path in path.parent.iterdir()] == ["report.html"]
     data = json.loads(page.raw["script"][0])
-    assert data["layer-1"]["index"] == measurement["layer4"].channels.top(3)
+    assert data["channels"]["layer-1"]["index"] == measurement["layer4"].channels.top(3)
 
 
 def test_a_report_of_a_large_network_stays_under_five_megabytes(tmp_path: Path) -> None:
@@ -178,7 +178,9 @@ def test_hostile_names_stay_text(blank) -> None:
         page = Page(text)
         assert len(page.all("script")) == 2
         assert not any("onmouseover" in attributes for _, attributes in page.elements)
-        assert all(str(image["src"]).startswith("data:image/png") for image in page.all("img"))
+        assert all(str(image["href"]).startswith("data:image/png") for image in page.all("image"))
+        assert page.all("image")
+        assert not page.all("img")
         assert "{{ 7*7 }}" in page.text
         assert FIRST_LINE in page.text
 
@@ -271,7 +273,7 @@ def test_a_comparison_of_nothing_in_common_or_of_nothing() -> None:
     apart = Comparison({"a": made_measurement(made_layer("x")), "b": made_measurement(made_layer("y"))})
     assert apart.layers == apart.differences() == []
     assert list(apart.difference_frame().columns) == ["layer", "quantity", "first", "second", "value", "low", "high"]
-    assert "Padding-aware channels" in str(Page(report.render(apart)).all("img"))
+    assert "Padding-aware channels" in str(Page(report.render(apart)).all("svg"))
     empty = Comparison({})
     assert "no measurement" in str(empty)
     assert len(empty.to_frame()) == len(empty.difference_frame()) == 0
@@ -284,7 +286,7 @@ def test_several_measurements_and_differences(blank) -> None:
     stronger = made_measurement(made_layer("layer4", snr=Estimate(0.2, 0.1, 0.3)))
     page = Page(report.render(Comparison({"own": stronger, "reflect": weaker})))
     assert "Differences of SNR" in page.text
-    assert "own: layer4" in page.text
+    assert "own: 1 layer4" in page.text
     assert "the SNR is largest with own (0.200) and least with reflect (0.0200)" in page.text
     assert page.text.count("mean sees the whole input") == 1  # said once for both
     apart = dataclasses.replace(weaker, n_images=3)
@@ -331,7 +333,7 @@ def test_nothing_to_report_and_bad_places_are_said(blank, tmp_path: Path, monkey
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="a file has that name"):
         report.write(made_measurement(made_layer()), tmp_path / "file" / "report.html")
-    monkeypatch.setattr("padprint.report.page.find_spec", lambda name: None)
+    monkeypatch.setattr("padprint.report.layout.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"^jinja2 is needed"):
         report.render(made_measurement(made_layer()))
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padprint import __version__, _atomic, _saved, _tables
+from padprint import _saved, _tables
 from padprint.comparison import Comparison, load_comparison
-from padprint.errors import MissingPackageError, ResultError
+from padprint.errors import ResultError
+from padprint.plot.maps import scale_of
+from padprint.report.charts import svg
 from padprint.report.command import names_only
-from padprint.report.pictures import channel_maps, data_uri
-from padprint.report.words import comparison_findings, findings, layer_findings
+from padprint.report.layout import fill, publish
+from padprint.report.levels import WORDS, everywhere, level, reach, shown_first
+from padprint.report.maps import layer_map
+from padprint.report.pictures import channel_maps
+from padprint.report.verdict import percent, verdict, voids
+from padprint.report.words import comparison_findings, layer_findings
 from padprint.result import LayerMeasurement, Measurement, load
 
 if TYPE_CHECKING:
@@ -25,20 +30,9 @@ MAPS_BUDGET = 1_000_000
 """Bytes of channel maps in a page."""
 MANY = 12
 """With more layers than this, each has its map alone, without emergence and profile: a page stays under 5 MB."""
+HERO = 6
+"""Maps in the row over depth."""
 IN_PYTHON = "padprint.measure(...)"
-
-
-def check_available() -> None:
-    """Say early that no report can be written.
-
-    Raises:
-        MissingPackageError: jinja2 or matplotlib is missing.
-    """
-    from padprint import plot
-
-    if find_spec("jinja2") is None:
-        raise MissingPackageError("jinja2 is needed to write a report: pip install jinja2")
-    plot.check_available()
 
 
 def write(results: Results, path: str | Path) -> Path:
@@ -52,12 +46,7 @@ def write(results: Results, path: str | Path) -> Path:
         ResultError: there is nothing to show, or the path is a folder or its folder a file.
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    path = Path(path)
-    page = render(results)
-    if path.is_dir():
-        raise ResultError(f"{path} is a folder; name the file to write, such as {path / 'report.html'}")
-    _atomic.publish(path.parent, lambda unfinished: (unfinished / path.name).write_text(page, encoding="utf-8"))
-    return path
+    return publish(render(results), path)
 
 
 def render(results: Results) -> str:
@@ -67,23 +56,10 @@ def render(results: Results) -> str:
         ResultError: there is nothing to show.
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    check_available()
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     named = _named(results)
     if not any(one.layers for one in named.values()):
         raise ResultError("no layer was measured, so there is nothing to report")
-    environment = Environment(
-        loader=PackageLoader("padprint", "report/assets"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    assets = Path(__file__).parent / "assets"
-    page = environment.get_template("page.html.j2").render(
-        css=(assets / "page.css").read_text(encoding="utf-8"),
-        js=(assets / "page.js").read_text(encoding="utf-8"),
-        version=__version__,
-        **_content(named, results),
-    )
-    return page.encode(errors="backslashreplace").decode()  # file names that are no UTF-8
+    return fill("page.html.j2", **_content(named, results))
 
 
 def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[str, Measurement]:
@@ -128,29 +104,64 @@ def _content(named: dict[str, Measurement], results: Results) -> dict[str, Any]:
     several = len(named) > 1
     sections = [(name, layer, one) for name, one in named.items() for layer in one.values()]
     shown = [_section(i, *each, named, len(sections)) for i, each in enumerate(sections)]
+    first = next(one for one in named.values() if one.layers)
+    hero = _hero(first)
     return {
         "title": " and ".join(named) if len(named) < 3 else f"{len(named)} measurements",
         "several": several,
+        "voids": [line for one in named.values() for line in voids(one)],
+        "verdict": verdict(first),
+        "lead": comparison_findings(results) if isinstance(results, Comparison) else [],
+        "hero": hero,
+        "words": WORDS,
+        "steps": [],
         "measurements": [
             {
                 "name": name,
                 "summary": _tables.summary(one),
-                "findings": findings(one)[: 2 if several else None],
-                "remarks": [] if several else names_only(_tables.remarks(one)),
                 "provenance": _provenance(one),
                 "command": names_only(str(one.provenance.get("command") or IN_PYTHON)),
             }
             for name, one in named.items()
         ],
-        "common": comparison_findings(results) if isinstance(results, Comparison) else [],
-        "remarks": names_only(_remarks(named, results)) if several else [],
+        "remarks": names_only(_remarks(named, results)) if several else names_only(_tables.remarks(first)),
         "columns": COLUMNS,
         "rows": [_row(name, layer) for name, layer, _ in sections],
         "differences": _differences(results),
         "figures": _figures(named, results),
         "sections": shown,
-        "data": {section["id"]: section.pop("maps") for section in shown},
+        "first": next(
+            i for i, (_, layer, one) in enumerate(sections) if one is first and layer.name == shown_first(one)
+        ),
+        "data": {
+            "channels": {section["id"]: section.pop("channels") for section in shown},
+            "maps": {one["id"]: one["map"].data for one in hero}
+            | {each["id"]: each["map"].data for section in shown for each in section["maps"]},
+        },
     }
+
+
+def _hero(one: Measurement) -> list[dict[str, Any]]:
+    """The row of patterns over depth: every layer, or of many some."""
+    layers = list(one.values())
+    places = list(range(len(layers)))
+    if len(layers) > HERO:
+        must = {0, len(layers) - 1, list(one).index(shown_first(one))}
+        even = [round(i * (len(layers) - 1) / (HERO - 1)) for i in range(HERO)]
+        places = sorted(must | set(even))
+    found = []
+    for i in places:
+        layer = layers[i]
+        px = reach(layer)
+        caption = f"{percent(layer.relative.value)} of the features' size"
+        if level(layer) not in (None, "none") and px is not None:
+            far = "over the whole frame" if everywhere(layer, one.crop) else f"within {max(1, round(px))} px"
+            caption += f", most {far}"
+        map_ = layer_map(
+            layer, one.crop, title=f"{i + 1} {_tables.label(layer.name)}", caption=caption, limit=scale_of(layer)[1]
+        )
+        found.append({"id": f"hero-{i}", "map": map_, "level": level(layer)})
+    return found
 
 
 def _remarks(named: dict[str, Measurement], results: Results) -> list[str]:
@@ -212,16 +223,14 @@ def _figures(named: dict[str, Measurement], results: Results) -> list[dict[str, 
 
     if isinstance(results, Comparison) and results.layers and len(named) > 1:
         words = "SNR of each measurement by layer, and below it the patterns' root mean squares, one scale a layer."
-        return [{"src": data_uri(plot.comparison(results)), "alt": words}]
+        return [{"svg": svg(plot.comparison(results), words)}]
     found = []
     for name, one in named.items():
         if not one.layers:
             continue
         of = f" of {name}" if len(named) > 1 else ""
-        found.append({"src": data_uri(plot.depth(one)), "alt": f"SNR and relative size of the pattern{of} by layer."})
-        found.append(
-            {"src": data_uri(plot.aware_channels(one)), "alt": f"Padding-aware channels{of} by layer and side."}
-        )
+        found.append({"svg": svg(plot.depth(one), f"SNR and relative size of the pattern{of} by layer.")})
+        found.append({"svg": svg(plot.aware_channels(one), f"Padding-aware channels{of} by layer and side.")})
     return found
 
 
@@ -233,22 +242,22 @@ def _section(
 
     several, label = len(named) > 1, layer.name or "(model)"
     scale = plot.scale_of(*(one[layer.name] for one in named.values() if layer.name in one))
-    words = "Pattern: mean and root mean square over channels."
-    if several:
-        words += " One scale for all measurements of the layer."
-    drawn = [(plot.pattern_map(layer, measurement.crop, limits=scale), words)]
-    if count <= MANY:
-        words = "Features averaged over channels and ever more crops, and the pattern at the right."
-        drawn.append((plot.emergence(layer, measurement.crop), words))
-        if "all" in layer.profile and len(layer.profile["all"].cells):
-            drawn.append((plot.profile(layer), "Pattern, noise and response against the distance to the border."))
+    drawn = []
+    if count <= MANY and "all" in layer.profile and len(layer.profile["all"].cells):
+        drawn.append((plot.profile(layer), "Pattern, noise and response against the distance to the border."))
+    maps = [
+        layer_map(layer, measurement.crop, title="Size: root mean square over channels", limit=scale[1]),
+        layer_map(layer, measurement.crop, title="Sign: mean over channels", limit=scale[0], signed=True),
+    ]
+    place = list(measurement).index(layer.name) + 1
     return {
         "id": f"layer-{i}",
-        "label": f"{name}: {label}" if several else label,
+        "label": f"{name}: {place} {label}" if several else f"{place} {label}",
         "findings": layer_findings(layer),
         "notes": list(layer.notes),
-        "figures": [{"src": data_uri(figure), "alt": f"{label}. {words}"} for figure, words in drawn],
-        "maps": channel_maps(layer, MAPS_BUDGET // count),
+        "maps": [{"id": f"map-{i}-{k}", "map": one} for k, one in enumerate(maps)],
+        "figures": [{"svg": svg(figure, f"{label}. {words}")} for figure, words in drawn],
+        "channels": channel_maps(layer, MAPS_BUDGET // count),
     }
 
 

@@ -1,6 +1,8 @@
 "use strict";
 (function () {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const found = document.getElementById("data");
+  const data = found ? JSON.parse(found.textContent) : {};
+  const channels = data.channels || {};
 
   // ---------------------------------------------------------------- sorting
   function sortBy(table, column, heading) {
@@ -61,7 +63,7 @@
     return canvas;
   }
   function browse(place) {
-    const layer = data[place.dataset.layer];
+    const layer = channels[place.dataset.layer];
     const bytes = Uint8Array.from(atob(layer.maps), (c) => c.charCodeAt(0));
     const levels = new Int8Array(bytes.buffer);
     const tiles = layer.index.map((channel, k) => element("li", {}, drawn(layer, levels, k),
@@ -92,9 +94,63 @@
         element("label", { htmlFor: side.id, textContent: "Padding-aware at" }), side, count), list);
   }
 
+  // ---------------------------------------------------------------- maps
+  function span(first, last) {
+    return first === last ? String(first) : first + " to " + last;
+  }
+  function pixels(step) {
+    return Number(step[4].toFixed(1)) + " to " + Number(step[5].toFixed(1));
+  }
+  function explore(figure) {
+    const map = data.maps[figure.dataset.map], unit = Number(figure.dataset.unit);
+    const drawing = figure.querySelector("svg"), here = figure.querySelector(".here"), said = figure.querySelector("output");
+    let at = null;
+    function tell(row, column) {
+      at = [row, column];
+      const r = map.rows[row], c = map.columns[column], value = map.values[row][column];
+      for (const [name, number] of [["x", c[0]], ["y", r[0]], ["width", c[1]], ["height", r[1]]]) here.setAttribute(name, number * unit);
+      here.setAttribute("visibility", "visible");
+      said.textContent = "row " + span(r[2], r[3]) + ", column " + span(c[2], c[3]) + " (px " + pixels(r) + ", " + pixels(c) + "): " + three(value);
+    }
+    function step(list, place) {
+      const i = list.findIndex((one) => place < (one[0] + one[1]) * unit);
+      return i < 0 ? list.length - 1 : i;
+    }
+    function leave() {
+      here.setAttribute("visibility", "hidden");
+      said.textContent = "";
+      at = null;
+    }
+    drawing.addEventListener("pointermove", (event) => {
+      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
+      const last = (list) => (list[list.length - 1][0] + list[list.length - 1][1]) * unit;
+      if (point.x < 0 || point.y < 0 || point.x > last(map.columns) || point.y > last(map.rows)) leave();
+      else tell(step(map.rows, point.y), step(map.columns, point.x));
+    });
+    drawing.addEventListener("pointerleave", leave);
+    drawing.addEventListener("blur", leave);
+    drawing.addEventListener("focus", () => { if (drawing.matches(":focus-visible")) tell(0, 0); });
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    drawing.addEventListener("keydown", (event) => {
+      const move = moves[event.key];
+      if (!move) return;
+      event.preventDefault();
+      const [row, column] = at || [0, 0];
+      const within = (place, list) => Math.max(0, Math.min(list.length - 1, place));
+      tell(within(row + move[0], map.rows), within(column + move[1], map.columns));
+    });
+  }
+  if (data.maps) document.querySelectorAll("figure.map").forEach(explore);
+
+  // ---------------------------------------------------------------- terms
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.body.classList.add("quiet");
+  });
+  addEventListener("pointermove", () => document.body.classList.remove("quiet"));
+  addEventListener("focusin", () => document.body.classList.remove("quiet"));
+
   // ---------------------------------------------------------------- layers
   const chooser = document.getElementById("layer");
-  chooser.parentElement.hidden = false;
   const filled = new Set();
   function fill(id) {
     if (filled.has(id)) return;
@@ -105,10 +161,13 @@
     for (const article of document.querySelectorAll("article.layer")) article.hidden = article.id !== id;
     fill(id);
   }
-  chooser.addEventListener("change", () => choose(chooser.value));
-  choose(chooser.value);
+  if (chooser) {
+    chooser.parentElement.hidden = false;
+    chooser.addEventListener("change", () => choose(chooser.value));
+    choose(chooser.value);
+  }
   addEventListener("beforeprint", () => {  // paper has no chooser and nothing to open
-    Object.keys(data).forEach(fill);
+    Object.keys(channels).forEach(fill);
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
 })();

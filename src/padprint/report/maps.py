@@ -1,0 +1,133 @@
+"""Maps as inline SVG: a picture of one pixel a step in the page's colours, and the values behind it for its script."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padprint._tables import number
+from padprint.plot.fold import Fold, drawn, edges, folded, folds, span_pixels
+from padprint.plot.maps import map_box, maps_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from padprint.result import LayerMeasurement
+
+MOST = 48
+"""Steps of a map along an axis, about; of larger maps each is a block of cells."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """What the template draws, and what the script tells.
+
+    Attributes:
+        title, alt, caption: texts.
+        width, height: steps.
+        more, less: masks as PNG in data URIs: how much of the colour for more, and for less, there is in each place.
+        top, bottom, left, right: (place in steps, text) of the ticks along rows and columns.
+        inner: x, y, width and height of what no padding touches, steps; None where there is no such part.
+        torn: places of the folded bands' ends: those across columns, and those across rows.
+        data: values, and the cells and input px of each step.
+    """
+
+    title: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+    more: str
+    less: str | None
+    columns: list[tuple[float, str]]
+    rows: list[tuple[float, str]]
+    inner: tuple[float, float, float, float] | None
+    torn: tuple[list[float], list[float]]
+    data: dict[str, Any]
+
+
+def layer_map(
+    layer: LayerMeasurement, crop: tuple[int, int], *, title: str, caption: str = "", limit: float, signed: bool = False
+) -> Map:
+    """One map of a layer's pattern over channels: its root mean square, or its mean.
+
+    Args:
+        layer: the layer.
+        crop: (rows, columns) input px.
+        title: of the map.
+        caption: below it.
+        limit: value of the fullest colour, feature units.
+        signed: whether to draw the mean.
+    """
+    rows, columns = folds(layer, MOST)
+    values = folded(maps_of(layer)[0 if signed else 1], rows, columns, square=not signed)
+    shown = np.nan_to_num(drawn(values, rows, columns) / limit, nan=0.0, posinf=1.0, neginf=-1.0)
+    height, width = layer.pattern.shape[1:]
+    top, bottom, left, right = layer.rim
+    ticks_x = edges(columns, left, right, width, crop[1], layer.stride[1])
+    ticks_y = edges(rows, top, bottom, height, crop[0], layer.stride[0])
+    x0, _, y0, _ = map_box(layer)
+    kind = "mean" if signed else "root mean square"
+    return Map(
+        title=title,
+        alt=f"{title}: {kind} of the pattern over channels, {height} x {width} cells.",
+        caption=caption,
+        width=columns.length,
+        height=rows.length,
+        more=_mask(shown),
+        less=_mask(-shown) if signed else None,
+        columns=[(place, f"{px:.0f}") for place, px in ticks_x],
+        rows=[(place, f"{px:.0f}") for place, px in ticks_y],
+        inner=_inner(layer, rows, columns),
+        torn=(_ends(columns), _ends(rows)),
+        data={
+            "values": [[_rounded(value) for value in row] for row in values.tolist()],
+            "rows": _steps(rows, y0, layer.stride[0]),
+            "columns": _steps(columns, x0, layer.stride[1]),
+            "limit": number(limit),
+        },
+    )
+
+
+def _mask(shown: NDArray[np.float64]) -> str:
+    """White of the opacity that each value from 0 to 1 asks for."""
+    from PIL import Image
+
+    opacity = (shown.clip(0, 1) ** 0.75 * 255).round().astype(np.uint8)  # weak parts stay visible
+    content = io.BytesIO()
+    Image.fromarray(opacity).save(content, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _inner(layer: LayerMeasurement, rows: Fold, columns: Fold) -> tuple[float, float, float, float] | None:
+    height, width = layer.pattern.shape[1:]
+    top, bottom, left, right = layer.rim
+    if not any(layer.rim) or top + bottom >= height or left + right >= width:
+        return None
+    x0, x1 = columns.place(left), columns.place(width - right)
+    y0, y1 = rows.place(top), rows.place(height - bottom)
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _ends(fold: Fold) -> list[float]:
+    if fold.middle is None:
+        return []
+    start, stop = fold.spans[fold.middle]
+    return [fold.place(start), fold.place(stop)]
+
+
+def _steps(fold: Fold, start: float, stride: float) -> list[list[float]]:
+    """Place, room, first and last cell, first and last px of each step."""
+    found = []
+    for i, span in enumerate(fold.spans):
+        room = fold.room if i == fold.middle else 1
+        found.append([fold.place(span[0]), room, span[0], span[1] - 1, *span_pixels(span, start, stride)])
+    return found
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.3g}") if np.isfinite(value) else None

@@ -1,0 +1,160 @@
+"""What a measurement says, in one sentence that its intervals carry, and what would take that sentence its worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from padprint._tables import number
+from padprint.report.levels import everywhere, level, reach, sides
+from padprint.result import LayerMeasurement, Measurement
+
+_ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
+
+
+def verdict(measurement: Measurement) -> str:
+    """One sentence: how strong, in which layers, how far from the edge, what the last layer carries, on which sides."""
+    layers = list(measurement.values())
+    levels = [level(layer) for layer in layers]
+    marked = [layer for layer, one in zip(layers, levels, strict=True) if one in _ADVERBS]
+    unknown = numbered([i for i, one in enumerate(levels) if one is None], len(layers))
+    if not marked:
+        return _unmarked(layers, unknown)
+    parts = [
+        f"{adverb} in {numbered([i for i, one in enumerate(levels) if one == word], len(layers))}"
+        for word, adverb in _ADVERBS.items()
+        if word in levels
+    ]
+    said = [f"Padding marks the border: {', '.join(parts)}{_where(marked, measurement)}"]
+    if "none" in levels:
+        said.append(
+            f"no mark stands out in {numbered([i for i, one in enumerate(levels) if one == 'none'], len(layers))}"
+        )
+    if unknown:
+        said.append(f"of {unknown} nothing can be said")
+    if levels[-1] in _ADVERBS:
+        said.append(_carried(layers[-1], alone=len(layers) == 1))
+    said += _most(marked)
+    return "; ".join(said) + "."
+
+
+def voids(measurement: Measurement) -> list[str]:
+    """What takes the verdict its worth; it is never folded away."""
+    layers = list(measurement.values())
+    found = []
+    if measurement.n_images < 3:
+        found.append(
+            f"Only {count(measurement.n_images, 'image')}: there are no intervals, and the words below rest on single numbers. "
+            "Measure ten images or more."
+        )
+    constant = [layer for layer in layers if math.isnan(layer.snr.value)]
+    if constant:
+        found.append(
+            f"Nothing can be said of {named(constant)}: the features do not vary, or are not finite. An untrained network must "
+            "be calibrated first (--calibrate 32)."
+        )
+    rough = [one for one in layers if one.residual is not None and one.residual > 0.5 * one.relative.value > 0]
+    if rough:
+        found.append(
+            f"The margin is too small for {named(rough)}: what lies beyond it moves the features by more than half of what is "
+            "called the pattern. Measure with a larger margin, or earlier layers."
+        )
+    noisy = [one for one in layers if 0 < one.relative.value < 10 * one.numeric_floor]
+    if noisy:
+        found.append(f"The pattern of {named(noisy)} is within ten times what rounding alone changes.")
+    return found
+
+
+def numbered(places: Sequence[int], whole: int) -> str:
+    """Layers by their numbers: ``layers 1-3 and 5``, ``layer 2``, ``all 4 layers``, ``the layer``; "" for none."""
+    if not places:
+        return ""
+    if len(places) == whole:
+        return f"all {whole} layers" if whole > 1 else "the layer"
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    texts = []
+    for run in runs:
+        texts += [f"{run[0] + 1}-{run[-1] + 1}"] if len(run) > 1 else [str(run[0] + 1)]
+    return f"layer{'s' * (len(places) > 1)} {listed(texts)}"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
+
+
+def percent(share: float) -> str:
+    """``12 %``, two digits below ten; "n/a" for NaN."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.0f} %" if share >= 0.0995 else f"{number(100 * share, 2)} %"
+
+
+def count(n: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def named(layers: Sequence[LayerMeasurement], most: int = 4) -> str:
+    """Names of layers; of many the first ones."""
+    names = [layer.name or "the model's output" for layer in layers]
+    return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
+
+
+def _unmarked(layers: Sequence[LayerMeasurement], unknown: str) -> str:
+    if unknown and all(level(layer) is None for layer in layers):
+        return f"Nothing can be said of {unknown}."
+    known = [layer for layer in layers if level(layer) is not None]
+    rest = f"; of {unknown} nothing can be said" if unknown else ""
+    if all(layer.snr.value == 0 and layer.snr.high == 0 for layer in known):
+        return f"Padding changes nothing above rounding error in {count(len(known), 'measured layer')}{rest}."
+    highs = [layer.relative.high for layer in known]
+    bound = (
+        f"; marks of up to {percent(max(highs))} of the features' size cannot be ruled out"
+        if all(map(math.isfinite, highs))
+        else ""
+    )
+    where = f"any of {len(known)} layers" if len(known) > 1 else "the layer"
+    return f"No mark of padding stands out from what differs between images in {where}{bound}{rest}."
+
+
+def _where(marked: Sequence[LayerMeasurement], measurement: Measurement) -> str:
+    """How far from the edge most of it lies: in the first marked layer and, where that differs, in the last."""
+    ends = []
+    for layer in (marked[0], marked[-1]):
+        px = reach(layer)
+        if px is None:
+            return ""
+        ends.append(
+            "over the whole frame"
+            if everywhere(layer, measurement.crop)
+            else f"within {max(1, round(px))} px of the edge"
+        )
+    if ends[0] == ends[1]:
+        return f", most of it {ends[0]}"
+    places = list(measurement)
+    numbers = [places.index(layer.name) + 1 for layer in (marked[0], marked[-1])]
+    return f", most of it {ends[0]} in layer {numbers[0]} and {ends[1]} in layer {numbers[1]}"
+
+
+def _carried(layer: LayerMeasurement, *, alone: bool) -> str:
+    """What the last layer carries; as position where most of it surely depends on the place."""
+    size = f"{percent(layer.relative.value)} of its features' size"
+    which = "it" if alone else f"the last, {layer.name or 'the output'},"
+    return (
+        f"{which} carries {size} as position" if layer.positional.low > 0.5 else f"{which} carries a pattern of {size}"
+    )
+
+
+def _most(marked: Sequence[LayerMeasurement]) -> list[str]:
+    """The sides that hold most in at least half of the marked layers."""
+    found = [sides(layer) for layer in marked]
+    if not any(found):
+        return []
+    most = max(set(filter(None, found)), key=found.count)
+    if 2 * found.count(most) < len(marked):
+        return []
+    return [f"the {listed(most)} edge{'s' * (len(most) > 1)} most"]
