@@ -83,7 +83,7 @@ def with_intervals(
 ) -> None:
     """Points with their intervals on a logarithmic axis; what is not above zero stands hollow on its bottom.
 
-    What is not finite is written there in words.
+    An interval that reaches below the axis, to zero or less, ends in an arrow there. What is not finite is written in words.
     """
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
     known = [(x, e) for x, e in zip(places, estimates, strict=True) if math.isfinite(e.value)]
@@ -105,9 +105,19 @@ def with_intervals(
         linestyle="none",
         label=label or None,
     )
-    below = [(x, y) for (x, e), y in zip(known, shown, strict=True) if e.value <= floor]
-    if below:
-        axes.plot(*zip(*below, strict=True), marker, color=colour, markerfacecolor="white", markersize=6, zorder=3)
+    down = [x for x, e in known if e.low < floor]
+    if down:
+        axes.plot(down, [floor / 1.2] * len(down), "v", color=colour, markersize=6, clip_on=False, zorder=4)
+    hollow = [(x, y) for (x, e), y in zip(known, shown, strict=True) if e.value <= floor]
+    if hollow:
+        axes.plot(*zip(*hollow, strict=True), marker, color=colour, markerfacecolor="white", markersize=6, zorder=5)
+
+
+def below_zero(estimates: Iterable[Estimate]) -> list[str]:
+    """What a figure says of the marks at the bottom of its logarithmic axis; nothing where there are none."""
+    found = list(estimates)
+    words = ["arrow: the interval reaches zero or below"] * any(e.low <= 0 for e in found)
+    return words + ["hollow: not above zero"] * any(e.value <= 0 for e in found)
 
 
 def with_ends(estimates: Iterable[Estimate]) -> bool:

@@ -10,7 +10,7 @@ from padprint._tables import aware, number
 from padprint.channels import SIDES
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
-from padprint.plot.maps import draw_map, map_ticks, rim_line
+from padprint.plot.maps import draw_map, rim_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,6 @@ def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12
         draw_map(axes, pattern, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
         where = layer.channels.side[channel] if bool(layer.channels.aware[channel]) else "not called"
         axes.set_title(f"channel {channel}, {where}\nSNR {number(float(layer.channels.snr[channel]))}", fontsize=9)
-        map_ticks(axes)
         axes.tick_params(labelsize=7)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()

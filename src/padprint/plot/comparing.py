@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from padprint.errors import ResultError
-from padprint.plot._base import distinct, figure_of, layer_ticks, log_floor, new_figure, with_ends, with_intervals
-from padprint.plot.maps import draw_size, scale_of
+from padprint.plot._base import (
+    below_zero,
+    distinct,
+    figure_of,
+    layer_ticks,
+    log_floor,
+    new_figure,
+    with_ends,
+    with_intervals,
+)
+from padprint.plot.maps import draw_size, end_ticks, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +67,9 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
         with_intervals(axes, [x + shift for x in range(len(layers))], one, floor, i, name)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor / 1.2)
-    sure = with_ends(e for one in estimates for e in one)
-    axes.set_ylabel("SNR (1), 95 % intervals" if sure else "SNR (1), no intervals")
-    if any(e.value <= 0 for one in estimates for e in one):
-        axes.set_title("hollow: not above zero", fontsize=9)
+    every = [e for one in estimates for e in one]
+    axes.set_ylabel("SNR (1), 95 % intervals" if with_ends(every) else "SNR (1), no intervals")
+    axes.set_title("; ".join(below_zero(every)), fontsize=9)
     layer_ticks(axes, layers)
     for x in range(1, len(layers)):
         axes.axvline(x - 0.5, color="#dddddd", linewidth=0.6)
@@ -74,18 +82,15 @@ def _patterns(figure: SubFigure, result: Comparison, layers: list[str], *, signe
         scale = scale_of(*(one[layer] for one in result.values()))
         for axes, one in zip(row, result.values(), strict=True):
             draw_size(axes, one[layer], one.crop, scale, signed=signed)
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
         row[0].set_ylabel(label, fontsize=8)
-        row[0].set_yticks([0, result[next(iter(result))].crop[0]])
-        row[0].tick_params(labelsize=7)
+        end_ticks(row[0].yaxis, next(iter(result.values())).crop[0])
         bar = figure.colorbar(row[-1].images[-1], ax=list(row), shrink=0.85, aspect=12, pad=0.02)
         bar.ax.tick_params(labelsize=8)
     for axes, name in zip(grid[0], distinct(list(result), 20), strict=True):
         axes.set_title(name, fontsize=9)
     for axes, one in zip(grid[-1], result.values(), strict=True):
-        axes.set_xticks([0, one.crop[1]][one.crop[1] < 0.2 * one.crop[0] :])  # where two would touch, one
-        axes.tick_params(labelsize=7)
+        end_ticks(axes.xaxis, one.crop[1], both=one.crop[1] >= 0.2 * one.crop[0])  # where two would touch, one
     figure.supxlabel(
         f"{'mean' if signed else 'rms'} of the pattern over channels (feature units), one scale a layer; axes: input px; "
         "dashed: inner edge of the rim",

@@ -13,6 +13,7 @@ from padprint.plot._base import (
     COLOURS,
     LINES,
     MARKERS,
+    below_zero,
     figure_of,
     layer_ticks,
     log_floor,
@@ -95,10 +96,9 @@ def depth(measurement: Measurement, ax: Sequence[Axes] | None = None) -> Figure:
     layers = list(measurement.layers.values())
     if ax is None:
         figure = new_figure(min(max(6.0, 1.1 * len(layers) + 2), 14.0), 5.6 if len(layers) <= 12 else 7.2)
-        hollow = any(e.value <= 0 for layer in layers for e in (layer.snr, layer.relative))
-        sure = with_ends(e for layer in layers for e in (layer.snr, layer.relative))
-        words = ["Pattern by depth, 95 % intervals" if sure else "Pattern by depth, no intervals"]
-        figure.suptitle("; ".join(words + ["hollow: not above zero"] * hollow), fontsize=12)
+        every = [e for layer in layers for e in (layer.snr, layer.relative)]
+        what = "Pattern by depth, 95 % intervals" if with_ends(every) else "Pattern by depth, no intervals"
+        figure.suptitle("\n".join(filter(None, (what, "; ".join(below_zero(every))))), fontsize=11)
         ax = list(figure.subplots(2, 1, sharex=True))
     places = list(range(len(layers)))
     for axes, key, label in zip(ax, ("snr", "relative"), ("SNR", "relative size"), strict=True):

@@ -79,7 +79,7 @@ def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes]
             _surface(surfaces[i], values, map_box(layer), scale, cmap)
         else:
             ax[i].set_title(title, fontsize=10)
-        draw_map(ax[i], values, layer, crop, cmap=cmap, limits=scale)
+        draw_map(ax[i], values, layer, crop, cmap=cmap, limits=scale, fold=i == len(features))
         label_map(ax[i])
         ax[i].set_xlabel("input column (px)", fontsize=9)
     ax[0].set_ylabel("input row (px)", fontsize=9)

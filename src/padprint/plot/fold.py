@@ -48,10 +48,9 @@ class Fold:
             at += wide
         return at
 
-    def step(self, place: float) -> int:
-        """The step that is drawn at a place."""
-        starts = [self.place(start) for start, _ in self.spans]
-        return max(i for i, start in enumerate(starts) if i == 0 or place >= start)
+    def torn(self) -> list[float]:
+        """Where the folded band begins and ends, steps; [] where nothing is folded."""
+        return [] if self.middle is None else [self.place(cell) for cell in self.spans[self.middle]]
 
 
 def folds(layer: LayerMeasurement, most: int = 1024) -> tuple[Fold, Fold]:
@@ -67,15 +66,20 @@ def folds(layer: LayerMeasurement, most: int = 1024) -> tuple[Fold, Fold]:
     return axis_fold(rows, keep, most), axis_fold(columns, keep, most)
 
 
+def is_folded(layer: LayerMeasurement) -> bool:
+    """Whether a layer's map is drawn with both axes folded; where only one would be, neither is."""
+    return None not in [fold.middle for fold in folds(layer)]
+
+
 def axis_fold(size: int, keep: int, most: int) -> Fold:
     """The fold of one axis.
 
     Args:
         size: cells.
-        keep: cells at each border that stay apart; with 0, or where fewer than three cells lie between, all do.
+        keep: cells at each border that stay apart; with 0, or where no more than so many lie between, all do.
         most: steps, about.
     """
-    if keep == 0 or size - 2 * keep < 3:
+    if keep == 0 or size - 2 * keep <= keep:
         return Fold(_blocks(0, size, math.ceil(size / most)))
     block = math.ceil(2 * keep / most)
     near, far = _blocks(0, keep, block), _blocks(size - keep, size, block)

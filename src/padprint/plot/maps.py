@@ -10,10 +10,12 @@ from padprint import _atomic
 from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
+from padprint.plot.fold import Fold, drawn, edges, folded, folds, is_folded
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -34,8 +36,9 @@ def pattern_map(
 ) -> Figure:
     """Draw one layer's pattern: signed mean over channels (left) and root mean square over channels (right).
 
-    Both maps are drawn cell by cell, without interpolation, over the input pixels the cells stand for; the
-    dashed line is the inner edge of the rim: inside it no padding reaches.
+    Both maps are drawn cell by cell, without interpolation. The dashed line is the inner edge of the rim: inside it no
+    padding reaches. Where the rim is thin, what lies well inside is folded into a band (`padprint.plot.fold`); else
+    the map lies over the input pixels that its cells stand for.
 
     Args:
         layer: the layer.
@@ -95,7 +98,7 @@ def overview(measurement: Measurement, *, signed: bool = False, one_scale: bool 
     words = (
         "input column (px)",
         f"colour: {'mean' if signed else 'rms'} of the padding pattern over channels (feature units)",
-        "dashed: inner edge of the rim",
+        "dashed: inner edge of the rim" + "; between small ticks: folded" * any(map(is_folded, layers)),
     )
     figure.supxlabel(("; " if columns > 2 else "\n").join(words), fontsize=9)
     return figure
@@ -186,7 +189,7 @@ def draw_size(
     if signed:
         draw_map(axes, mean, layer, crop, cmap=signed_colours(), limits=(-scale[0], scale[0]))
     else:
-        draw_map(axes, size, layer, crop, cmap="cividis", limits=(0.0, scale[1]))
+        draw_map(axes, size, layer, crop, cmap="cividis", limits=(0.0, scale[1]), square=True)
 
 
 def draw_map(
@@ -197,33 +200,91 @@ def draw_map(
     *,
     cmap: str | Colormap,
     limits: tuple[float, float],
+    square: bool = False,
+    fold: bool = True,
 ) -> None:
-    """The map, the crop's frame where the map does not fill it, and the inner edge of the rim.
+    """The map with its ticks, the crop's frame where the map does not fill it, and the inner edge of the rim.
 
     Cells that are not finite stay grey; where none is finite, the map says so.
+
+    Args:
+        axes: to draw into.
+        values: `(h, w)`.
+        layer: whose map it is.
+        crop: (rows, columns) input px.
+        cmap: colours.
+        limits: where they end.
+        square: whether a folded band shows the root mean square of its cells; else their mean.
+        fold: whether what no padding touches is folded, so that a thin rim is seen.
     """
     import numpy as np
     from matplotlib.patches import Rectangle
 
+    rows, columns = folds(layer)
+    step = fold and is_folded(layer)
     left, right, top, bottom = map_box(layer)
-    low, high = limits
+    inner = rim_box(layer)
     shown = np.where(np.isfinite(values), values, np.nan)
+    if step:
+        shown = drawn(folded(shown, rows, columns, square=square), rows, columns)
+        left, right, top, bottom = 0.0, float(columns.length), 0.0, float(rows.length)
+        inner = _folded_rim(layer, rows, columns)
+    low, high = limits
     axes.imshow(shown, extent=(left, right, bottom, top), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     if np.isnan(shown).all():
         axes.text(0.5, 0.5, "no finite\nvalue", transform=axes.transAxes, ha="center", va="center", fontsize=7)
-    inner = rim_box(layer)
     if inner is not None and any(layer.rim):
         x0, x1, y0, y1 = inner
         for colour, style in (("black", "solid"), ("white", (0, (4, 3)))):  # seen on dark and on light cells
             edge = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linestyle=style, color=colour)
             edge.set_linewidth(1.2)
             axes.add_patch(edge)
-    axes.set_xlim(min(left, 0), max(right, crop[1]))
-    axes.set_ylim(max(bottom, crop[0]), min(top, 0))
     axes.set_facecolor("#e6e6e6")
+    if step:
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        _folded_ticks(axes, layer, crop, rows, columns)
+    else:
+        axes.set_xlim(min(left, 0), max(right, crop[1]))
+        axes.set_ylim(max(bottom, crop[0]), min(top, 0))
+        _ticks(axes)
 
 
-def map_ticks(axes: Axes) -> None:
+def _folded_rim(layer: LayerMeasurement, rows: Fold, columns: Fold) -> Box | None:
+    """`rim_box` on folded axes."""
+    if rim_box(layer) is None:
+        return None
+    height, width = layer.pattern.shape[1:]
+    top, bottom, left, right = layer.rim
+    return columns.place(left), columns.place(width - right), rows.place(top), rows.place(height - bottom)
+
+
+def _folded_ticks(axes: Axes, layer: LayerMeasurement, crop: tuple[int, int], rows: Fold, columns: Fold) -> None:
+    """Input px at the ends and, where there is room, at the rim's inner edges; small ticks at the folded band's ends."""
+    height, width = layer.pattern.shape[1:]
+    top, bottom, left, right = layer.rim
+    along = (axes.xaxis, columns, left, right, width, crop[1], layer.stride[1], 0.17)
+    across = (axes.yaxis, rows, top, bottom, height, crop[0], layer.stride[0], 0.09)
+    for axis, fold, near, far, size, pixels, stride, room in (along, across):
+        first, *between, last = edges(fold, near, far, size, pixels, stride)
+        kept = [one for one in between if room * fold.length <= min(one[0], fold.length - one[0])]
+        ticks = [first, *kept, last]
+        axis.set_ticks([place for place, _ in ticks], [f"{px:.0f}" for _, px in ticks])
+        axis.set_ticks(fold.torn(), minor=True)
+        axis.set_tick_params(which="minor", direction="inout", length=6)
+
+
+def end_ticks(axis: Axis, pixels: int, *, both: bool = True) -> None:
+    """On a small map the crop's ends alone, or its far end."""
+    low, high = sorted(axis.get_view_interval())
+    folded_axis = bool(axis.get_minorticklocs().size)
+    ends = [(low, "0"), (high, str(pixels))] if folded_axis else [(0.0, "0"), (float(pixels), str(pixels))]
+    axis.set_ticks([at for at, _ in ends[not both :]], [text for _, text in ends[not both :]])
+    axis.set_ticks([], minor=True)
+    axis.set_tick_params(labelsize=7, length=3, labelbottom=True, labelleft=True)
+
+
+def _ticks(axes: Axes) -> None:
     """Few ticks; along a side much shorter than the other, where they would touch, the first and the last pixel alone."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -236,8 +297,7 @@ def map_ticks(axes: Axes) -> None:
 
 
 def label_map(axes: Axes, colour_label: str | None = None) -> None:
-    """Few ticks, a colour bar as high as the map or as a third of its width, and labels where the panel stands alone."""
-    map_ticks(axes)
+    """A colour bar as high as the map or as a third of its width, and labels where the panel stands alone."""
     width, height = (abs(high - low) for low, high in (axes.get_xlim(), axes.get_ylim()))
     thick = 0.05 * (height / width if height > 2.5 * width else 1.0)
     high = max(1.0, width / height / 3)
@@ -259,4 +319,8 @@ def rim_line(layer: LayerMeasurement) -> str:
         return "no padding reaches this layer"
     if rim_box(layer) is None:
         return "padding reaches every cell"
-    return "dashed: inner edge of the rim; inside it no padding reaches"
+    rows, columns = folds(layer)
+    between = (
+        "" if None in (rows.middle, columns.middle) else "; between the small ticks cells are folded into their mean"
+    )
+    return f"dashed: inner edge of the rim; inside it no padding reaches{between}"

@@ -83,7 +83,7 @@ def layer_map(
         columns=[(place, f"{px:.0f}") for place, px in ticks_x],
         rows=[(place, f"{px:.0f}") for place, px in ticks_y],
         inner=_inner(layer, rows, columns),
-        torn=(_ends(columns), _ends(rows)),
+        torn=(columns.torn(), rows.torn()),
         data={
             "values": [[_rounded(value) for value in row] for row in values.tolist()],
             "rows": _steps(rows, y0, layer.stride[0]),
@@ -111,13 +111,6 @@ def _inner(layer: LayerMeasurement, rows: Fold, columns: Fold) -> tuple[float, f
     x0, x1 = columns.place(left), columns.place(width - right)
     y0, y1 = rows.place(top), rows.place(height - bottom)
     return x0, y0, x1 - x0, y1 - y0
-
-
-def _ends(fold: Fold) -> list[float]:
-    if fold.middle is None:
-        return []
-    start, stop = fold.spans[fold.middle]
-    return [fold.place(start), fold.place(stop)]
 
 
 def _steps(fold: Fold, start: float, stride: float) -> list[list[float]]:
