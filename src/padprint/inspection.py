@@ -166,6 +166,14 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
     return Inspection(tuple(operators), tuple(x.shape), plain, tuple(windows), even_sizes(model, x, windows))
 
 
+def stride_record(found: Inspection) -> dict[str, Any]:
+    """What a result's provenance says of uneven strides: counts, and the nearest even sizes, None where there is none."""
+    size = list(found.shape[2:])
+    uneven = sum(not window.even for window in found.strided)
+    even = {"below": list(found.even.below), "above": list(found.even.above)}
+    return {"size": size, "windows": len(found.strided), "uneven": uneven, **even}
+
+
 def _entry(module: str, op: Windowed, replaced: str | None, known: Verdict | None) -> PaddingOperator:
     reason = fixed(op, known) if replaced is None else "replaced already"
     return PaddingOperator(

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes, _show
 from padprint.cli._loading import Job, common_normalisation, given_images, load_models, warn_uncalibrated
-from padprint.errors import ResultError
+from padprint.errors import PadprintError, ResultError
 
 if TYPE_CHECKING:
     from padprint.comparison import Comparison
@@ -184,7 +184,7 @@ def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
         std=std,
         **job.options,
     )
-    _note(result, job, loaded)
+    _note(result, job, loaded, _strides(loaded, result.crop))
     return result
 
 
@@ -206,12 +206,14 @@ def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
         std=std,
         **job.options,
     )
+    crop = next(iter(result.values())).crop
+    noted = [(loaded, _strides(loaded, crop)) for loaded in models.values()]
     for i, one in enumerate(result.values()):  # the paddings of the first model, then those of the second
-        _note(one, job, list(models.values())[i // len(paddings)])
+        _note(one, job, *noted[i // len(paddings)])
     return result
 
 
-def _note(result: Measurement, job: Job, loaded: LoadedModel) -> None:
+def _note(result: Measurement, job: Job, loaded: LoadedModel, strides: dict[str, Any] | None) -> None:
     """Put into a result's provenance what only the command knows."""
     given = job.mean is not None or job.std is not None
     _note_command(result)
@@ -219,7 +221,18 @@ def _note(result: Measurement, job: Job, loaded: LoadedModel) -> None:
         weights_source=loaded.weights_source,
         normalisation_source="command line" if given else loaded.normalisation_source,
         calibrated_on=job.calibrate,
+        strides=strides,
     )
+
+
+def _strides(loaded: LoadedModel, crop: tuple[int, int]) -> dict[str, Any] | None:
+    """How many strides are uneven at the crop's size, for the report; None where the model cannot be inspected."""
+    from padprint.inspection import inspect, stride_record
+
+    try:
+        return stride_record(inspect(loaded.model, crop))
+    except PadprintError:
+        return None
 
 
 def _note_command(result: Measurement) -> None:

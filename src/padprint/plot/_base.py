@@ -55,6 +55,11 @@ def figure_of(axes: Axes) -> Figure:
     return cast("Figure", axes.figure)
 
 
+def narrow(axes: Axes) -> bool:
+    """Whether axes are in a figure of less than 6 inches, where a legend has no room at the side."""
+    return float(axes.figure.bbox.width) / axes.figure.dpi < 6
+
+
 def plain(name: str, limit: int = 48) -> str:
     """A name for a picture: on one line, cut in the middle beyond `limit` characters, "$" drawn as "$"."""
     flat = label(name)

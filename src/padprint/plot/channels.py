@@ -9,7 +9,7 @@ import numpy as np
 from padprint._tables import aware, number
 from padprint.channels import SIDES
 from padprint.errors import ResultError
-from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
+from padprint.plot._base import distinct, figure_of, narrow, new_figure, plain, signed_colours
 from padprint.plot.maps import draw_map, rim_line
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ def aware_channels(measurement: Measurement, ax: Axes | None = None) -> Figure:
     ax.set_xlim(0, 124)
     ax.set_xticks(range(0, 101, 20))
     level = layers[0].channels.level
-    ax.set_xlabel(f"padding-aware channels (% of the layer's; false-discovery rate {100 * level:g} %)")
-    ax.legend(ncols=6, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    small = narrow(ax)
+    ax.set_xlabel(
+        f"padding-aware channels (% of the layer's;{chr(10) if small else ' '}false-discovery rate {100 * level:g} %)"
+    )
+    ax.legend(ncols=3 if small else 6, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return figure_of(ax)

@@ -12,6 +12,7 @@ from padprint.plot._base import (
     figure_of,
     layer_ticks,
     log_floor,
+    narrow,
     new_figure,
     with_ends,
     with_intervals,
@@ -73,7 +74,10 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
     layer_ticks(axes, layers)
     for x in range(1, len(layers)):
         axes.axvline(x - 0.5, color="#dddddd", linewidth=0.6)
-    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    if narrow(axes):
+        axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=3, frameon=False)
+    else:
+        axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
 
 
 def _patterns(figure: SubFigure, result: Comparison, layers: list[str], *, signed: bool) -> None:

@@ -33,7 +33,7 @@ _QUANTITIES = {"response": "response, E[D²]", "noise": "noise, Var[D]", "patter
 _SIDES = ("top", "bottom", "left", "right")
 
 
-def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
+def profile(layer: LayerMeasurement, ax: Axes | Sequence[Axes] | None = None) -> Figure:
     """Draw pattern, noise and response against the distance to the border, and the pattern of each side.
 
     Bands are 95 % intervals, where there are any. The pattern is estimated without bias and may fall to zero or below, where a logarithmic axis
@@ -41,7 +41,7 @@ def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
 
     Args:
         layer: the layer.
-        ax: axes for the curves over all sides; without them a new figure, with the sides apart in a second panel.
+        ax: axes for the curves over all sides, or two, the second for the sides apart; without them a new figure with both.
 
     Returns:
         The figure drawn into.
@@ -53,26 +53,30 @@ def profile(layer: LayerMeasurement, ax: Axes | None = None) -> Figure:
     if "all" not in layer.profile or len(layer.profile["all"].cells) == 0:
         raise ResultError(f"{layer.name!r} has no profile, so there is nothing to draw")
     whole = layer.profile["all"]
-    panels = [ax] if ax is not None else list(new_figure(10.0, 4.2).subplots(1, 2, sharey=True))
+    own = ax is None
+    if ax is None:
+        ax = list(new_figure(10.0, 4.2).subplots(1, 2, sharey=True))
+    panels = list(ax) if isinstance(ax, Sequence) else [ax]
     floor = _floor([getattr(whole, quantity) for quantity in _QUANTITIES])
     pixels = whole.pixels.numpy()
     for i, (quantity, label) in enumerate(_QUANTITIES.items()):
         _curve(panels[0], pixels, getattr(whole, quantity), floor, i, label)
     _axes(panels[0], "all sides")
     panels[0].set_ylabel("mean square change (feature units²)")
-    if ax is None:
+    if len(panels) > 1:
         for i, side in enumerate(_SIDES):
             if side in layer.profile:
                 one = layer.profile[side]
                 _curve(panels[1], one.pixels.numpy(), one.pattern, floor, i, side)
         _axes(panels[1], "pattern of each side, over the cells nearest to it")
+    if own:
         figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
         words = ["bands: 95 % intervals" if any(map(_banded, _curves(layer))) else "no intervals"]
         words += ["what is not above zero runs along the bottom"]
         words += ["below 0: receptive fields centred outside the crop"] * (_ends(layer)[0] < 0)
         figure_of(panels[0]).supxlabel("; ".join(words), fontsize=9)
-    panels[0].set_ylim(bottom=floor)
     for axes in panels:
+        axes.set_ylim(bottom=floor)
         axes.set_xlim(*_ends(layer))
     return figure_of(panels[0])
 

@@ -105,8 +105,8 @@ def folded(values: NDArray[np.float64], rows: Fold, columns: Fold, *, square: bo
 
 
 def drawn(values: NDArray[np.float64], rows: Fold, columns: Fold) -> NDArray[np.float64]:
-    """Values by step as a picture: a folded band takes as many rows or columns as it has room."""
-    for axis, fold in ((0, rows), (1, columns)):
+    """`(..., steps, steps)` values as pictures: a folded band takes as many rows or columns as it has room."""
+    for axis, fold in ((-2, rows), (-1, columns)):
         times = [fold.room if i == fold.middle else 1 for i in range(len(fold.spans))]
         values = values.repeat(times, axis)
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from padprint.result import LayerMeasurement, Measurement
 
@@ -15,7 +15,7 @@ WORDS: Mapping[str, str] = {
     "none": "no pattern stands out: the interval of the SNR reaches down to zero",
     "faint": f"a pattern stands out, of less than {100 * CLEAR:g} % of the features' size",
     "clear": f"at least {100 * CLEAR:g} % of the features' size",
-    "strong": f"at least {100 * STRONG:g} % of the features' size",
+    "strong": f"at least {100 * STRONG:g} % of the features' size, by the lower end of the 95 % interval, as all these words",
 }
 MOST = 0.9
 """The share of a pattern's energy that "most of it" stands for."""
@@ -82,8 +82,8 @@ def sides(layer: LayerMeasurement) -> tuple[str, ...]:
     return ()
 
 
-def shown_first(measurement: Measurement) -> str:
-    """The layer to show first: the strongest that can be seen well.
+def shown_first(measurement: Measurement, names: Sequence[str] | None = None) -> str:
+    """The layer to show first: the strongest that can be seen well, of these or of all.
 
     Of the layers whose pattern stands out and whose rim is a tenth of the map or more, the one of the largest relative
     size; where there is none such, of those that stand out; else of all.
@@ -94,7 +94,7 @@ def shown_first(measurement: Measurement) -> str:
         top, bottom, left, right = layer.rim
         return 10 * (top + bottom) >= rows or 10 * (left + right) >= columns
 
-    layers = list(measurement.values())
+    layers = [measurement[name] for name in (measurement if names is None else names)]
     clear = [layer for layer in layers if stands_out(layer)]
     seen = [layer for layer in clear if visible(layer)] or clear or layers
     return max(seen, key=lambda layer: -1.0 if math.isnan(layer.relative.value) else layer.relative.value).name

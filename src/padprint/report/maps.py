@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padprint._tables import number
-from padprint.plot.fold import Fold, drawn, edges, folded, folds, span_pixels
+from padprint.plot.fold import Fold, axis_fold, drawn, edges, folded, folds, span_pixels
 from padprint.plot.maps import map_box, maps_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Map:
         top, bottom, left, right: (place in steps, text) of the ticks along rows and columns.
         inner: x, y, width and height of what no padding touches, steps; None where there is no such part.
         torn: places of the folded bands' ends: those across columns, and those across rows.
-        data: values, and the cells and input px of each step.
+        data: values, and the cells and input px of each step; None where the script tells nothing of it.
+        scale: what the ends of the colours stand for.
     """
 
     title: str
@@ -47,7 +48,8 @@ class Map:
     rows: list[tuple[float, str]]
     inner: tuple[float, float, float, float] | None
     torn: tuple[list[float], list[float]]
-    data: dict[str, Any]
+    data: dict[str, Any] | None
+    scale: tuple[str, str]
 
 
 def layer_map(
@@ -88,9 +90,42 @@ def layer_map(
             "values": [[_rounded(value) for value in row] for row in values.tolist()],
             "rows": _steps(rows, y0, layer.stride[0]),
             "columns": _steps(columns, x0, layer.stride[1]),
-            "limit": number(limit),
         },
+        scale=(f"-{number(limit)}" if signed else "0", number(limit)),
     )
+
+
+def emergence_maps(layer: LayerMeasurement, crop: tuple[int, int]) -> list[Map]:
+    """Features averaged over channels and over ever more crops, from the least to the most that they are over all crops."""
+    features = layer.emergence.features.numpy()
+    last = features[-1][np.isfinite(features[-1])]
+    if not len(last):
+        return []
+    low, high = float(last.min()), float(last.max())
+    height, width = features.shape[1:]
+    rows, columns = axis_fold(height, 0, MOST), axis_fold(width, 0, MOST)
+    found = []
+    for count, values in zip(layer.emergence.counts, features, strict=True):
+        shown = np.nan_to_num((folded(values, rows, columns, square=False) - low) / (high - low or 1.0))
+        title = f"{count} crop{'s' * (count != 1)}"
+        found.append(
+            Map(
+                title=title,
+                alt=f"Features averaged over channels and over {title}.",
+                caption="",
+                width=columns.length,
+                height=rows.length,
+                more=_mask(shown),
+                less=None,
+                columns=[(0.0, "0"), (float(columns.length), str(crop[1]))],
+                rows=[(0.0, "0"), (float(rows.length), str(crop[0]))],
+                inner=None,
+                torn=([], []),
+                data=None,
+                scale=(number(low), number(high)),
+            )
+        )
+    return found
 
 
 def _mask(shown: NDArray[np.float64]) -> str:

@@ -1,40 +1,22 @@
-"""Pictures and channel maps as text that fits into a page."""
+"""Channel maps as text that fits into a page."""
 
 from __future__ import annotations
 
 import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+
+from padprint.plot.fold import Fold, drawn, folds
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from padprint.result import LayerMeasurement
 
-_DPI = 110
-_LARGEST = 96
-"""Cells of a channel's map along an axis, at most; of larger maps the largest change in each block of cells is kept."""
-
-
-def data_uri(figure: Figure) -> str:
-    """A figure as a PNG of few colours in a data URI."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]  # once, where savefig would draw twice
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    content = io.BytesIO()
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
-        content, format="png", optimize=True
-    )
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+_MOST = 64
+"""Steps of a channel's map along an axis, about; of folded bands and blocks of cells the largest change is kept."""
 
 
 def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
@@ -47,9 +29,11 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
         budget: bytes to spend on maps; 4 channels are always kept, and 96 at most.
     """
     channels = layer.channels
-    height, width = (min(size, _LARGEST) for size in layer.pattern.shape[1:])
-    chosen = channels.top(max(4, min(96, budget // max(1, height * width))))
-    maps = _reduced(layer.pattern[chosen].nan_to_num(0.0, 0.0, 0.0))
+    rows, columns = folds(layer, _MOST)
+    chosen = channels.top(max(4, min(96, budget // max(1, rows.length * columns.length))))
+    maps = torch.from_numpy(
+        drawn(_extremes(layer.pattern[chosen].nan_to_num(0.0, 0.0, 0.0).numpy(), rows, columns), rows, columns)
+    )
     largest = maps.flatten(1).abs().amax(1) if maps.numel() else maps.new_zeros(len(chosen))
     levels = (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny).view(-1, 1, 1) * 127).round().to(torch.int8)
     return {
@@ -67,13 +51,13 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
     }
 
 
-def _reduced(maps: Tensor) -> Tensor:
-    """`(k, h, w)` maps of at most `_LARGEST` cells along an axis."""
-    size = tuple(min(n, _LARGEST) for n in maps.shape[1:])
-    if size == tuple(maps.shape[1:]):
-        return maps
-    high, low = F.adaptive_max_pool2d(maps, size), -F.adaptive_max_pool2d(-maps, size)
-    return torch.where(high >= -low, high, low)
+def _extremes(maps: NDArray[np.float64], rows: Fold, columns: Fold) -> NDArray[np.float64]:
+    """`(k, h, w)` maps by drawn step: of its cells the one furthest from zero."""
+    for axis, fold in ((-2, rows), (-1, columns)):
+        parts = [maps.take(range(*span), axis) for span in fold.spans]
+        ends = [(part.max(axis, keepdims=True), part.min(axis, keepdims=True)) for part in parts]
+        maps = np.concatenate([np.where(high >= -low, high, low) for high, low in ends], axis)
+    return maps
 
 
 def _plain(value: float) -> float | None:

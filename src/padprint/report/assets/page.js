@@ -32,15 +32,10 @@
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
+    repaint();
   });
 
   // ---------------------------------------------------------------- channels
-  const stops = [[8, 38, 79], [63, 124, 186], [201, 220, 238], [248, 248, 248], [251, 216, 171], [240, 152, 58], [183, 90, 6]];
-  function colour(level) {  // -127 to 127
-    const at = (level + 127) / 254 * (stops.length - 1);
-    const i = Math.min(Math.floor(at), stops.length - 2);
-    return stops[i].map((low, k) => low + (stops[i + 1][k] - low) * (at - i));
-  }
   function three(number) {
     return number === null ? "n/a" : Number(number.toPrecision(3)).toString();
   }
@@ -49,26 +44,47 @@
     made.append(...children);
     return made;
   }
+  function small(q) {  // tail probabilities are never zero
+    if (q === null) return "n/a";
+    return q < 1e-16 ? "< 1e-16" : q < 1e-3 ? q.toExponential(1) : three(q);
+  }
+  const inks = document.createElement("canvas").getContext("2d");
+  function ink(name) {  // a colour of the page as red, green, blue
+    inks.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+    inks.fillRect(0, 0, 1, 1);
+    return inks.getImageData(0, 0, 1, 1).data;
+  }
+  const painted = [];
   function drawn(layer, levels, k) {
     const { height, width } = layer;
     const canvas = element("canvas", { width, height });
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", "pattern of channel " + layer.index[k]);
     const context = canvas.getContext("2d");
-    const image = context.createImageData(width, height);
-    for (let i = 0; i < width * height; i++) {
-      image.data.set([...colour(levels[k * width * height + i]), 255], 4 * i);
-    }
-    context.putImageData(image, 0, 0);
+    const paint = (more, less) => {
+      const image = context.createImageData(width, height);
+      for (let i = 0; i < width * height; i++) {
+        const level = levels[k * width * height + i], [r, g, b] = level < 0 ? less : more;
+        image.data.set([r, g, b, 255 * Math.abs(level / 127) ** 0.75], 4 * i);
+      }
+      context.putImageData(image, 0, 0);
+    };
+    painted.push(paint);
+    paint(ink("--mark"), ink("--counter"));
     return canvas;
   }
+  function repaint() {
+    const [more, less] = [ink("--mark"), ink("--counter")];
+    painted.forEach((paint) => paint(more, less));
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   function browse(place) {
     const layer = channels[place.dataset.layer];
     const bytes = Uint8Array.from(atob(layer.maps), (c) => c.charCodeAt(0));
     const levels = new Int8Array(bytes.buffer);
     const tiles = layer.index.map((channel, k) => element("li", {}, drawn(layer, levels, k),
       "channel " + channel + (layer.aware[k] ? ", " + layer.side[k] : ""), element("br"),
-      "SNR " + three(layer.snr[k]) + ", q " + three(layer.q[k]), element("br"), "colours to ±" + three(layer.largest[k])));
+      "SNR " + three(layer.snr[k]) + ", q " + small(layer.q[k]), element("br"), "colours to ±" + three(layer.largest[k])));
     const list = element("ul", { className: "channels" }, ...tiles);
     const id = place.dataset.layer;
     const order = element("select", { id: id + "-order" }, new Option("SNR, largest first", "snr"), new Option("number", "index"));
@@ -79,17 +95,22 @@
     function show() {
       const places = tiles.map((_, k) => k);
       if (order.value === "index") places.sort((a, b) => layer.index[a] - layer.index[b]);
-      const kept = places.filter((k) => side.value === "" || (layer.aware[k] && layer.side[k] === side.value));
+      const of = (k) => layer.aware[k] ? layer.side[k] : "not called";
+      const kept = places.filter((k) => side.value === "" || of(k) === side.value);
       list.replaceChildren(...kept.map((k) => tiles[k]));
-      count.textContent = kept.length + " of " + layer.total + " channels shown";
+      const hidden = {};
+      for (const k of places) if (!kept.includes(k)) hidden[of(k)] = (hidden[of(k)] || 0) + 1;
+      const left = Object.entries(hidden).map(([name, number]) => number + " " + name);
+      const unseen = layer.total - places.length;
+      if (unseen) left.push(unseen + " of smaller SNR");
+      count.textContent = kept.length + " of " + layer.total + " shown" + (left.length ? "; hidden: " + left.join(", ") : "");
     }
     order.addEventListener("change", show);
     side.addEventListener("change", show);
     show();
-    const some = layer.index.length < layer.total ? "The " + layer.index.length + " channels of largest SNR. " : "";
-    const blocks = layer.reduced ? " Of each block of cells the largest change is shown." : "";
+    const blocks = layer.reduced ? " Cells between the borders are folded into one band, or into blocks: the largest change of each is shown." : "";
     place.append(element("h4", { textContent: "Channels" }),
-      element("p", { className: "small", textContent: some + "Blue is less than without padding, orange more; each on its own scale." + blocks }),
+      element("p", { className: "small", textContent: "Blue is less than without padding, orange more; each on its own scale." + blocks }),
       element("div", { className: "tools" }, element("label", { htmlFor: order.id, textContent: "Sort by" }), order,
         element("label", { htmlFor: side.id, textContent: "Padding-aware at" }), side, count), list);
   }
@@ -140,7 +161,7 @@
       tell(within(row + move[0], map.rows), within(column + move[1], map.columns));
     });
   }
-  if (data.maps) document.querySelectorAll("figure.map").forEach(explore);
+  if (data.maps) document.querySelectorAll("figure[data-map]").forEach(explore);
 
   // ---------------------------------------------------------------- terms
   addEventListener("keydown", (event) => {
@@ -152,14 +173,14 @@
   // ---------------------------------------------------------------- layers
   const chooser = document.getElementById("layer");
   const filled = new Set();
-  function fill(id) {
-    if (filled.has(id)) return;
-    filled.add(id);
-    browse(document.querySelector('.browser[data-layer="' + id + '"]'));
+  function fill(place) {
+    if (filled.has(place)) return;
+    filled.add(place);
+    browse(place);
   }
   function choose(id) {
     for (const article of document.querySelectorAll("article.layer")) article.hidden = article.id !== id;
-    fill(id);
+    document.querySelectorAll("#" + id + " .browser").forEach(fill);
   }
   if (chooser) {
     chooser.parentElement.hidden = false;
@@ -167,7 +188,7 @@
     choose(chooser.value);
   }
   addEventListener("beforeprint", () => {  // paper has no chooser and nothing to open
-    Object.keys(channels).forEach(fill);
+    document.querySelectorAll(".browser").forEach(fill);
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
 })();

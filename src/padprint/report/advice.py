@@ -1,0 +1,145 @@
+"""What a reader can do: the next commands for the same network and images, and what the numbers suggest."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from padprint.comparison import Comparison
+from padprint.report.compared import ratios
+from padprint.report.levels import level, stands_out
+from padprint.report.verdict import listed
+from padprint.result import Measurement
+
+Step = Mapping[str, str | None]
+
+_OF_A_RUN = ("--output", "--padding")
+_OF_CROPS = ("--layers", "--crop", "--crops-per-image", "--groups")
+_FLAGS = ("--plots", "--report", "--json", "--quiet", "--strict")
+_LISTS = ("--padding", "--mean", "--std", "--layers", "--verify")
+SWAPS = "reflect replicate circular"
+
+
+def steps(one: Measurement, result: Comparison | None = None) -> list[Step]:
+    """What to do about one measurement, or about a comparison whose first it is.
+
+    Each has a text, and a command or None.
+    """
+    found = [_about_swaps(one, result), *_about_strides(one.provenance.get("strides"), one)]
+    if any(level(layer) not in (None, "none") for layer in one.values()):
+        found.append(
+            {
+                "text": "If you run the network on tiles of large images, let them overlap so far that the border does not show. "
+                "This finds the halo that they need:",
+                "command": command(one, "halo", "--tile 512 --tolerance 0.01 --output halo"),
+            }
+        )
+    return found
+
+
+def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
+    """What uneven strides do, and the nearest sizes at which there are none; None where all are even.
+
+    Args:
+        found: as `padprint.inspection.stride_record` gives it.
+        command: to look at them.
+    """
+    if not found.get("uneven"):
+        return None
+    size, sizes = _times(found["size"]), [_times(found[key]) for key in ("below", "above") if None not in found[key]]
+    whole = f"{found['uneven']} of {found['windows']} strided windows are uneven at {size} px: they use their padding on one side alone."
+    give = f" With inputs of {' or '.join(sizes)} px all would be even." if sizes else " No even size was found nearby."
+    return {"text": f"{whole}{give} This names each uneven stride:", "command": command}
+
+
+def command(one: Measurement, verb: str, options: str) -> str:
+    """A command for the same network and images; in capitals what is not known.
+
+    Args:
+        one: a measurement, whose provenance may hold the command that made it.
+        verb: of the new command.
+        options: of the new command.
+    """
+    without = _OF_A_RUN if verb == "compare" else (*_OF_A_RUN, *_OF_CROPS)
+    model, images, kept = _given(str(one.provenance.get("command") or ""), without)
+    places = [model] if verb == "inspect" else [model, images]
+    kept = [] if verb == "inspect" else kept
+    return " ".join(["padprint", verb, *places, *kept, *options.split()])
+
+
+def _given(line: str, without: Sequence[str]) -> tuple[str, str, list[str]]:
+    """Model, images and options, without some, of a command of `measure` or `compare`."""
+    try:
+        _, verb, *words = shlex.split(line)
+    except ValueError:
+        verb, words = "", []
+    if verb not in ("measure", "compare"):
+        return "MODEL", "IMAGES", []
+    places: list[str] = []
+    kept: list[str] = []
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            option = "" if "=" in word or word in _FLAGS else word
+            if word not in _FLAGS and word.partition("=")[0] not in without:
+                kept.append(shlex.quote(word))
+        elif option:
+            if option not in without:
+                kept.append(shlex.quote(word))
+            if option not in _LISTS:
+                option = ""
+        else:
+            places.append(shlex.quote(word))
+    return (places[0], places[1], kept) if len(places) == 2 else ("MODEL", "IMAGES", [])
+
+
+def _about_swaps(one: Measurement, result: Comparison | None) -> Step:
+    marked = any(stands_out(layer) for layer in one.values())
+    if result is not None and len(result) > 1:
+        return _swapped(result)
+    if not marked:
+        return {
+            "text": "Nothing needs to change. More images, or larger ones, would tell smaller marks.",
+            "command": None,
+        }
+    return {
+        "text": "See what other padding would leave of the print; nothing is trained for it:",
+        "command": command(one, "compare", f"--padding own {SWAPS} --report --output swaps"),
+    }
+
+
+def _swapped(result: Comparison) -> Step:
+    found = ratios(result)
+    less = sorted((name for name, each in found.items() if each.high < 1), key=lambda name: found[name].value)
+    first, *_ = result
+    if not less:
+        return {
+            "text": f"None of the others leaves less than {first}, as far as these images tell: keep {first}.",
+            "command": None,
+        }
+    tied = [name for name in less[1:] if found[name].low <= found[less[0]].high]
+    text = f"The least print is left by {less[0]}" + (f"; {listed(tied)} may leave as little" if tied else "") + "."
+    if any(one.provenance.get("padding") for one in result.values()):
+        text += (
+            " Check your own metric before you switch: a network that was trained with one padding may lose accuracy with "
+            "another. To train or fine-tune with it, in Python:"
+        )
+        return {"text": text, "command": f"model = padprint.padding.convert(model, {less[0].split(' / ')[-1]!r})"}
+    return {"text": text, "command": None}
+
+
+def _about_strides(found: Any, one: Measurement) -> Sequence[Step]:
+    if not isinstance(found, Mapping):
+        return [
+            {
+                "text": "Look for an uneven stride, which uses padding on one side alone, and for the nearest input size without:",
+                "command": command(one, "inspect", f"--size {_times(one.crop)}"),
+            }
+        ]
+    step = strides_step(found, command(one, "inspect", f"--size {_times(one.crop)}"))
+    return [] if step is None else [step]
+
+
+def _times(size: Sequence[int]) -> str:
+    return str(size[0]) if len(set(size)) == 1 else "x".join(map(str, size))

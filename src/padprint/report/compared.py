@@ -1,0 +1,142 @@
+"""What a comparison says: how much of the first measurement's print each of the others leaves, as far as intervals carry it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+
+from padprint.comparison import Comparison
+from padprint.report.levels import stands_out
+from padprint.report.verdict import listed, percent
+from padprint.result import Estimate, Measurement
+from padprint.statistics import interval_of
+
+_NAMED = 3
+"""Measurements named in a verdict, for each way they differ; the others are counted."""
+_SHARES = {
+    Fraction(1, 20): "a twentieth",
+    Fraction(1, 10): "a tenth",
+    Fraction(1, 5): "a fifth",
+    Fraction(1, 4): "a quarter",
+    Fraction(1, 3): "a third",
+    Fraction(1, 2): "half",
+    Fraction(2, 3): "two thirds",
+    Fraction(3, 4): "three quarters",
+}
+
+
+def print_of(one: Measurement, layers: Sequence[str]) -> Estimate:
+    """The print: the pattern's size in units of the features, root mean square over layers.
+
+    Args:
+        one: the measurement.
+        layers: names of the layers.
+    """
+    sizes = [one[layer].relative for layer in layers]
+    value = _rms([size.value for size in sizes])
+    paired = len({len(size.replicates) for size in sizes}) == 1
+    replicates = [_rms(each) for each in zip(*(size.replicates for size in sizes), strict=True)] if paired else []
+    found = interval_of(torch.tensor(value, dtype=torch.float64), torch.tensor(replicates, dtype=torch.float64))
+    return Estimate(value, max(0.0, float(found.low)), float(found.high), tuple(replicates))
+
+
+def ratio(of: Estimate, to: Estimate) -> Estimate:
+    """One size over another, from estimates over the same crops and groups, with an interval paired over groups.
+
+    NaN where the second is zero; there is no interval where the groups are not the same.
+    """
+    if not to.value > 0:
+        return Estimate(math.nan, math.nan, math.nan)
+    pairs = list(zip(of.replicates, to.replicates, strict=False)) if len(of.replicates) == len(to.replicates) else []
+    replicates = torch.tensor([a / b if b > 0 else math.nan for a, b in pairs], dtype=torch.float64)
+    value = torch.tensor(of.value / to.value, dtype=torch.float64)
+    found = interval_of(value, replicates)
+    low = float(found.low)
+    return Estimate(
+        float(value), max(0.0, low) if not math.isnan(low) else low, float(found.high), tuple(replicates.tolist())
+    )
+
+
+def ratios(result: Comparison) -> dict[str, Estimate]:
+    """How much of the first measurement's print each of the others leaves, over all layers they share."""
+    first, *others = result
+    layers = finite_layers(result)
+    if not layers:
+        return {name: Estimate(math.nan, math.nan, math.nan) for name in others}
+    whole = print_of(result[first], layers)
+    return {name: ratio(print_of(result[name], layers), whole) for name in others}
+
+
+def finite_layers(result: Comparison) -> list[str]:
+    """Layers that all measurements have with a finite relative size."""
+    return [name for name in result.layers if all(math.isfinite(one[name].relative.value) for one in result.values())]
+
+
+def comparison_verdict(result: Comparison) -> str:
+    """One sentence: which leave less of the print than the first, which more, which cannot be told from it."""
+    first, *_ = result
+    if not finite_layers(result):
+        return "No layer was measured in all of them with a number, so there is nothing to compare."
+    if not any(stands_out(result[first][layer]) for layer in finite_layers(result)):
+        return (
+            f"No mark of padding stands out with {first}, so there is no print of which the others could leave a share."
+        )
+    found = ratios(result)
+    less = sorted((name for name, one in found.items() if one.high < 1), key=lambda name: found[name].value)
+    more = sorted((name for name, one in found.items() if one.low > 1), key=lambda name: -found[name].value)
+    alike = [name for name in found if name not in (*less, *more)]
+    whose = f" of the print of {first}"
+    said = []
+    for group in (less, more):
+        if group:
+            begun, *rest = group[:_NAMED]
+            parts = [f"{begun} leaves {_told(found[begun], whose)}", *(f"{name} {_told(found[name])}" for name in rest)]
+            parts += [f"{len(group) - _NAMED} more {'less' if group is less else 'more'} than {first}"] * (
+                len(group) > _NAMED
+            )
+            said.append(listed(parts))
+            whose = ""
+    if alike:
+        names = [f"{name} ({spread(found[name])})" for name in alike[:_NAMED]]
+        names += [f"{len(alike) - _NAMED} more"] * (len(alike) > _NAMED)
+        few = not any(math.isfinite(found[name].low) for name in alike)
+        said.append(f"{listed(names)} cannot be told from {first}{': there are too few images for an interval' * few}")
+    return "; ".join(said) + "."
+
+
+def _told(one: Estimate, whose: str = "") -> str:
+    """A share in words with its interval."""
+    if one.value == 0:
+        return f"nothing{whose} that stands out"
+    words = simple_share(one)
+    if words is not None:
+        return f"about {words}{whose} ({spread(one)})"
+    return f"{percent(one.value) if one.value < 1 else f'{one.value:.2g} times'}{whose} (95 % interval {_ends(one)})"
+
+
+def simple_share(one: Estimate) -> str | None:
+    """``a tenth``, where so simple a share lies in the interval and within a tenth of the value; else None."""
+    for share, words in _SHARES.items():
+        if one.low <= share <= one.high and abs(one.value - share) <= 0.1 * share:
+            return words
+    return None
+
+
+def spread(one: Estimate) -> str:
+    """``17 %, 95 % interval 12 to 22 %``; where there is no interval, the value alone."""
+    if math.isnan(one.value):
+        return "n/a"
+    if not math.isfinite(one.low):
+        return percent(one.value)
+    return f"{percent(one.value)}, 95 % interval {_ends(one)}"
+
+
+def _ends(one: Estimate) -> str:
+    return f"{percent(one.low).removesuffix(' %')} to {percent(one.high)}"
+
+
+def _rms(sizes: Sequence[float]) -> float:
+    return math.sqrt(sum(size**2 for size in sizes) / len(sizes))

@@ -1,0 +1,185 @@
+"""The parts of a page that are about layers: the row of maps, and each layer's section."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from padprint import _tables, plot
+from padprint.plot._base import new_figure
+from padprint.plot.maps import scale_of
+from padprint.report.charts import svg
+from padprint.report.compared import ratio, spread
+from padprint.report.levels import everywhere, level, reach, shown_first
+from padprint.report.maps import emergence_maps, layer_map
+from padprint.report.pictures import channel_maps
+from padprint.report.verdict import percent
+from padprint.report.words import layer_findings
+from padprint.result import LayerMeasurement, Measurement
+
+Named = Mapping[str, Measurement]
+
+MAPS_BUDGET = 1_000_000
+"""Bytes of channel maps in a page."""
+MANY = 12
+"""With more layers than this, each has its maps alone, without features and profile: a page stays small."""
+HERO = 6
+"""Maps in the row over depth."""
+
+
+def over_depth(one: Measurement) -> list[dict[str, Any]]:
+    """The row of maps: every layer of a measurement, or of many some, with the one that is shown first."""
+    layers = list(one.values())
+    places = set(range(len(layers)))
+    if len(layers) > HERO:
+        places = {round(i * (len(layers) - 1) / (HERO - 1)) for i in range(HERO)} | {list(one).index(shown_first(one))}
+    return [
+        view(
+            f"hero-{i}",
+            layers[i],
+            one,
+            title=f"{i + 1} {_tables.label(layers[i].name)}",
+            caption=_strength(layers[i], one),
+            limit=scale_of(layers[i])[1],
+        )
+        for i in sorted(places)
+    ]
+
+
+def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dict[str, Any]]:
+    """The row of maps: one layer of every measurement that has it, on one scale.
+
+    Args:
+        id_: beginning of the maps' ids.
+        name: the layer.
+        named: the measurements; the first that has the layer is what the others are compared with.
+        paired: whether they are over the same crops, so that shares have intervals.
+    """
+    having = {label: one for label, one in named.items() if name in one}
+    limit = scale_of(*(one[name] for one in having.values()))[1]
+    reference = next(iter(having))
+    row = []
+    for i, (label, one) in enumerate(having.items()):
+        layer = one[name]
+        caption = _strength(layer, one)
+        if paired and label != reference and level(layer) not in (None, "none"):
+            left = ratio(layer.relative, having[reference][name].relative)
+            if not math.isnan(left.value):
+                caption += f"; {spread(left)}, of that with {reference}"
+        row.append(view(f"{id_}-{i}", layer, one, title=_tables.label(label), caption=caption, limit=limit))
+    return row
+
+
+def layer_sections(named: Named, *, paired: bool) -> list[dict[str, Any]]:
+    """A section for each layer, with all measurements of it in one."""
+    names = list(dict.fromkeys(name for one in named.values() for name in one))
+    count = sum(len(one) for one in named.values())
+    found = []
+    for i, name in enumerate(names):
+        having = {label: one for label, one in named.items() if name in one}
+        several = len(named) > 1
+        found.append(
+            {
+                "id": f"layer-{i}",
+                "label": f"{i + 1} {_tables.label(name)}",
+                "row": side_by_side(f"row-{i}", name, having, paired=paired) if several else [],
+                "views": [
+                    _view(f"{i}-{k}", label, one, name, having, count) for k, (label, one) in enumerate(having.items())
+                ],
+            }
+        )
+    return found
+
+
+def view(id_: str, layer: LayerMeasurement, one: Measurement, **texts: Any) -> dict[str, Any]:
+    """A map with its id and its level."""
+    return {"id": id_, "map": layer_map(layer, one.crop, **texts), "level": level(layer)}
+
+
+def scale_rows(named: Named) -> list[tuple[str, list[dict[str, str] | None]]]:
+    """For each layer, how strong its pattern is in each measurement: the word, and the size with its interval."""
+    names = list(dict.fromkeys(name for one in named.values() for name in one))
+
+    return [
+        (f"{i + 1} {_tables.label(name)}", [_entry(one[name]) if name in one else None for one in named.values()])
+        for i, name in enumerate(names)
+    ]
+
+
+def _entry(layer: LayerMeasurement) -> dict[str, str]:
+    low, high = (100 * max(0.0, end) for end in (layer.relative.low, layer.relative.high))
+    word = level(layer)
+    if word == "none":
+        return {"level": "none", "size": f"up to {percent(high / 100)}" if high > 0 else ""}
+    ends = f" [{low:.2g}, {high:.2g}]" if math.isfinite(low) else ""
+    return {"level": word or "n/a", "size": f"{percent(layer.relative.value)}{ends}"}
+
+
+def _strength(layer: LayerMeasurement, one: Measurement) -> str:
+    """Size and reach of a pattern, in a caption."""
+    if level(layer) is None:
+        return "no number: the features do not vary, or are not finite"
+    if level(layer) == "none":
+        bound = layer.relative.high
+        return (
+            f"up to {percent(bound)} of the features' size cannot be ruled out"
+            if math.isfinite(bound) and bound
+            else ""
+        )
+    px = reach(layer)
+    size = f"{percent(layer.relative.value)} of the features' size"
+    if px is None:
+        return size
+    return f"{size}, most {'over the whole frame' if everywhere(layer, one.crop) else f'within {max(1, round(px))} px'}"
+
+
+def _view(id_: str, label: str, one: Measurement, name: str, having: Named, count: int) -> dict[str, Any]:
+    """One layer of one measurement; `count` of them are in the page."""
+    layer = one[name]
+    limits = scale_of(*(other[name] for other in having.values()))
+    maps = [
+        view(f"map-{id_}-size", layer, one, title="Size: root mean square over channels", limit=limits[1]),
+        view(f"map-{id_}-sign", layer, one, title="Sign: mean over channels", limit=limits[0], signed=True),
+    ]
+    return {
+        "name": _tables.label(label),
+        "findings": layer_findings(layer),
+        "notes": list(layer.notes),
+        "maps": [one | {"level": None} for one in maps],
+        "features": emergence_maps(layer, one.crop) if count <= MANY else [],
+        "figures": profile_figures(layer) if count <= MANY else [],
+        "id": f"channels-{id_}",
+        "channels": channel_maps(layer, MAPS_BUDGET // max(1, count)),
+    }
+
+
+def profile_figures(layer: LayerMeasurement) -> Sequence[dict[str, str]]:
+    """Pattern, noise and response by distance to the border, and the pattern of each side, each a chart of its own."""
+    if "all" not in layer.profile or len(layer.profile["all"].cells) == 0:
+        return []
+    panels = [new_figure(4.8, 3.4).add_subplot() for _ in range(2)]
+    plot.profile(layer, ax=panels)
+    words = (
+        "Pattern, noise and response against the distance to the border",
+        "The pattern of each side against the distance to it",
+    )
+    return [_chart(axes, f"{layer.name or 'The model'}: {text}.") for axes, text in zip(panels, words, strict=True)]
+
+
+def depth_figures(one: Measurement) -> Sequence[dict[str, str]]:
+    """SNR and relative size by layer, and the channels that tell position, each a chart of its own."""
+    panels = [new_figure(max(4.8, min(9.0, 0.3 * len(one) + 2)), 3.6).add_subplot() for _ in range(2)]
+    plot.depth(one, ax=panels)
+    aware = new_figure(4.8, 0.35 * len(one) + 1.8).add_subplot()
+    plot.aware_channels(one, ax=aware)
+    words = (
+        "SNR of each layer",
+        "Relative size of the pattern in each layer",
+        "Padding-aware channels by layer and side",
+    )
+    return [_chart(axes, f"{text}.") for axes, text in zip((*panels, aware), words, strict=True)]
+
+
+def _chart(axes: Any, alt: str) -> dict[str, str]:
+    return {"svg": svg(axes.figure, alt)}
