@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -16,13 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from measurements import made_layer, made_measurement
-from padprint import report
+from padprint import inspect, report
 from padprint.comparison import Comparison
 from padprint.result import Estimate
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.select import Select  # noqa: E402
@@ -47,10 +50,23 @@ def page(tmp_path_factory) -> Path:
     return report.write(made_measurement(*layers), tmp_path_factory.mktemp("report") / "report.html")
 
 
+def thin():
+    """A rim of one cell on a map of a hundred: drawn folded."""
+    return made_layer("thin", (3, 100, 100), rim=(1, 1, 1, 1), stride=(2, 2), relative=Estimate(0.3, 0.25, 0.35))
+
+
 @pytest.fixture(scope="module")
 def comparison_page(tmp_path_factory) -> Path:
-    several = Comparison({name: made_measurement() for name in ("own", "reflect", HOSTILE)})
+    several = Comparison({name: made_measurement(thin(), made_layer("layer4")) for name in ("own", "reflect", HOSTILE)})
     return report.write(several, tmp_path_factory.mktemp("report") / "comparison.html")
+
+
+@pytest.fixture(scope="module")
+def inspection_page(tmp_path_factory) -> Path:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+    )
+    return report.write(inspect(net, 33), tmp_path_factory.mktemp("report") / "inspection.html", name=HOSTILE)
 
 
 @pytest.fixture
@@ -92,7 +108,7 @@ def shown(browser) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["page", "comparison_page"])
+@pytest.mark.parametrize("which", ["page", "comparison_page", "inspection_page"])
 def test_a_page_opens_without_error_or_request_and_fits(browser, request, which: str, width: int) -> None:
     file = request.getfixturevalue(which)
     opened(browser, file, width)
@@ -113,14 +129,15 @@ def keep(browser, name: str) -> None:
 
 def test_a_table_sorts_by_keyboard_and_says_so(browser, page: Path) -> None:
     opened(browser, page)
-    heading = browser.find_elements(By.CSS_SELECTOR, "th")[2]
+    browser.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    heading = browser.find_elements(By.CSS_SELECTOR, "table.sortable th")[3]
     heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
     assert heading.get_attribute("aria-sort") == "ascending"
-    assert [text.split()[0] for text in column(browser, 2)] == ["0.500", "2.00", "12.0"]  # by number, not by letter
+    assert [text.split()[0] for text in column(browser, 3)] == ["0.500", "2.00", "12.0"]  # by number, not by letter
     heading.find_element(By.TAG_NAME, "button").send_keys(Keys.SPACE)
     assert heading.get_attribute("aria-sort") == "descending"
-    assert [text.split()[0] for text in column(browser, 2)] == ["12.0", "2.00", "0.500"]
-    other = browser.find_elements(By.CSS_SELECTOR, "th")[0]
+    assert [text.split()[0] for text in column(browser, 3)] == ["12.0", "2.00", "0.500"]
+    other = browser.find_elements(By.CSS_SELECTOR, "table.sortable th")[0]
     other.find_element(By.TAG_NAME, "button").click()
     assert heading.get_attribute("aria-sort") == "none"
     assert column(browser, 0)[1:] == ["layer10", "stem"]
@@ -131,32 +148,65 @@ def test_the_chooser_shows_one_layer(browser, page: Path) -> None:
     assert shown(browser) == ["layer-0"]
     Select(browser.find_element(By.ID, "layer")).select_by_value("layer-1")
     assert shown(browser) == ["layer-1"]
-    assert browser.find_element(By.CSS_SELECTOR, "#layer-1 figure, #layer-1 img").is_displayed()
+    assert browser.find_element(By.CSS_SELECTOR, "#layer-1 figure").is_displayed()
     browser.find_element(By.ID, "layer").send_keys(Keys.ARROW_UP)
     assert shown(browser) == ["layer-0"]
+
+
+def test_a_map_tells_value_cell_and_pixels_by_pointer_and_by_keyboard(browser, page: Path) -> None:
+    opened(browser, page)
+    drawing = browser.find_element(By.CSS_SELECTOR, "#layer-0 figure.map svg")
+    said = browser.find_element(By.CSS_SELECTOR, "#layer-0 figure.map output")
+    assert said.text == ""
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", drawing)
+    ActionChains(browser).move_to_element(drawing).perform()
+    assert re.match(r"row \d+, column \d+ \(px \d+ to \d+, \d+ to \d+\): [\d.]+", said.text)
+    for key in (Keys.TAB, Keys.SHIFT + Keys.TAB):  # the browser then shows focus as of the keyboard
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+    browser.execute_script("arguments[0].focus({focusVisible: true})", drawing)
+    drawing.send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+    size = made_layer("stem").pattern.square().mean(0).sqrt()
+    assert said.text == f"row 1, column 1 (px 32 to 64, 16 to 32): {float(f'{float(size[1, 1]):.3g}'):g}"
+
+
+def test_terms_are_explained_on_hover_and_on_focus_and_can_be_dismissed(browser, page: Path) -> None:
+    opened(browser, page)
+    term = browser.find_element(By.CSS_SELECTOR, "main a.term")
+    tip = term.find_element(By.CSS_SELECTOR, ".tip")
+    assert not tip.is_displayed()
+    ActionChains(browser).move_to_element(term).perform()
+    assert tip.is_displayed()
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    assert not tip.is_displayed()
+    term.click()
+    assert browser.find_element(By.ID, "glossary").get_attribute("open")
 
 
 def test_the_channel_browser_sorts_filters_and_draws(browser, page: Path) -> None:
     opened(browser, page)
     Select(browser.find_element(By.ID, "layer")).select_by_value("layer-1")
     channels = made_layer("layer10", (30, 14, 14)).channels
+    browser.find_element(By.CSS_SELECTOR, "#layer-1 .channels-fold summary").click()
 
     def tiles() -> list[str]:
         return [one.text.split("\n")[0] for one in browser.find_elements(By.CSS_SELECTOR, "#layer-1 .channels li")]
 
     assert len(tiles()) == 30
     assert tiles()[0] == "channel 0, top"
-    Select(browser.find_element(By.ID, "layer-1-side")).select_by_visible_text("left")
+    Select(browser.find_element(By.ID, "channels-1-0-side")).select_by_visible_text("left")
     assert len(tiles()) == channels.by_side()["left"]
     assert all(one.endswith(", left") for one in tiles())
     status = browser.find_element(By.CSS_SELECTOR, "#layer-1 [role=status]")
-    assert status.text == f"{len(tiles())} of 30 channels shown"
+    assert status.text.startswith(f"{len(tiles())} of 30 shown; hidden: ")
+    hidden = [int(part.split()[0]) for part in status.text.split("hidden: ")[1].split(", ")]
+    assert sum(hidden) == 30 - len(tiles())
+    assert "15 not called" in status.text
     drawn = (
         "const c = document.querySelector('#layer-1 canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, "
         "c.height).data; return [c.width, c.height, new Set(d).size]"
     )
     width, height, colours = browser.execute_script(drawn)
-    assert (width, height) == (14, 14)
+    assert (width, height) == (5, 5)  # two cells at each border, and a band of one between, on both axes
     assert colours > 10
 
 
@@ -198,7 +248,7 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["page", "comparison_page"])
+@pytest.mark.parametrize("which", ["page", "comparison_page", "inspection_page"])
 def test_axe_finds_no_fault(browser, request, axe: str, which: str, scheme: str) -> None:
     opened(browser, request.getfixturevalue(which))
     features = [{"name": "prefers-color-scheme", "value": scheme}]

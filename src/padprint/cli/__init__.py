@@ -230,12 +230,15 @@ def inspect(
     model: Model,
     *,
     size: Annotated[str, typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.")] = "224",
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Also write the inspection as one HTML page.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List every operator of a model that pads, how, and whether its stride divides evenly."""
     from padprint.cli import _commands, _parse
 
-    _commands.inspect(model, _parse.crop(size, "--size"), as_json=json)
+    _commands.inspect(model, _parse.crop(size, "--size"), as_json=json, page=report)
 
 
 @app.command(epilog="Example: padprint report result --output report.html")

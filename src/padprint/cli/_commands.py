@@ -75,9 +75,10 @@ def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple
         _show.as_json(_show.geometry_document(geometry, crop))
 
 
-def inspect(model: str, size: tuple[int, int], *, as_json: bool) -> None:
-    """Show every operator of a model that pads."""
+def inspect(model: str, size: tuple[int, int], *, as_json: bool, page: Path | None = None) -> None:
+    """Show every operator of a model that pads, and write a page of it where wanted."""
     with _show.reporting() as console:
+        check_output(None if page is None else page.parent, report=page is not None)
         from padprint.inspection import inspect
         from padprint.models import load_model
 
@@ -86,6 +87,10 @@ def inspect(model: str, size: tuple[int, int], *, as_json: bool) -> None:
         found = inspect(loaded.model, size)
         if not as_json:
             _show.inspection(console, found)
+        if page is not None:
+            from padprint.report import write
+
+            _show.lines(console, [f"wrote {write(found, page, name=model)}"])
     if as_json:
         _show.as_json(found.to_dict())
 

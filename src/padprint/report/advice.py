@@ -48,9 +48,12 @@ def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
     if not found.get("uneven"):
         return None
     size, sizes = _times(found["size"]), [_times(found[key]) for key in ("below", "above") if None not in found[key]]
-    whole = f"{found['uneven']} of {found['windows']} strided windows are uneven at {size} px: they use their padding on one side alone."
+    whole = (
+        f"{found['uneven']} of {found['windows']} strided windows are uneven at {size} px: they leave cells over at the bottom or "
+        "the right, where padding then goes unused, and the print is lopsided."
+    )
     give = f" With inputs of {' or '.join(sizes)} px all would be even." if sizes else " No even size was found nearby."
-    return {"text": f"{whole}{give} This names each uneven stride:", "command": command}
+    return {"text": f"{whole}{give}{' This names each uneven stride:' if command else ''}", "command": command}
 
 
 def command(one: Measurement, verb: str, options: str) -> str:
@@ -133,7 +136,7 @@ def _about_strides(found: Any, one: Measurement) -> Sequence[Step]:
     if not isinstance(found, Mapping):
         return [
             {
-                "text": "Look for an uneven stride, which uses padding on one side alone, and for the nearest input size without:",
+                "text": "Look for an uneven stride, which makes the print lopsided, and for the nearest input size without:",
                 "command": command(one, "inspect", f"--size {_times(one.crop)}"),
             }
         ]

@@ -8,35 +8,44 @@ from pathlib import Path
 from padprint import _saved
 from padprint.comparison import Comparison, load_comparison
 from padprint.errors import ResultError
+from padprint.inspection import Inspection
+from padprint.report.inspected import inspection_page
 from padprint.report.layout import check_available, fill, publish
 from padprint.report.measured import content
 from padprint.result import Measurement, load
 
-Results = Measurement | Comparison | Mapping[str, Measurement]
+Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection
 
 
-def write(results: Results, path: str | Path) -> Path:
-    """Write the report of a measurement, a comparison, or several measurements by name.
+def write(results: Results, path: str | Path, *, name: str | None = None) -> Path:
+    """Write the report of a measurement, a comparison, several measurements by name, or an inspection.
 
     Args:
         results: what to show.
         path: the HTML file; its folder is made. It takes its place when it is complete.
+        name: of the model, as a command takes it; an inspection does not hold it, measurements do.
 
     Raises:
         ResultError: there is nothing to show, or the path is a folder or its folder a file.
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    return publish(render(results), path)
+    return publish(render(results, name=name), path)
 
 
-def render(results: Results) -> str:
+def render(results: Results, *, name: str | None = None) -> str:
     """The page as text, everything in it: nothing is fetched when it is shown.
+
+    Args:
+        results: as `write` takes them.
+        name: as `write` takes it.
 
     Raises:
         ResultError: there is nothing to show.
         MissingPackageError: jinja2 or matplotlib is missing.
     """
     check_available()
+    if isinstance(results, Inspection):
+        return inspection_page(results, name or "MODEL")
     named = _named(results)
     if not any(one.layers for one in named.values()):
         raise ResultError("no layer was measured, so there is nothing to report")
@@ -74,7 +83,7 @@ def _compared(found: dict[str, Measurement]) -> Comparison | dict[str, Measureme
         return found
 
 
-def _named(results: Results) -> dict[str, Measurement]:
+def _named(results: Measurement | Mapping[str, Measurement]) -> dict[str, Measurement]:
     if isinstance(results, Measurement):
         return {str(results.provenance.get("model") or "model"): results}
     return dict(results.items())

@@ -48,7 +48,7 @@
     if (q === null) return "n/a";
     return q < 1e-16 ? "< 1e-16" : q < 1e-3 ? q.toExponential(1) : three(q);
   }
-  const inks = document.createElement("canvas").getContext("2d");
+  const inks = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   function ink(name) {  // a colour of the page as red, green, blue
     inks.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
     inks.fillRect(0, 0, 1, 1);
@@ -109,8 +109,7 @@
     side.addEventListener("change", show);
     show();
     const blocks = layer.reduced ? " Cells between the borders are folded into one band, or into blocks: the largest change of each is shown." : "";
-    place.append(element("h4", { textContent: "Channels" }),
-      element("p", { className: "small", textContent: "Blue is less than without padding, orange more; each on its own scale." + blocks }),
+    place.append(element("p", { className: "small", textContent: "Blue is less than without padding, orange more; each on its own scale." + blocks }),
       element("div", { className: "tools" }, element("label", { htmlFor: order.id, textContent: "Sort by" }), order,
         element("label", { htmlFor: side.id, textContent: "Padding-aware at" }), side, count), list);
   }

@@ -1,0 +1,155 @@
+"""The page of an inspection: what pads in a network, where strides are uneven, and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from padprint._inspection_text import table, times
+from padprint.inspection import Inspection, PaddingOperator, stride_record
+from padprint.plot._base import COLOURS, MARKERS, distinct, figure_of, new_figure
+from padprint.report.advice import SWAPS, Step, strides_step
+from padprint.report.charts import svg
+from padprint.report.plain import Chart, Plain, Table, plain_page
+from padprint.report.verdict import count, listed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MODES = 4
+"""Modes of padding named in a sentence."""
+
+
+def inspection_page(found: Inspection, model: str) -> str:
+    """The page as text.
+
+    Args:
+        found: the inspection.
+        model: its name, as a command takes it.
+    """
+    headers, rows = table(found)
+    uneven = [
+        (w.module or w.operator, times(w.size), times(w.kernel), times(w.stride), times(w.remainder))
+        for w in found.strided
+    ]
+    charts = [Chart(svg(figure_of(axes), text), text) for axes, text in _drawn(found)]
+    return plain_page(
+        Plain(
+            heading="What pads in",
+            title=f"{model} at {_size(found)} px",
+            verdict=inspection_verdict(found),
+            lead=_lead(found),
+            charts_title="Where padding enters",
+            charts=charts,
+            steps=_steps(found, model),
+            tables=[
+                Table("Padding operators, in order of execution", headers, rows),
+                Table("Strided windows", ("module", "map", "kernel", "stride", "cells left over"), uneven),
+            ],
+        )
+    )
+
+
+def inspection_verdict(found: Inspection) -> str:
+    """One sentence: how many operators pad, how, whether that can be swapped, and whether strides are even."""
+    pads = [one for one in found.operators if one.mode != "unclassified"]
+    if not pads:
+        return "Nothing that can be read pads in this network."
+    modes = Counter(one.mode for one in pads).most_common()
+    named = listed(
+        [f"{n} with {mode}" for mode, n in modes[:_MODES]]
+        + [f"{len(modes) - _MODES} other modes"] * (len(modes) > _MODES)
+    )
+    fixed = sum(not one.swappable for one in pads)
+    swap = "all can be given other padding" if not fixed else f"{len(pads) - fixed} of them can be given other padding"
+    size = _size(found)
+    uneven = [window for window in found.strided if not window.even]
+    if not found.strided:
+        strides = ""
+    elif not uneven:
+        strides = f"; all {count(len(found.strided), 'strided window')} are even at {size} px"
+    else:
+        strides = (
+            f"; at {size} px {len(uneven)} of {count(len(found.strided), 'strided window')} "
+            f"{'is' if len(uneven) == 1 else 'are'} uneven, so that padding at the bottom or the right goes unused"
+        )
+    return f"{count(len(pads), 'operator')} of this network {'pads' if len(pads) == 1 else 'pad'} ({named}); {swap}{strides}."
+
+
+def _lead(found: Inspection) -> list[str]:
+    hidden = [one for one in found.operators if one.mode == "unclassified"]
+    if not hidden:
+        return []
+    kinds = listed(sorted({one.operator for one in hidden})[:_MODES])
+    return [
+        f"{count(len(hidden), 'call')} may hide padding and could not be read ({kinds}): see the table of operators."
+    ]
+
+
+def _steps(found: Inspection, model: str) -> list[Step]:
+    steps = [strides_step(stride_record(found), None)]
+    if any(one.mode != "unclassified" for one in found.operators):
+        steps += [
+            {
+                "text": "Measure what this padding tells the network about position, and in which layers:",
+                "command": f"padprint measure {model} IMAGES --output result --report",
+            },
+            {
+                "text": "See what other padding would leave of the print:",
+                "command": f"padprint compare {model} IMAGES --padding own {SWAPS} --output swaps --report",
+            },
+        ]
+    return [step for step in steps if step is not None]
+
+
+def _drawn(found: Inspection) -> Sequence[tuple[Axes, str]]:
+    """How much each operator pads, as a share of its map; and the cells that each strided window leaves over."""
+    from matplotlib.ticker import MaxNLocator
+
+    charts = []
+    pads = [one for one in found.operators if one.amounts]
+    if pads:
+        axes = new_figure(4.8, 3.2).add_subplot()
+        for i, mode in enumerate(dict.fromkeys(one.mode for one in pads)):
+            places = [(k + 1, 100 * _share(one)) for k, one in enumerate(pads) if one.mode == mode]
+            axes.plot(
+                *zip(*places, strict=True),
+                MARKERS[i % len(MARKERS)],
+                color=COLOURS[i % len(COLOURS)],
+                markersize=5,
+                label=mode,
+            )
+        axes.set_xlabel("padding operators, in order of execution")
+        axes.set_ylabel("padded cells (% of the map's length)")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.legend(fontsize=9)
+        charts.append(
+            (
+                axes,
+                "How much of each map's length is padding: deeper maps are smaller, and the same padding weighs more.",
+            )
+        )
+    if found.strided:
+        axes = new_figure(4.8, 0.3 * len(found.strided) + 1.4).add_subplot()
+        left = [max(window.remainder) for window in found.strided]
+        axes.barh(range(len(left)), left, color=COLOURS[1])
+        axes.set_yticks(range(len(left)), distinct([w.module or w.operator for w in found.strided], 28), fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(0, max([1, *left]) * 1.05)
+        axes.set_xticks(range(max([1, *left]) + 1))
+        axes.set_xlabel("cells left over at the far side; 0 is even")
+        charts.append((axes, "Strided windows: an uneven stride leaves cells over, and the padding there is not used."))
+    return charts
+
+
+def _size(found: Inspection) -> str:
+    size = found.shape[2:]
+    return str(size[0]) if len(set(size)) == 1 else times(size)
+
+
+def _share(one: PaddingOperator) -> float:
+    """Padded cells over the map's, along the axis where that is most."""
+    return max(sum(amount) / max(1, one.shape[axis]) for axis, amount in zip(one.axes, one.amounts, strict=True))
