@@ -100,9 +100,9 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path) -> None:
 
 def test_a_report_is_whole_or_absent(tmp_path: Path, monkeypatch) -> None:
     page = "older"
-    monkeypatch.setattr(report.page, "render", lambda *_: page)
+    monkeypatch.setattr(report.page, "render", lambda *_, **__: page)
     report.write(OLD, tmp_path / "report.html")
-    monkeypatch.setattr(report.page, "render", lambda *_: "newer")
+    monkeypatch.setattr(report.page, "render", lambda *_, **__: "newer")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         report.write(NEW, tmp_path / "report.html")

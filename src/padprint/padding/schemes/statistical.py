@@ -64,4 +64,6 @@ def smoothed(x: Tensor, totals: list[int], sizes: list[int]) -> Tensor:
     leading, spatial = x.shape[: x.dim() - n], x.shape[x.dim() - n :]
     maps = at_least_float32(x).reshape(1, -1, *spatial)
     means = _AVERAGE[n](maps, [total + 1 for total in totals], 1)
+    if n == 2 and means.is_cuda:  # in the usual layout CUDA's resizing walks through the maps one after another
+        means = means.contiguous(memory_format=torch.channels_last)
     return F.interpolate(means, sizes, mode=_LINEAR[n], align_corners=False).reshape(*leading, *sizes)

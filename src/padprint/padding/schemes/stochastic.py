@@ -125,7 +125,10 @@ class Randn(Drawing):
         if generator is None or images == 0:
             return torch.randn((images, count), device=x.device, dtype=dtype)
         drawn = [torch.randn((count,), generator=generator, dtype=torch.float32) for _ in range(images)]
-        return torch.stack(drawn).to(x.device, dtype)
+        stacked = torch.stack(drawn)
+        if x.is_cuda:  # from pinned memory the copy waits for nothing
+            stacked = stacked.pin_memory()
+        return stacked.to(x.device, dtype, non_blocking=True)
 
 
 def border_statistics(x: Tensor, axis: int, end: int, radius: int, n: int) -> tuple[Tensor, Tensor]:
