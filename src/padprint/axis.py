@@ -204,10 +204,32 @@ class Axis:
                     self._soft[tap.leaf] = run.soft[tap.leaf]
                     self.lost.setdefault(run.soft[tap.leaf], "spreads NaN further than numbers")
                     self._set(tap.leaf, rim=(0, 0), exact=False)
+            holed = [
+                tap for tap in taps if self.layers[tap.leaf].rim != OPEN and _holed(tap, run, self.layers[tap.leaf])
+            ]
+            if holed:
+                self._refuse_seams(holed, length)
             taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
         for tap in taps:
             reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
             self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reason))
+
+    def _refuse_seams(self, taps: Sequence[Tap], length: int) -> None:
+        """Refuse layers that padding reaches somewhere inside, at a place that moves with the input's length.
+
+        A map that is worked on in parts, each padded, has a seam between them. A strip that is about twice as long
+        tells it from a window with holes, whose rim is the same on every length.
+        """
+        longer = length + ceil(length / self.period) * self.period
+        run = run_strip(self.strip, longer, taps, Run(True, along=self._along, dims=self._dims(taps)))
+        for tap in taps:
+            mask, layer = run.masks.get(tap.leaf), self.layers[tap.leaf]
+            if mask is not None and untouched(mask.any(0), layer.phases) != layer.rim:
+                self._set(
+                    tap.leaf,
+                    reason=f"absolute: padding reaches cells inside its map, at places that depend on the input's size: parts of "
+                    f"the input are padded on their own ({length} px and {longer} px have other rims)",
+                )
 
     def _lengthen_period(self, taps: Sequence[Tap]) -> bool:
         """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone.
@@ -334,6 +356,20 @@ class Axis:
 
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)
+
+
+def _holed(tap: Tap, run: Run, layer: AxisLayer) -> bool:
+    """Whether a period or more of cells within a rim is untouched."""
+    mask = run.masks.get(tap.leaf)
+    if mask is None:
+        return False
+    touched = mask.any(0)
+    before, after = layer.rim
+    return any(
+        untouched(side, layer.phases) != OPEN
+        for side in (touched[:before], touched[len(touched) - after :])
+        if len(side) and layer.reason is None
+    )
 
 
 def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:

@@ -340,7 +340,11 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
                 return Heard(told, period=longer)
         for tap in settled:
             apart = float(seen[tap.leaf].moved.max())
-            told[tap.leaf] = Told(reason=_MOVED.format(sizes.period, apart)) if tap in moved else answers[tap]
+            told[tap.leaf] = (
+                Told(reason=_MOVED.format(sizes.period, apart))
+                if tap in moved
+                else _further(answers[tap], seen[tap.leaf], expected[tap.leaf])
+            )
             waiting.remove(tap)
         reach = max([reach, *(wide[tap] for tap in near)])
         if any(answers[tap].rim == OPEN for tap in waiting):
@@ -383,8 +387,13 @@ def _tolerances(dtype: torch.dtype) -> tuple[float, float]:
     return (_STRICT, _LOOSE) if dtype == torch.float64 else (_SINGLE, _SINGLE)
 
 
+_FADING = 6, 16  # periods at the inner end of a rim that must fade, at least and at most
+_FAINT = 1e-3  # change to which the last of them must have faded
+_STEADY = -0.9  # correlation of distance with the logarithm of change
 _LEVEL = 0.1
 _LOOKS = 4
+_DRAWS = 24  # of random content at most
+_QUIET = 2  # draws in a row that show nothing new
 _SMALL = 64  # px: a crop that is no wider is looked at in its own width
 _BUDGET = 1 << 22  # input cells of one look
 _LONGEST = 512  # px: the longest total stride that is looked for
@@ -423,6 +432,42 @@ def _told_at(seen: Seen, expected: Expected, tolerance: float) -> Told:
     return Told(rim, moved=rim != OPEN and bool((seen.moved > tolerance).any()))
 
 
+def _further(told: Told, seen: Seen, expected: Expected) -> Told:
+    """The same, its rim as wide as what fades into rounding; where the first witness knows the rim, it knows better."""
+    if told.rim is None or (told.rim[0] <= expected.rim[0] and told.rim[1] <= expected.rim[1]):
+        return told
+    apart = seen.outside.maximum(seen.alone)
+    before = told.rim[0] + fading(apart, told.rim[0], expected.phases)
+    after = told.rim[1] + fading(apart.flip(0), told.rim[1], expected.phases)
+    return replace(told, rim=(before, after))
+
+
+def fading(apart: Tensor, rim: int, phases: int) -> int:
+    """Cells by which a rim is wider than what was seen of it, because what padding changes fades with distance.
+
+    A recursion (an exponential average, an IIR filter) halves it from cell to cell, say, and never ends: the rim that is seen
+    ends where the tolerance does. Where the last cells of a rim fade steadily down to the tolerance, the line through their
+    logarithms is followed down to the rounding error of double precision.
+
+    Args:
+        apart: `(n,)` change of each cell, the side's outermost cell first.
+        rim: cells that were seen to change.
+        phases: cells in one period.
+    """
+    steps = min(rim // phases, _FADING[1])
+    if steps < _FADING[0]:
+        return 0
+    last = apart[rim - steps * phases : rim].reshape(steps, phases).amax(1)
+    if not bool(last.isfinite().all()) or bool((last <= 0).any()) or float(last[-2:].max()) > _FAINT:
+        return 0
+    bits, step = last.log2(), torch.arange(steps, dtype=torch.float64)
+    together = torch.corrcoef(torch.stack([step, bits]))[0, 1]
+    fall = float(-together * bits.std() / step.std())  # by least squares, bits in a period
+    if not float(together) < _STEADY:
+        return 0
+    return phases * ceil(max(0.0, float(bits[-2:].max()) + 52) / fall)
+
+
 def _on_some_width(
     strip: Strip,
     sizes: Sizes,
@@ -456,16 +501,49 @@ def _on_some_width(
             {tap.leaf: expected[tap.leaf].across for tap in taps},
         )
         try:
-            seen = look(one, taps)
-            for draw in range(1, sizes.draws):
-                more = look(one, taps, draw)
-                seen = {leaf: _laid_over(first, more[leaf]) for leaf, first in seen.items()}
-            return one, seen
+            return one, _over_draws(one, taps, sizes.draws, expected, plane=plane)
         except ModelError as failed:
             error = str(failed)
         except RuntimeError as failed:  # a map of another size than was expected
             error = first_line(failed)
     return error
+
+
+def _over_draws(
+    one: Look, taps: Sequence[Tap], draws: int, expected: dict[Leaf, Expected], *, plane: bool
+) -> dict[Leaf, Seen]:
+    """What was seen in several draws, laid over each other.
+
+    Where the first witness is contradicted, or few cells are looked at, drawing goes on until further draws show nothing new:
+    a mask that content seldom sets moves a cell in one draw and not in another.
+
+    Raises:
+        ModelError: the network fails on the strips.
+    """
+    tolerance, quiet = _tolerances(one.strip.dtype)[1], 0
+    seen = look(one, taps)
+    for draw in range(1, _DRAWS):
+        unsure = [tap for tap in taps if plane or _contradicted(seen[tap.leaf], expected[tap.leaf], tolerance)]
+        if draw >= draws and (not unsure or quiet == _QUIET):
+            break
+        more = look(one, taps if draw < draws else unsure, draw)
+        new = any(bool((_moving(two, tolerance) & ~_moving(seen[leaf], tolerance)).any()) for leaf, two in more.items())
+        quiet = 0 if new else quiet + 1
+        seen |= {leaf: _laid_over(seen[leaf], two) for leaf, two in more.items()}
+    return seen
+
+
+def _moving(seen: Seen, tolerance: float) -> Tensor:
+    return seen.outside.maximum(seen.alone) > tolerance
+
+
+def _contradicted(seen: Seen, expected: Expected, tolerance: float) -> bool:
+    """Whether cells move that should not, while others stay."""
+    moving = _moving(seen, tolerance)
+    if bool(moving.all()):
+        return False
+    before, after = untouched(moving, expected.phases)
+    return before > expected.rim[0] or after > expected.rim[1] or (before, after) == OPEN
 
 
 def _pixels(layers: Iterable[Expected]) -> int:
