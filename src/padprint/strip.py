@@ -247,7 +247,7 @@ def _handle(
     watched = (run.nan or run.spread) and (mark is None or not mark.reason)
     # before: the call may change them in place
     follows = bool(run.dims) and run.noise is None
-    shares = [_nan_share(tensor) for tensor in inputs] if watched or follows else []
+    shares = [_nan_share(tensor, count=watched) for tensor in inputs] if watched or follows else []
     risky = follows and op is None and may_lose(call.operator, inputs, shares)
     marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None} if risky else {}
     if strip.width is None and call.operator.removeprefix("_").startswith("max_unpool"):
@@ -267,7 +267,7 @@ def _handle(
         if unread is not None:
             run.lost.setdefault(str(call), unread)
         whole = any(not (tensor.is_floating_point() or tensor.is_complex()) for tensor in outputs)
-        if not risky and any(shares) and (whole or not any(_nan_share(tensor) for tensor in outputs)):
+        if not risky and any(shares) and (whole or not any(_nan_share(tensor, count=False) for tensor in outputs)):
             marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None}
         if marks and call.operator not in _HARMLESS and not carry_on(call.operator, func, args, kwargs, marks, outputs):
             run.lost.setdefault(str(call), unread or "does not carry NaN on")
@@ -381,20 +381,24 @@ _HARMLESS = {
 }
 
 
-def _nan_share(tensor: Tensor) -> float:
-    """Which share of a tensor's numbers is NaN, or depends on NaN."""
+def _nan_share(tensor: Tensor, *, count: bool = True) -> float:
+    """Which share of a tensor's numbers is NaN, or depends on NaN; without `count` only 0 means what it says."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         mark = taint_of(tensor)
         return 0.0 if mark is None or mark.numel() == 0 else float(mark.double().mean())
     version = 0 if tensor.is_inference() else tensor._version
     known = getattr(tensor, _SHARE, None)
-    if known is None or known[0] != version:
+    if known is None or known[0] != version or (count and known[1] == _SOME):
         try:
-            known = version, int(tensor.isnan().sum()) / tensor.numel()
+            share = _SOME if bool(tensor.sum().isnan()) else 0.0  # ten times as fast as looking at each
+            if share and count:
+                share = int(tensor.isnan().count_nonzero()) / tensor.numel()
         except RuntimeError:  # inside a transformation such as vmap a tensor has no numbers to look at
             return 0.0
+        known = version, share
         setattr(tensor, _SHARE, known)
     return float(known[1])
 
 
 _SHARE = "_padprint_nan_share"
+_SOME = 1e-300  # not counted
