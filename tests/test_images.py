@@ -383,8 +383,8 @@ def test_loaders_with_an_order_per_process_are_refused_for_several_processes():
 
 
 def test_bad_images_are_named():
-    with pytest.raises(ImagesError, match=r"image 3 is a ndarray"):
-        check_image(np.zeros((3, 4, 4)), 3)
+    with pytest.raises(ImagesError, match=r"image 3 is a list: it must be a torch tensor or NumPy array"):
+        check_image([[[0.0]]], 3)
     with pytest.raises(ImagesError, match=r"image 3 \(a\.png\) is of dtype uint8: convert it .* normalise"):
         check_image(torch.zeros(3, 4, 4, dtype=torch.uint8), 3, "a.png")
     with pytest.raises(ImagesError, match=r"image 3 has shape \(4, 4\)"):

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -17,6 +18,7 @@ from torch import nn
 from torchvision.models import SqueezeNet1_1_Weights, _api, densenet121, squeezenet1_1
 from torchvision.models.segmentation import fcn_resnet50
 
+import padprint
 from padprint.errors import ImagesError, ModelError
 from padprint.models import calibrate_batchnorm, declared_normalisation, load_model
 from padprint.weights import weights_sha256
@@ -369,3 +371,57 @@ def test_failed_calibration_leaves_the_model_as_found():
     assert net[1].momentum == 0.1
     with pytest.raises(ModelError, match=r"Conv2d has no BatchNorm layer"):
         calibrate_batchnorm(nn.Conv2d(3, 3, 1), [torch.randn(3, 8, 8)])
+
+
+def own_module(tmp_path: Path, text: str, monkeypatch) -> None:
+    (tmp_path / "ownnet.py").write_text("from torch import nn\n" + text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "ownnet", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("mean, std = [0.1, 0.2, 0.3], (1, 2, 3)\nmake = lambda: nn.Conv2d(3, 4, 3, padding=1)", "the module ownnet"),
+        (
+            "class Net(nn.Conv2d):\n    mean, std = (0.1, 0.2, 0.3), [1.0, 2.0, 3.0]\nmake = lambda: Net(3, 4, 3, padding=1)",
+            "the model of ownnet:make",
+        ),
+    ],
+)
+def test_a_factory_says_how_its_images_are_normalised(tmp_path: Path, monkeypatch, text: str, source: str) -> None:
+    own_module(tmp_path, text, monkeypatch)
+    loaded = load_model("ownnet:make")
+    assert (loaded.mean, loaded.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert loaded.normalisation_source == source
+    assert declared_normalisation(loaded.model) == (loaded.mean, loaded.std)
+
+
+def test_tensors_named_mean_normalise_inside(tmp_path: Path, monkeypatch) -> None:
+    text = """
+import torch
+class Net(nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 4, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("std", torch.ones(3))
+"""
+    own_module(tmp_path, text, monkeypatch)
+    assert load_model("ownnet:Net").mean is None
+
+
+def test_public_functions_take_names(tmp_path: Path, monkeypatch) -> None:
+    own_module(tmp_path, "mean, std = [0.5] * 3, [0.25] * 3\nmake = lambda: nn.Conv2d(3, 4, 3, padding=1)", monkeypatch)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
+    options = {"crop": 8, "crops_per_image": 2}
+    by_name = padprint.measure("ownnet:make", pixels, **options)
+    again = padprint.measure("ownnet:make", pixels, **options)
+    (name,) = by_name
+    assert by_name.provenance["model"] == "ownnet:make"
+    assert by_name[name].snr == again[name].snr  # random weights of one seed
+    assert padprint.trace("ownnet:make", crop=8)[name].rim == (1, 1, 1, 1)
+    assert len(padprint.inspect("ownnet:make", 8)) == 1
+    assert len(padprint.compare("ownnet:make", pixels, ["own", "reflect"], **options)) == 2
+    assert padprint.halo("ownnet:make", pixels, tile=8, tolerance=0.5)
+    with pytest.raises(ModelError, match=r"a model is a torch.nn.Module or a name .* and this is a int"):
+        padprint.measure(3, pixels, **options)

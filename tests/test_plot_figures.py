@@ -424,3 +424,11 @@ def test_nothing_to_draw_is_said() -> None:
             draw(measurement)
     with pytest.raises(ResultError, match="nothing to draw"):
         plot.comparison(Comparison({"a": measurement, "b": measurement}))
+
+
+def test_results_draw_themselves() -> None:
+    one = made_measurement()
+    drawn_by_itself, by_function = one.plot(), plot.overview(one)
+    assert [axes.get_title() for axes in drawn_by_itself.axes] == [axes.get_title() for axes in by_function.axes]
+    both = Comparison({"own": one, "other": one})
+    assert len(both.plot().axes) == len(plot.comparison(both).axes)

@@ -18,6 +18,7 @@ from padprint.statistics import interval_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 _SAME = ("images", "seed", "crops_per_image", "groups", "period", "spend")
 
@@ -107,6 +108,17 @@ class Comparison(Mapping[str, Measurement]):
             for layer in one
             if layer in two
         ]
+
+    def plot(self, *, signed: bool = False) -> Figure:
+        """SNR by depth and the patterns of all members; see `padprint.plot.comparison`.
+
+        Raises:
+            ResultError: no layer was measured in all of them.
+            MissingPackageError: matplotlib is missing.
+        """
+        from padprint.plot import comparison
+
+        return comparison(self, signed=signed)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each measurement and layer: the measurement's name, then as `Measurement.to_frame`."""

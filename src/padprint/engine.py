@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from padprint.comparison import Comparison
 from padprint.errors import ModelError
 from padprint.geometry import Geometry, crop_size
-from padprint.images import Images, are_files, as_source
+from padprint.images import Images, as_source, holds_pixels
 from padprint.layers import as_measured, unwrapped
+from padprint.models import as_model
 from padprint.options import OWN, Options, common_normalisation, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
 from padprint.processes import share, together
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def measure(
-    model: nn.Module,
+    model: nn.Module | str,
     images: Images,
     layers: str | Sequence[str] | Geometry = "auto",
     crop: int | tuple[int, int] = 224,
@@ -59,9 +60,11 @@ def measure(
     The model is run in evaluation mode and left as found: mode, hooks, gradients, random state, device, precision.
 
     Args:
-        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested.
-        images: scenes larger than the crop: an iterable of `(C, H, W)` float tensors normalised as the model wants them,
-            a Dataset or DataLoader of them (labels ignored), or a folder of photographs.
+        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested. Or its name, as `load_model`
+            takes it, ``"torchvision:resnet50@DEFAULT"``.
+        images: scenes larger than the crop: an iterable of `(C, H, W)` float tensors or arrays normalised as the model
+            wants them, a Dataset or DataLoader of them (labels ignored), or photographs: a folder, Pillow images, arrays of
+            bytes (H, W, 3).
         layers: dotted module names or globs; ``"auto"``: the last module output at each spatial resolution. Or what
             `trace` found at the same crop, so that a network measured again and again, in training say, is traced once.
         crop: input size in pixels, one number or (height, width).
@@ -121,12 +124,12 @@ def measure(
         "spend": spend,
         "distributed": distributed,
     }
-    label = name or type(model).__name__
+    label = name or (model if isinstance(model, str) else type(model).__name__)
     return _measured({label: model}, [OWN if padding is None else padding], images, options)[0][0]
 
 
 def compare(
-    models: nn.Module | Mapping[str, nn.Module],
+    models: nn.Module | str | Mapping[str, nn.Module | str],
     images: Images,
     padding: Sequence[str | Scheme] = (OWN,),
     **options: Unpack[Options],
@@ -137,7 +140,7 @@ def compare(
     a network. Differences between any two are paired over crops and groups (`Comparison.differences`).
 
     Args:
-        models: one network, or several by name. Crops lie on the grid of all, with room for the layers of all.
+        models: one network, or several by name; a string is the name of one, see `measure`. Crops lie on the grid of all, with room for the layers of all.
         images: see `measure`; normalised alike for all networks.
         padding: schemes to swap in, by name or as schemes (`padprint.padding`); ``"own"`` is the network's own padding.
         **options: see `measure`.
@@ -148,7 +151,11 @@ def compare(
     Raises:
         ImagesError, LayerError, ModelError, PaddingError: see `measure`. Less than two things to compare is an error too.
     """
-    named = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
+    named: dict[str, nn.Module | str] = (
+        dict(models)
+        if isinstance(models, Mapping)
+        else {models if isinstance(models, str) else type(models).__name__: models}
+    )
     if len(named) * len(padding) < 2:
         raise ModelError("there is nothing to compare: give two paddings or more, or two models or more")
     results = _measured(named, padding, images, options)
@@ -161,7 +168,7 @@ def compare(
 
 
 def _measured(
-    models: Mapping[str, nn.Module], padding: Sequence[str | Scheme], images: Images, options: Options
+    models: Mapping[str, nn.Module | str], padding: Sequence[str | Scheme], images: Images, options: Options
 ) -> list[list[Measurement]]:
     """For each model, one measurement for each padding."""
     o = {**DEFAULTS, **options}
@@ -174,9 +181,9 @@ def _measured(
         with together(distributed):
             settings = run_settings(o)
             paddings = schemes_by_name(padding, settings.seed)
-            given = {name: unwrapped(model) for name, model in models.items()}
+            given = {name: unwrapped(as_model(model, seed=settings.seed)) for name, model in models.items()}
             mean, std = o["mean"], o["std"]
-            if mean is None and std is None and are_files(images):
+            if mean is None and std is None and holds_pixels(images):
                 mean, std = common_normalisation(given.values())
             source = as_source(
                 images,

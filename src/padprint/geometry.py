@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from padprint.axis import Axis, AxisLayer
 from padprint.errors import ModelError
 from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
+from padprint.models import as_model
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
@@ -140,7 +141,7 @@ class Geometry(Mapping[str, LayerGeometry]):
 
 
 def trace(
-    model: nn.Module,
+    model: nn.Module | str,
     layers: str | Sequence[str] = "auto",
     crop: int | tuple[int, int] = 224,
     *,
@@ -150,7 +151,7 @@ def trace(
     """Find the geometry of a model's layers. The model is left as found.
 
     Args:
-        model: any network that takes one `(B, channels, H, W)` tensor.
+        model: any network that takes one `(B, channels, H, W)` tensor, or its name, see `padprint.load_model`.
         layers: dotted module names or globs; ``"auto"``: in order of execution, the last module output at each
             stride, modules that only pad, crop or reshape left out.
         crop: input size in pixels, one number or (height, width). Rims are reported at this size.
@@ -168,7 +169,7 @@ def trace(
     Source: the rim by NaN padding is padprint's own; definitions of stride, offset and receptive field follow
     Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
     """
-    model = unwrapped(model)
+    model = unwrapped(as_model(model))
     size = crop_size(crop)
     check_runnable(model)
     with inputs_made(model, inputs), as_measured(model), ExitStack() as stack:

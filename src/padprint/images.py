@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,22 +11,150 @@ from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from padprint.errors import ImagesError, readable
 from padprint.given import Given
-from padprint.pictures import find_files, header_size, look_for_files, read_upright
+from padprint.pictures import find_files, header_size, look_for_files, read_upright, upright
 from padprint.source import Source, check_positive, count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
 MAX_MEGAPIXELS = 160
 """The default of ``max_megapixels``: above the sensors of cameras, below what takes a computer's whole memory."""
-Images: TypeAlias = Files | Iterable[Tensor] | Dataset[Any] | DataLoader[Any]
+Pixels: TypeAlias = Image.Image | NDArray[Any]
+Images: TypeAlias = Files | Pixels | Sequence[Pixels] | Iterable[Tensor] | Dataset[Any] | DataLoader[Any]
 
 
-class ImageFolder(Source):
+class _Photographs(Source):
+    """Images of pixels, which are resized and normalised: files, or images in memory.
+
+    Args:
+        description: see `Source`.
+        length: how many.
+        mean: see `ImageFolder`.
+        std: likewise.
+        resize_short_side: likewise.
+        strict: likewise.
+        max_megapixels: likewise.
+
+    Raises:
+        ImagesError: an option makes no sense.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        length: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        resize_short_side: int | None,
+        strict: bool,
+        max_megapixels: float | None,
+    ) -> None:
+        self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
+        if not bool((self._std > 0).all()):
+            raise ImagesError(f"std must be above 0, got {list(std)}")
+        check_positive("resize_short_side", resize_short_side)
+        self._most = MAX_MEGAPIXELS if max_megapixels is None else max_megapixels
+        if not self._most > 0:
+            raise ImagesError(f"max_megapixels must be above 0, got {max_megapixels}")
+        self._short = resize_short_side
+        super().__init__(description, length, strict=strict)
+
+    def _normalised(self, image: Image.Image, index: int) -> Tensor:
+        """An upright image of RGB bytes or of numbers, resized and normalised, `(3, H, W)`."""
+        height, width = self._resized(image.height, image.width)
+        if height > image.height:
+            self._enlarged.add(index)
+        if (height, width) != (image.height, image.width):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        pixels = torch.from_numpy(np.array(image, dtype=np.float32))
+        pixels = pixels.permute(2, 0, 1) / 255 if image.mode == "RGB" else pixels.clamp(0, 1).expand(3, -1, -1)
+        return ((pixels - self._mean) / self._std).contiguous()
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self._short is None:
+            return height, width
+        scale = self._short / min(height, width)
+        return round(height * scale), round(width * scale)
+
+    def _checked(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing, of an image that is small enough before and after."""
+        size = self._resized(height, width)
+        for (rows, columns), when in (((height, width), ""), (size, f" after resizing ({height}x{width} px before)")):
+            if rows * columns > self._most * 1e6:
+                raise _TooLargeError(
+                    f"has {rows}x{columns} px{when}, {rows * columns / 1e6:.4g} megapixels, and {self._most:g} are allowed: "
+                    "leave it out, crop it, or raise max_megapixels (--max-megapixels)"
+                )
+        return size
+
+
+class InMemory(_Photographs):
+    """Pillow images, or arrays of bytes (H, W, 3) or (H, W): pixels, normalised as those of files are; see `ImageFolder`.
+
+    Raises:
+        ImagesError: no image, or an option that makes no sense.
+    """
+
+    def __init__(self, images: Sequence[Pixels], *, limit: int | None = None, **options: Any) -> None:
+        self._images = list(images[:limit])
+        kind = type(self._images[0]).__name__
+        super().__init__(f"list of {kind} ({count(len(self._images), 'image')})", len(self._images), **options)
+
+    def sizes(self) -> list[tuple[int, int] | None] | None:
+        """(H, W) of every image after turning and resizing.
+
+        Raises:
+            ImagesError: one is no image of pixels, or has more of them than `max_megapixels` allows.
+        """
+        return [self._size(index) for index in range(len(self._images))]
+
+    def _identity(self) -> object:
+        return self.sizes(), hashlib.sha256(np.asarray(self._images[0]).tobytes()).hexdigest()
+
+    def _raw(self, rank: int, world: int) -> Iterator[tuple[int, str | None, object]]:
+        for index in range(rank, len(self._images), world):
+            self._size(index)
+            picture, transparent = upright(_as_picture(self._images[index], index))
+            if transparent:
+                warnings.warn(
+                    f"image {index} has transparent pixels: transparency is dropped, not composited",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            yield index, None, self._normalised(picture, index)
+
+    def _size(self, index: int) -> tuple[int, int]:
+        picture = _as_picture(self._images[index], index)
+        lies = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations of pictures on their side
+        try:
+            return self._checked(*(picture.size if lies else picture.size[::-1]))
+        except _TooLargeError as error:
+            raise ImagesError(f"image {index} {error}") from error
+
+
+def _as_picture(image: object, index: int) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3):
+            if image.size:
+                return Image.fromarray(image)
+        elif image.ndim == 3 and image.shape[2] == 1:
+            return _as_picture(image[:, :, 0], index)
+    what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise ImagesError(
+        f"image {index} is {what} among images of pixels: arrays of pixels are uint8 (H, W, 3) or (H, W); anything else is given as floating "
+        "point (C, H, W), normalised as the network was trained"
+    )
+
+
+class ImageFolder(_Photographs):
     """The image files of a folder (recursively), or of an explicit list; sized, indexable and iterable.
 
     A folder's files are those with a suffix that Pillow can open, hidden ones left out, sorted by their posix
@@ -63,19 +192,20 @@ class ImageFolder(Source):
         limit: int | None = None,
         max_megapixels: float | None = None,
     ) -> None:
-        self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
-        if not bool((self._std > 0).all()):
-            raise ImagesError(f"std must be above 0, got {list(std)}")
-        for option, value in (("resize_short_side", resize_short_side), ("limit", limit)):
-            check_positive(option, value)
-        self._most = MAX_MEGAPIXELS if max_megapixels is None else max_megapixels
-        if not self._most > 0:
-            raise ImagesError(f"max_megapixels must be above 0, got {max_megapixels}")
+        check_positive("limit", limit)
         found, where, self._left_out = look_for_files(files)
         self._files = found[:limit]
-        self._short, self._told = resize_short_side, False
+        self._told = False
         self._transparent: set[int] = set()
-        super().__init__(f"{where} ({count(len(self._files), 'image file')})", len(self._files), strict=strict)
+        super().__init__(
+            f"{where} ({count(len(self._files), 'image file')})",
+            len(self._files),
+            mean=mean,
+            std=std,
+            resize_short_side=resize_short_side,
+            strict=strict,
+            max_megapixels=max_megapixels,
+        )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -138,31 +268,7 @@ class ImageFolder(Source):
         image, transparent = read_upright(path, self._checked)
         if transparent:
             self._transparent.add(index)
-        height, width = self._resized(image.height, image.width)
-        if height > image.height:
-            self._enlarged.add(index)
-        if (height, width) != (image.height, image.width):
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(image, dtype=np.float32))
-        pixels = pixels.permute(2, 0, 1) / 255 if image.mode == "RGB" else pixels.clamp(0, 1).expand(3, -1, -1)
-        return ((pixels - self._mean) / self._std).contiguous()
-
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        if self._short is None:
-            return height, width
-        scale = self._short / min(height, width)
-        return round(height * scale), round(width * scale)
-
-    def _checked(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing, of an image that is small enough before and after."""
-        size = self._resized(height, width)
-        for (rows, columns), when in (((height, width), ""), (size, f" after resizing ({height}x{width} px before)")):
-            if rows * columns > self._most * 1e6:
-                raise _TooLargeError(
-                    f"has {rows}x{columns} px{when}, {rows * columns / 1e6:.4g} megapixels, and {self._most:g} are allowed: "
-                    "leave it out, crop it, or raise max_megapixels (--max-megapixels)"
-                )
-        return size
+        return self._normalised(image, index)
 
 
 class _TooLargeError(ImagesError):
@@ -182,46 +288,70 @@ def as_source(
     """Turn whatever holds images into a `Source`.
 
     Args:
-        images: a folder, a file or a list of files (see `ImageFolder`); or images already normalised: a
-            tensor (N, C, H, W), an iterable of (C, H, W) floating point tensors, or a Dataset or DataLoader
-            of tensors, of (image, label, ...) or of dicts with "image", "images" or "pixel_values".
-        mean: for files only, and required there: per-channel mean.
+        images: pixels: a folder, a file or a list of files (see `ImageFolder`), Pillow images, or arrays of bytes (H, W, 3)
+            or (H, W), one, a list or (N, H, W, 3). Or images already normalised: a tensor or floating point array
+            (N, C, H, W), an iterable of (C, H, W) floating point tensors or arrays, or a Dataset or DataLoader of them, of
+            (image, label, ...) or of dicts with "image", "images" or "pixel_values".
+        mean: for pixels only, and required there: per-channel mean.
         std: likewise, per-channel standard deviation.
         limit: take only the first so many images.
         strict: an image that cannot be used (an undecodable file, values that are NaN or infinite) is an error
             instead of being skipped and counted, with a warning.
-        resize_short_side: for files only, pixels of the short side after resizing.
-        max_megapixels: for files only, see `ImageFolder`.
+        resize_short_side: for pixels only, pixels of the short side after resizing.
+        max_megapixels: for pixels only, see `ImageFolder`.
 
     Raises:
         ImagesError: nothing there, files without mean and std, or tensors with an option for files.
     """
     check_positive("limit", limit)
-    if are_files(images):
-        find_files(images)
+    if holds_pixels(images):
+        if are_files(images):
+            find_files(images)
         if mean is None or std is None:
             raise ImagesError(
                 "mean= and std= are needed: images must be normalised the way the network was trained, for "
                 "ImageNet mostly mean=(0.485, 0.456, 0.406) and std=(0.229, 0.224, 0.225)"
             )
-        return ImageFolder(
-            images,
-            mean=mean,
-            std=std,
-            resize_short_side=resize_short_side,
-            strict=strict,
-            limit=limit,
-            max_megapixels=max_megapixels,
-        )
+        options: dict[str, Any] = {
+            "mean": mean,
+            "std": std,
+            "resize_short_side": resize_short_side,
+            "strict": strict,
+            "limit": limit,
+            "max_megapixels": max_megapixels,
+        }
+        return ImageFolder(images, **options) if are_files(images) else InMemory(_listed_pixels(images), **options)
     for_files = {"mean": mean, "std": std, "resize_short_side": resize_short_side, "max_megapixels": max_megapixels}
     for option, value in for_files.items():
         if value is not None:
-            raise ImagesError(f"{option}= is for image files: tensors are taken as they are, already normalised")
+            raise ImagesError(
+                f"{option}= is for image files, Pillow images and arrays of bytes: tensors are taken as they are, already "
+                "normalised"
+            )
     if isinstance(images, Source):
         if limit is not None:
             raise ImagesError("limit= must be given when the ImageFolder is made")
         return images
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images)
     return Given(images, limit, strict=strict)
+
+
+def holds_pixels(images: object) -> bool:
+    """Whether `images` are files, Pillow images or arrays of bytes, which are normalised here, as opposed to tensors."""
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    return (
+        are_files(images)
+        or isinstance(first, Image.Image)
+        or (isinstance(first, np.ndarray) and first.dtype == np.uint8)
+    )
+
+
+def _listed_pixels(images: Any) -> list[Pixels]:
+    """One image of pixels, a list of them, or an array (N, H, W, 3), as a list."""
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    return list(images) if isinstance(images, list | tuple) else [images]
 
 
 def are_files(images: object) -> TypeGuard[Files]:

@@ -13,6 +13,7 @@ from padprint.errors import ModelError, PadprintError
 from padprint.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
 from padprint.geometry import blank_for, crop_size
 from padprint.layers import as_measured, leaves_of, refuse_lazy, unwrapped
+from padprint.models import as_model
 from padprint.padding.hidden import may_invent
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
@@ -111,14 +112,14 @@ class Inspection(Sequence[PaddingOperator]):
 _NO_WINDOW = ("pad", "interpolate", "roll")
 
 
-def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, channels: int = 3) -> Inspection:
+def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, int] = 224, *, channels: int = 3) -> Inspection:
     """List every call of a forward pass that pads, and every call that may hide padding. The model is left as found.
 
     Calls in modules and in functions alike, of eager modules and of unflattened exported programs. Padding made of
     slices and `torch.cat`, of assignments and of indexing cannot be told from other uses of these functions.
 
     Args:
-        model: any network; it is run once in evaluation mode, then on shapes alone, at several sizes.
+        model: any network, or its name, see `padprint.load_model`; it is run once in evaluation mode, then on shapes alone, at several sizes.
         example: an input `(B, C, *spatial)`; or a size in pixels, one number or (height, width).
         channels: of the input, where `example` is a size.
 
@@ -126,7 +127,7 @@ def inspect(model: nn.Module, example: Tensor | int | tuple[int, int] = 224, *, 
         ModelError: the model is TorchScript, or fails on the input.
         PaddingError: a module in it is compiled or TorchScript.
     """
-    model = unwrapped(model)
+    model = unwrapped(as_model(model))
     refuse_lazy(model)
     x = example if isinstance(example, Tensor) else blank_for(model, channels, crop_size(example))
     operators: list[PaddingOperator] = []

@@ -56,7 +56,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     * `timm:NAME`: a name with a tag (`resnet50.a1_in1k`) means those pretrained weights, unless `weights` is
       given; a plain name means random initial weights.
     * `package.module:factory`: imported, with the current directory importable, and called without arguments;
-      it may also be an `nn.Module` itself.
+      it may also be an `nn.Module` itself. Lists `mean` and `std` of three numbers, of the network or of the Python
+      module, say how its images are normalised.
     * `FILE.pt2`: an exported program (`torch.export.save`), unflattened so that its layers keep their dotted
       names. Its archive is checked first, and refused where loading it would run more than a network's operators; like
       a factory it is a program all the same: load only files you trust.
@@ -89,19 +90,40 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     if file is not None and state is not None:
         fill(loaded.model, loaded.name, state, file.name)
         loaded = replace(loaded, weights_source=f"file {readable(file.name)}")
+    if loaded.mean is not None and declared_normalisation(loaded.model) is None:  # as timm's networks carry it
+        loaded.model.pretrained_cfg = {"mean": loaded.mean, "std": loaded.std}  # type: ignore[assignment]  # no tensor
     loaded.model.eval()
     return loaded
 
 
-def declared_normalisation(model: nn.Module) -> tuple[Channels, Channels] | None:
-    """The (mean, std), three floats each, in a module's timm `pretrained_cfg` or `default_cfg`, or None."""
+def as_model(model: nn.Module | str, *, seed: int = 0) -> nn.Module:
+    """A network as it was given, or loaded by its name; random initial weights depend on `seed` alone.
+
+    Raises:
+        ModelError, MissingPackageError: see `load_model`; or it is neither.
+    """
+    if isinstance(model, str):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return load_model(model).model
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a model is a torch.nn.Module or a name ({_FORMS}), and this is a {type(model).__name__}")
+    return model
+
+
+def declared_normalisation(model: object) -> tuple[Channels, Channels] | None:
+    """The (mean, std), three floats each, that a network or a Python module of one declares, or None.
+
+    Where: timm's `pretrained_cfg` or `default_cfg`, then attributes `mean` and `std` that are lists or tuples of three numbers.
+    Tensors of these names are left alone: a network that holds them mostly normalises its input itself.
+    """
     for attribute in ("pretrained_cfg", "default_cfg"):
         config = getattr(model, attribute, None)
         if isinstance(config, Mapping):
             found = _normalisation(config.get("mean"), config.get("std"))
             if found is not None:
                 return found
-    return None
+    return _normalisation(getattr(model, "mean", None), getattr(model, "std", None))
 
 
 def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_size: int = 16) -> None:
@@ -261,6 +283,10 @@ def _load_factory(module_name: str, name: str) -> LoadedModel:
         sys.path.remove(here)
     if not isinstance(made, nn.Module):
         raise ModelError(f"{spec} must return a torch.nn.Module, and returned a {type(made).__name__}")
+    for holder, words in ((made, f"the model of {spec}"), (module, f"the module {module_name}")):
+        declared = declared_normalisation(holder)
+        if declared is not None:
+            return LoadedModel(made, spec, *declared, words, f"the factory {spec}")
     return LoadedModel(made, spec, None, None, None, f"the factory {spec}")
 
 
@@ -307,6 +333,8 @@ def _ended(error: BaseException) -> str:
 
 def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
     if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != 3 or len(std) != 3:
+        return None
+    if not all(isinstance(one, int | float) for one in (*mean, *std)):
         return None
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
 

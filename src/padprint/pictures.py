@@ -146,19 +146,28 @@ def read_upright(path: Path, check_size: Callable[[int, int], object]) -> tuple[
                 "it as the network was trained, and give the tensors"
             )
         maybe_more = opened.format in ("TIFF", "JPEG2000")  # what cameras with four bands are saved as
-        image = ImageOps.exif_transpose(opened)
-        if image.mode[0] in "IF":
-            return _numbers(image), False
-        if not image.has_transparency_data:
-            return image.convert("RGB"), False
-        whole = image.convert("RGBA")  # a palette with transparency reaches RGB through RGBA only
-        hides = whole.getchannel("A").getextrema() != (255, 255)
+        image, hides = upright(opened)
         if hides and maybe_more:
             raise ImagesError(
                 "its last band counts as transparency and is not opaque throughout, so that it may be a band of its own: "
                 "save the file without it, or give tensors"
             )
-        return whole.convert("RGB"), hides
+        return image, hides
+
+
+def upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """An image turned upright, as RGB of bytes or as F of numbers in [0, 1]; and whether transparency that hid something went.
+
+    Raises:
+        ImagesError: it holds numbers outside [0, 1].
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        return _numbers(image), False
+    if not image.has_transparency_data:
+        return image.convert("RGB"), False
+    whole = image.convert("RGBA")  # a palette with transparency reaches RGB through RGBA only
+    return whole.convert("RGB"), whole.getchannel("A").getextrema() != (255, 255)
 
 
 def _numbers(image: Image.Image) -> Image.Image:

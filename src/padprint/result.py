@@ -18,6 +18,7 @@ from padprint.errors import ResultError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +221,17 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
 
     def _repr_html_(self) -> str:
         return _html.measurement(self)
+
+    def plot(self, *, signed: bool = False) -> Figure:
+        """The patterns of all layers side by side, in order of execution; see `padprint.plot.overview`.
+
+        Raises:
+            ResultError: no layer was measured.
+            MissingPackageError: matplotlib is missing.
+        """
+        from padprint.plot import overview
+
+        return overview(self, signed=signed)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per layer: geometry, every estimate with ``_low`` and ``_high``, SNR in dB, notes."""

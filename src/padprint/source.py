@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,8 +120,10 @@ def check_image(image: object, index: int, name: str | None = None) -> Tensor:
         ImagesError: it is something else.
     """
     what = called(index, name)
+    if isinstance(image, np.ndarray) and image.dtype.kind in "fiub":
+        image = torch.from_numpy(np.ascontiguousarray(image))
     if not isinstance(image, Tensor):
-        raise ImagesError(f"{what} is a {type(image).__name__}: it must be a torch tensor (C, H, W)")
+        raise ImagesError(f"{what} is a {type(image).__name__}: it must be a torch tensor or NumPy array (C, H, W)")
     if not image.is_floating_point():
         raise ImagesError(
             f"{what} is of dtype {str(image.dtype).removeprefix('torch.')}: convert it "

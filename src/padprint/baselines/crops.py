@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from padprint import engine
 from padprint.errors import ImagesError
 from padprint.geometry import Geometry, crop_size
-from padprint.images import Images, are_files, as_source
+from padprint.images import Images, as_source, holds_pixels
 from padprint.layers import as_measured, unwrapped
+from padprint.models import as_model
 from padprint.options import OWN, common_normalisation, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
 from padprint.padding.swap import swapped
@@ -171,7 +172,7 @@ class Scenes:
     """
 
     def __init__(
-        self, model: nn.Module, images: Images, options: Mapping[str, Any], allowed: Collection[str] | None = None
+        self, model: nn.Module | str, images: Images, options: Mapping[str, Any], allowed: Collection[str] | None = None
     ) -> None:
         unknown = set(options) - (set(engine.DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
         if unknown:
@@ -179,9 +180,9 @@ class Scenes:
         self.options: dict[str, Any] = {**engine.DEFAULTS, **options}
         self.settings: Settings = run_settings(self.options)
         self.at_end: list[Callable[[], None]] = []
-        self.model = unwrapped(model)
+        self.model = unwrapped(as_model(model, seed=self.settings.seed))
         mean, std = self.options["mean"], self.options["std"]
-        if mean is None and std is None and are_files(images):
+        if mean is None and std is None and holds_pixels(images):
             mean, std = common_normalisation([self.model])
         rest = {key: self.options[key] for key in ("limit", "strict", "resize_short_side", "max_megapixels")}
         self.source = as_source(images, mean=mean, std=std, **rest)

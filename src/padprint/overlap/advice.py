@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def halo(
-    model: nn.Module,
+    model: nn.Module | str,
     images: Images,
     output_layer: str | Sequence[str] | None = None,
     tile: int | tuple[int, int] = 512,
@@ -59,7 +59,8 @@ def halo(
     halo, and no less for a single image, which cannot tell how images differ.
 
     Args:
-        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested, at any stride. Left as found.
+        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested, at any stride. Left as found. Or its
+            name, see `padprint.load_model`.
         images: scenes larger than the tile and what the network sees around it; see `padprint.measure`.
         output_layer: dotted module names or globs; None: every tensor the model returns that is a map.
         tile: input size of a tile, px, one number or (height, width).
@@ -101,7 +102,9 @@ def halo(
             scenes.at_end = [run.subject.finish]
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
-    result = run.read(tolerance, error, confidence, name or type(scenes.model).__name__)
+    result = run.read(
+        tolerance, error, confidence, name or (model if isinstance(model, str) else type(scenes.model).__name__)
+    )
     if all(one.tiling is None for one in result.values()):
         raise HaloError(result.first.reason or "")
     return result

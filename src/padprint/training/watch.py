@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from padprint import engine, plot
 from padprint.errors import ModelError
-from padprint.images import Images, are_files, as_source
+from padprint.images import Images, as_source, holds_pixels
 from padprint.layers import unwrapped
 from padprint.models import declared_normalisation
 from padprint.options import OWN, run_settings
@@ -121,7 +121,7 @@ class Watch:
             raise TypeError(f"no such option of a watch: {', '.join(sorted(unknown))}")
         self._options: dict[str, Any] = {name: engine.DEFAULTS[name] for name in Options.__annotations__} | options
         with self._untouched(), self._budget.preparing():
-            if mean is None and std is None and are_files(images):
+            if mean is None and std is None and holds_pixels(images):
                 mean, std = declared_normalisation(self._model) or (None, None)
             source = as_source(images, mean=mean, std=std, limit=limit, resize_short_side=resize_short_side)
             self._images = Kept(source)
