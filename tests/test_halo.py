@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 import nets
 from helpers import left_as_found, noise
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
-from padprint.overlap import Halo, halo, load
+from padprint.overlap import Halo, halo, load, structural
 from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
@@ -214,7 +215,7 @@ def test_one_image_promises_nothing_short_of_the_structural_halo() -> None:
     with pytest.raises(
         HaloError, match=r"can drop is a halo of 1[0-9 ]* px .* one image does not tell what others need"
     ):
-        halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(28, 48), tolerance=0.1)
+        _ = halo(filtered(BOX), [torch.ones(1, 160, 80)], tile=(28, 48), tolerance=0.1).first.advised
 
 
 def test_more_confidence_needs_more_cells() -> None:
@@ -378,7 +379,9 @@ def test_what_changes_beyond_the_structural_halo_is_not_advised(tmp_path: Path, 
         ):
             one.first.advised  # noqa: B018
         assert "something pads that was not seen" in str(one)
-        assert "not reached" in str(one).splitlines()[2]
+        assert "not reached" in str(one).splitlines()[5]
+        assert one.verdict.startswith("No overlap can be advised")
+        assert all(each.tiling is None for each in one.choices())
         assert one.to_dict()["paddings"]["own"]["advised"] is None
         assert one.at(0.06).first.tiling is not None
 
@@ -435,9 +438,98 @@ def test_no_advice_leaves_more_than_the_tolerance(data: st.DataObject) -> None:
 def test_a_picture_has_a_line_for_each_padding() -> None:
     result = halo(nets.unet(2, "bilinear"), noise(2, 128), tile=64, padding=["own", "reflect"])
     figure = result.plot()
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["own", "reflect"]
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["own", "reflect", "99 % of further images", "advised", "structural halo"]
     assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert any(text.get_text() == "tolerance 0.01" for text in axes.texts)
+        lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+        dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        assert len(lines) == len(dots) == 2
+        for line, dot in zip(lines, dots, strict=True):  # every dot lies on its line, straight on a logarithmic axis
+            (x,), (y,) = dot.get_xdata(), dot.get_ydata()
+            assert math.log(y) == pytest.approx(np.interp(x, line.get_xdata(), np.log(line.get_ydata())))
+    uprights = [
+        line.get_xdata()[0]
+        for line in figure.axes[0].get_lines()
+        if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+    ]
+    assert uprights == [one.structural for one in result.values()]
+
+
+# ------------------------------------------------------------------------------------------------ other tile sizes
+
+
+def test_tiles_of_other_sizes_keep_the_same_halo() -> None:
+    """A filter of three cells: one above and one below, whatever the tile."""
+    result = halo(filtered(torch.full((3,), 1 / 3)), [torch.ones(1, 160, 160)] * 3, tile=64)
+    every = {each.tile[0]: each for each in result.choices((32, 128, 65))}
+    assert sorted(every) == [32, 64, 65, 128]
+    for n, each in every.items():
+        assert each.measured is (n == 64) and not each.crossed and not each.absurd
+        assert each.tiling is not None and each.tiling.pixels == (1, 1, 0, 0)
+        assert each.cost == pytest.approx(n / (n - 2) - 1)
+    assert result.verdict == "64-px tiles need 2 x 1 px, which costs 3 % extra pixels; 1024-px tiles cost 0 % instead."
+
+
+def test_a_choice_is_what_tiles_of_that_size_measure() -> None:
+    net, images = nets.unet(2, "bilinear"), noise(4, 192)
+    small = halo(net, images, tile=64, tolerance=0.05)
+    (each,) = [one for one in small.choices((96,)) if one.tile == (96, 96)]
+    other = halo(net, images, tile=96, tolerance=0.05).first
+    assert each.tiling is not None and other.tiling is not None
+    assert abs(max(each.tiling.pixels) - max(other.tiling.pixels)) <= max(other.period)
+
+
+def test_sizes_are_congruent_to_the_tile() -> None:
+    result = halo(nets.stride_two(), noise(3, 128), tile=50)
+    assert [each.tile for each in result.choices((64, 101))] == [(50, 50), (66, 66), (102, 102)]
+    assert result.choices((1,))[0].tile == (2, 2)  # smaller than two halos
+    assert result.choices((1,))[0].crossed and result.choices((1,))[0].tiling is None
+
+
+def test_an_absurd_overlap_is_called_so() -> None:
+    """On ones, padding takes a third of a box filter of 31 cells at the border: it must be dropped all, 15 of 34 cells."""
+    result = halo(filtered(BOX), [torch.ones(1, 96, 96)] * 3, tile=34, tolerance=1e-4)
+    here = next(each for each in result.choices() if each.measured)
+    assert here.tiling is not None and here.absurd and here.cost == pytest.approx(34 / 4 - 1)
+    assert result.verdict == (
+        "34-px tiles need 2 x 15 px, which costs 750 % extra pixels: that makes no sense; take 256-px tiles (13 % extra "
+        "pixels), a larger tolerance, or one pass over the whole image."
+    )
+    assert "750 % (absurd)" in str(result)
+
+
+def test_what_was_measured_can_be_read_whatever_the_verdict(tmp_path: Path) -> None:
+    result = halo(filtered(BOX), [torch.ones(1, 96, 96)] * 3, tile=24, tolerance=1e-4)
+    assert result.first.tiling is None and "has no room" in (result.first.reason or "")
+    assert result.verdict.startswith(
+        "24-px tiles have no room for a tolerance of 0.0001: they would need 2 x 15 px; take 256-px"
+    )
+    again = load(result.save(tmp_path / "saved"))
+    assert again.at(0.9).first.tiling is not None
+    assert again.verdict == result.verdict
+
+
+def test_another_padding_that_helps_is_named() -> None:
+    result = halo(filtered(BOX), [torch.ones(1, 160, 96)] * 3, tile=(64, 48), padding=["own", "replicate"])
+    assert "; replicate padding brings it to 0 %." in result.verdict
+
+
+def test_the_structural_halo_needs_no_images() -> None:
+    net = nets.unet(2, "bilinear")
+    found = structural(net, tile=128)
+    measured = halo(net, noise(2, 256), tile=128, tolerance=1e-3)
+    assert found.pixels == measured.first.structural
+    (name,) = found.need
+    assert found.need[name] == measured.first.outputs[name].structural
+    assert found.tiling is not None and found.exact
+    assert found.units()["pixels"]["overlap"] == list(found.tiling.overlap)
+    assert "diffusers: it blends tiles" in str(found)
+    tight = structural(net, tile=20)
+    assert tight.tiling is None and "has no room for 2 x" in str(tight) and tight.to_dict()["units"] is None
+    with pytest.raises(HaloError, match="has no room for 2 x"):
+        tight.units()
 
 
 # ------------------------------------------------------------------------------------------------ refusals
@@ -482,11 +574,11 @@ def test_a_tile_too_small_says_the_best_that_can_be_had() -> None:
     with pytest.raises(
         HaloError, match=r"a tile of 16 px has no room for a tolerance of 0.01: .* up to 8 px .* best it"
     ) as found:
-        halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16)
+        _ = halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16).first.advised
     reached = float(str(found.value).split("the best it can do is ")[1].split(",")[0])
     assert halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16, tolerance=1.01 * reached).first.tiling is not None
     with pytest.raises(HaloError, match="has no room"):
-        halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16, tolerance=0.99 * reached)
+        _ = halo(nets.unet(2, "bilinear"), noise(3, 128), tile=16, tolerance=0.99 * reached).first.advised
 
 
 def test_one_padding_may_have_room_where_another_has_none() -> None:

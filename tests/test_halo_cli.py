@@ -76,7 +76,6 @@ def test_a_check_that_fails_is_exit_status_1(folders: tuple[str, str], monkeypat
     ("arguments", "message"),
     [
         (("nets:SqueezeExcite", "--tile", "48"), "no overlap of tiles can keep"),
-        (("nets:stack", "--tile", "6"), "has no room for a tolerance of 0.01"),
         (("nets:stack", "--tile", "96"), "images are too small"),
         (("nets:stack", "--tile", "48", "--tolerance", "0"), "tolerance must be a number above 0"),
         (("nets:stack", "--tile", "48", "--error", "l2"), "there is no error 'l2'"),
@@ -95,3 +94,45 @@ def test_what_cannot_be_done_is_one_line(folders: tuple[str, str], arguments: tu
 def test_wrong_usage_is_exit_status_2(folders: tuple[str, str]) -> None:
     assert run("nets:stack", folders[0], "--tile", "many").exit_code == 2
     assert "Examples: padprint halo" in run("--help").output
+
+
+def test_what_was_measured_is_kept_and_read_again(folders: tuple[str, str], tmp_path: Path) -> None:
+    out, again = str(tmp_path / "out"), str(tmp_path / "again")
+    options = ("--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "--output", out, "--report")
+    result = run("nets:stack", folders[0], "--tile", "6", *options)
+    assert result.exit_code == 1, result.output
+    assert "6-px tiles have no room for a tolerance of 0.01" in result.stderr
+    assert f"padprint halo {out} --tolerance" in result.stderr
+    assert {"halo.json", "halo.png", "report.html"} <= {one.name for one in Path(out).iterdir()}
+    result = run(out, "--tolerance", "5", "--output", again)
+    assert result.exit_code == 0, result.output
+    assert "tolerance 5 (relative rms change)" in result.stderr
+    assert json.loads((Path(again) / "halo.json").read_text())["tolerance"] == 5
+    page = tmp_path / "page.html"
+    assert runner.invoke(app, ["report", out, "--output", str(page)]).exit_code == 0
+    assert "6-px tiles have no room" in page.read_text()
+    assert run(out).exit_code == 1  # at the tolerance it was measured with
+
+
+def test_structure_needs_no_images(folders: tuple[str, str]) -> None:
+    result = run("nets:stack", "--structural", "--tile", "48", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["halo_px"] == 3 and document["units"]["real_esrgan"] == {"tile": 42, "tile_pad": 3}
+    assert "structural halo 3 px" in result.stderr
+    assert run("nets:stack", "--structural", "--tile", "4").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nets:stack",), "there are no images after the model; --structural needs none"),
+        (("nets:stack", "photos", "--structural"), "--structural needs no images: leave out images"),
+        (("nets:stack", "--structural", "--output", "x"), "--structural measures nothing that could be written"),
+        (("nets:stack", "photos", "--report"), "--report needs --output"),
+    ],
+)
+def test_arguments_that_do_not_go_together(folders: tuple[str, str], arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())

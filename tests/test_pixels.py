@@ -48,8 +48,8 @@ def test_turned_and_grey_images() -> None:
     turned.getexif()[0x0112] = 6
     source = as_source(turned, **HALF)
     assert source.sizes() == [(48, 40)] == [tuple(x.shape[1:]) for _, x in source.items()]
-    source = as_source([np.full((5, 4), 51, np.uint8), np.full((5, 4, 1), 51, np.uint8)], **HALF)
-    for _, x in source.items():
+    grey = [np.full((5, 4), 51, np.uint8), np.full((5, 4, 1), 51, np.uint8)]
+    for x in dict(as_source(grey, **HALF).items()).values():
         torch.testing.assert_close(x[:, 0, 0], torch.tensor([-1.2, -0.4, -0.1]))
 
 

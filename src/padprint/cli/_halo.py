@@ -4,22 +4,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from padprint.cli._options import (
+    MODEL_HELP,
     BatchSize,
     Calibrate,
     Device,
-    Images,
     Json,
     Limit,
     Margin,
     Mean,
     Megapixels,
-    Model,
     Quiet,
+    Report,
     Resize,
     Seed,
     Std,
@@ -27,15 +27,33 @@ from padprint.cli._options import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from padprint.overlap import Halo
+
 EPILOG = (
     "Examples: padprint halo mypackage.models:segmenter photos/ --tile 512 --tolerance 0.01 --verify others/ | "
-    "padprint halo torchvision:mobilenet_v2@DEFAULT photos/ --output-layer features.6 --padding own reflect"
+    "padprint halo torchvision:mobilenet_v2@DEFAULT photos/ --output-layer features.6 --padding own reflect | "
+    "padprint halo torchvision:fcn_resnet50 --structural | padprint halo result/ --tolerance 0.05"
 )
 
 
 def halo(
-    model: Model,
-    images: Images,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|DIR",
+            help=f"{MODEL_HELP} Or a folder that --output wrote, to read it at another --tolerance.",
+            show_default=False,
+        ),
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGES...]",
+            help="A folder of images, or image files. None with --structural, or to read a folder.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     output_layer: Annotated[
         list[str] | None,
@@ -45,10 +63,17 @@ def halo(
             help="Names or globs, separated by commas; repeatable. Default: what the model returns.",
         ),
     ] = None,
+    structural: Annotated[
+        bool,
+        typer.Option("--structural", help="Without images: how far padding can reach at all, in every tool's units."),
+    ] = False,
     tile: Annotated[str, typer.Option("--tile", metavar="PX", help="Tile size: one number, or ROWSxCOLUMNS.")] = "512",
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="Error allowed at every distance beyond the halo.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            "--tolerance", help="Error allowed at every distance beyond the halo. Default: 0.01, or the folder's."
+        ),
+    ] = None,
     error: Annotated[
         str,
         typer.Option(
@@ -86,17 +111,30 @@ def halo(
         Path | None,
         typer.Option("--output", metavar="DIR", help="Folder for halo.json, halo.safetensors and halo.png."),
     ] = None,
+    report: Report = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Find how much tiles must overlap so that a tiled run agrees with one pass, in the units of tiling tools.
 
-    With --verify the exit status is 1 where the tiled run does not keep the tolerance.
+    The exit status is 1 where no tile size keeps the tolerance, and with --verify where the tiled run does not keep it; what
+    was measured is written all the same, and can be read at another tolerance.
     """
-    from padprint.cli import _commands, _loading, _parse, _show
+    from padprint.cli import _commands, _parse, _show
 
     rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     names = _parse.layers(output_layer)
+    size = _parse.crop(tile, "--tile")
+    output = _parse.output(output, False, report)
+    saved = is_saved(Path(model))
+    given = images or []
+    if (saved or structural) and (given or verify):
+        what = f"{model} is a folder of results, which is read" if saved else "--structural needs no images"
+        raise typer.BadParameter(f"{what}: leave out images and --verify", param_hint="IMAGES")
+    if structural and output is not None:
+        raise typer.BadParameter("--structural measures nothing that could be written", param_hint="--output")
+    if not saved and not structural and not given:
+        raise typer.BadParameter("there are no images after the model; --structural needs none", param_hint="IMAGES")
     options: dict[str, Any] = {
         "seed": seed,
         "limit": images_limit,
@@ -104,32 +142,28 @@ def halo(
         "resize_short_side": resize_short_side,
         **_parse.limit_of(max_megapixels),
     }
-    size = _parse.crop(tile, "--tile")
     with _show.reporting() as console:
-        _commands.check_output(output, plots=output is not None)
-        loaded, given, normalisation = _loading.one_model(
-            model, weights, images, rgb, calibrate, {**options, "crop": size}
-        )
-        shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet), **normalisation}
-        document, lines, failed = _work(
-            loaded.model,
-            given,
-            verify,
-            output,
-            {
+        _commands.check_output(output, plots=output is not None, report=report)
+        if structural:
+            document, lines, failed = _structure(model, weights, None if names == "auto" else names, size)
+        elif saved:
+            document, lines, failed = _read(Path(model), tolerance, output, report)
+        else:
+            asked = {
                 "output_layer": None if names == "auto" else names,
                 "tile": size,
-                "tolerance": tolerance,
+                "tolerance": 0.01 if tolerance is None else tolerance,
                 "error": error,
                 "confidence": confidence,
                 "padding": padding or ["own"],
                 "tiles_per_image": tiles_per_image,
                 "margin": margin,
-                "name": loaded.name,
                 **options,
-            },
-            shared,
-        )
+            }
+            shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet)}
+            document, lines, failed = _measure(
+                (model, weights, given, rgb, calibrate), verify, output, report, asked, shared
+            )
         if not quiet:
             _show.lines(console, lines)
     if json:
@@ -138,42 +172,104 @@ def halo(
         raise typer.Exit(1)
 
 
-def _work(
-    model: Any,
-    images: Any,
+Outcome = tuple[dict[str, Any], list[str], bool]
+"""The document, what is said, and whether the exit status says so."""
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds a halo."""
+    if not folder.is_dir():
+        return False
+    from padprint import _saved
+
+    return _saved.is_saved(folder / _saved.HALO[0])
+
+
+def _structure(spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int]) -> Outcome:
+    """The halo by structure alone."""
+    from padprint.models import load_model
+    from padprint.overlap import structural as work
+
+    found = work(load_model(spec, weights=weights).model, names, tile)
+    return found.to_dict(), str(found).splitlines(), found.tiling is None
+
+
+def _read(folder: Path, tolerance: float | None, output: Path | None, report: bool) -> Outcome:
+    """What was measured, at another tolerance."""
+    from padprint.overlap import load
+
+    result = load(folder)
+    result = result if tolerance is None else result.at(tolerance)
+    lines = [*_said(result), *_write(result, output, report)]
+    return result.to_dict(), lines, _without(result)
+
+
+def _measure(
+    loading: tuple[str, Path | None, list[Path], tuple[Any, Any], int],
     others: list[Path] | None,
     output: Path | None,
+    report: bool,
     asked: dict[str, Any],
     shared: dict[str, Any],
-) -> tuple[dict[str, Any], list[str], bool]:
-    """Measure, verify and write: the document, what is said, and whether verification failed."""
-    from padprint._tables import label
+) -> Outcome:
+    """Measure, write, and verify on other images."""
+    from padprint.cli import _loading
     from padprint.overlap import halo as work
+
+    model, weights, images, rgb, calibrate = loading
+    loaded, given, normalisation = _loading.one_model(
+        model, weights, images, rgb, calibrate, {**asked, "crop": asked["tile"]}
+    )
+    shared = {**shared, **normalisation}
+    result = work(loaded.model, given, name=loaded.name, **asked, **shared)
+    document, lines, failed = result.to_dict(), _said(result), _without(result)
+    written = _write(result, output, report)  # before anything else can fail
+    if others:
+        keys = ("seed", "strict", "resize_short_side", "max_megapixels")
+        options = {key: asked[key] for key in keys if key in asked}
+        held_out = others[0] if len(others) == 1 else others
+        checks = [
+            result.verify(loaded.model, held_out, padding=one.padding, **options, **shared)
+            for one in result.values()
+            if one.tiling is not None
+        ]
+        failed = failed or not all(check.passed for check in checks)
+        document["verification"] = [check.to_dict() for check in checks]
+        lines += [line for check in checks for line in str(check).splitlines()]
+    if output is not None:
+        written.append(
+            f"read it at another tolerance, without measuring again: padprint halo {output} --tolerance 0.05"
+        )
+    return document, lines + written, failed
+
+
+def _said(result: Halo) -> list[str]:
+    """The tables and, for paddings with advice, the units of other tools."""
+    from padprint._tables import label
     from padprint.overlap import tools
 
-    result = work(model, images, **asked, **shared)
-    document = result.to_dict()
     lines = str(result).splitlines()
     for one in result.values():
         if one.tiling is not None:
             lines += [f"in the units of other tools, padding {label(one.padding)}:"] * (len(result) > 1)
             lines += tools.lines(one)
-    if output is not None:  # before anything else can fail
-        result.save(output)
-        result.plot().savefig(output / "halo.png")
-        written = f"wrote halo.json, halo.safetensors and halo.png to {output}"
-    failed = False
-    if others:
-        loading = {key: asked[key] for key in ("seed", "strict", "resize_short_side", "max_megapixels") if key in asked}
-        held_out = others[0] if len(others) == 1 else others
-        checks = [
-            result.verify(model, held_out, padding=one.padding, **loading, **shared)
-            for one in result.values()
-            if one.tiling is not None
-        ]
-        failed = not all(check.passed for check in checks)
-        document["verification"] = [check.to_dict() for check in checks]
-        lines += [line for check in checks for line in str(check).splitlines()]
-    if output is not None:
-        lines.append(written)
-    return document, lines, failed
+    return lines
+
+
+def _without(result: Halo) -> bool:
+    """Whether no padding keeps the tolerance on the tiles that were measured."""
+    return all(one.tiling is None for one in result.values())
+
+
+def _write(result: Halo, output: Path | None, report: bool) -> list[str]:
+    """Save a halo with its picture and, where wanted, its page; lines about it."""
+    if output is None:
+        return []
+    result.save(output)
+    result.plot().savefig(output / "halo.png")
+    lines = [f"wrote halo.json, halo.safetensors and halo.png to {output}"]
+    if report:
+        from padprint import report as pages
+
+        lines.append(f"wrote {pages.write(result, output / 'report.html')}")
+    return lines

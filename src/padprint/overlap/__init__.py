@@ -1,8 +1,8 @@
 """How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
 
 The way through: `advice` runs tiles of the `outputs` and sums errors by `distance`; `widths` and `promise` read halos from the
-sums, `tiling` makes tiles of them, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
-`blending` tell it in other tools' units); `verification` runs the tiles (`stitching`) and gives a `verdict`.
+sums, `tiling` makes tiles of them and `sizes` of other sizes, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
+`blending` tell it in other tools' units); `structure` needs no images; `verification` runs the tiles (`stitching`) and gives a `verdict`.
 
 Names are loaded on first use.
 """
@@ -16,6 +16,8 @@ from padprint._lazy import loader
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
     from padprint.overlap.result import Halo, load
+    from padprint.overlap.sizes import Choice, choices
+    from padprint.overlap.structure import Structural, structural
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.tools import monai_arguments, units, weight_map
     from padprint.overlap.verdict import Verification
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from padprint.overlap.widths import OutputHalo, PaddingHalo
 
 _HOMES = {
+    "Choice": "sizes",
+    "choices": "sizes",
+    "Structural": "structure",
+    "structural": "structure",
     "halo": "advice",
     "Halo": "result",
     "OutputHalo": "widths",
@@ -37,14 +43,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "Choice",
     "Halo",
     "OutputHalo",
     "PaddingHalo",
+    "Structural",
     "Tiling",
     "Verification",
+    "choices",
     "halo",
     "load",
     "monai_arguments",
+    "structural",
     "units",
     "verify",
     "weight_map",

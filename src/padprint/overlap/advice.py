@@ -79,11 +79,12 @@ def halo(
         **options: see `padprint.measure`.
 
     Returns:
-        Structural and effective halos, the curve of errors, and the advice, by padding.
+        Structural and effective halos, the curve of errors, and the advice, by padding. Where no overlap keeps the tolerance
+        the advice says so (`PaddingHalo.reason`), and what was measured can be read at another one (`Halo.at`).
 
     Raises:
-        HaloError: an output sees the whole input, is no map, or takes one input size, so that no overlap helps; the
-            tolerance is reached under none of the paddings; an output holds NaN or infinite values.
+        HaloError: an output sees the whole input, is no map, or takes one input size, so that no overlap helps; an output
+            holds NaN or infinite values.
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
     """
     check_tolerance(tolerance)
@@ -102,12 +103,8 @@ def halo(
             scenes.at_end = [run.subject.finish]
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
-    result = run.read(
-        tolerance, error, confidence, name or (model if isinstance(model, str) else type(scenes.model).__name__)
-    )
-    if all(one.tiling is None for one in result.values()):
-        raise HaloError(result.first.reason or "")
-    return result
+    label = name or (model if isinstance(model, str) else type(scenes.model).__name__)
+    return run.read(tolerance, error, confidence, label)
 
 
 # --------------------------------------------------------------------------------------------------- running on tiles

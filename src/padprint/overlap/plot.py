@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from math import isfinite, nan
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from padprint._tables import label
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.text import pair
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     """Draw the error beyond a halo against its width and against the extra pixels it costs, for each padding.
 
-    Lines are over all images together, bands reach up to what a further image stays below; dots mark what is advised.
+    Lines are over all images together, bands reach up to what a further image stays below. A dot marks the advised halo on its
+    line, a thin upright line where padding cannot reach any more. An error of zero lies below the axis: it is drawn on its lower
+    end.
 
     Args:
         halo: the result.
@@ -35,6 +39,9 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     Raises:
         MissingPackageError: matplotlib is missing.
     """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     if ax is None:
         figure = new_figure(10.0, 4.2)
         outputs = ", ".join(plain(label(name)) for name in halo.first.outputs)
@@ -46,10 +53,21 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         _line(ax[1], one, [100 * p.cost for p in one.curve], floor, i)
         tiles = one.tiling
         if tiles is not None:
-            for axes, place in zip(ax, (max(tiles.pixels), 100 * tiles.cost), strict=True):
-                axes.plot(place, max(one.error_of(tiles), floor), "o", color=COLOURS[i % len(COLOURS)])
+            _dot(ax[0], max(tiles.pixels), [p.halo for p in one.curve], one, floor, i)
+            _dot(ax[1], 100 * tiles.cost, [100 * p.cost for p in one.curve], one, floor, i)
+        ax[0].axvline(one.structural, color=COLOURS[i % len(COLOURS)], linewidth=0.7, alpha=0.6)
     for axes in ax:
         axes.axhline(halo.tolerance, color="#888888", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"tolerance {halo.tolerance:g}",
+            (1, halo.tolerance),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, 2),
+            textcoords="offset points",
+            ha="right",
+            color="#888888",
+            fontsize=8,
+        )
         axes.set_yscale("log")
         axes.set_ylim(bottom=floor)
         axes.grid(color="#dddddd", linewidth=0.6)
@@ -58,9 +76,21 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     ax[0].set_xlabel("halo on each side (input px)")
     ax[0].set_ylabel(ERRORS[halo.error])
     ax[1].set_xlabel("extra pixels computed (%)")
-    ax[1].set_xlim(0, min(400, 100 * _dearest(halo)))
-    ax[0].legend(fontsize=9, loc="upper right")
+    ax[1].set_xlim(0, min(400, 105 * _dearest(halo)))
+    handles, labels = ax[0].get_legend_handles_labels()
+    key = [
+        (Patch(color="#888888", alpha=0.25, linewidth=0), f"{100 * halo.confidence:g} % of further images"),
+        (Line2D([], [], marker="o", color="#888888", linestyle=""), "advised"),
+        (Line2D([], [], color="#888888", linewidth=0.7), "structural halo"),
+    ]
+    ax[1].legend([*handles, *(h for h, _ in key)], [*labels, *(t for _, t in key)], fontsize=8, loc="upper right")
     return figure_of(ax[0])
+
+
+def _dot(axes: Axes, place: float, places: Sequence[float], one: PaddingHalo, floor: float, i: int) -> None:
+    """A dot on a padding's line, which is straight between its points on a logarithmic axis."""
+    heights = np.log([max(p.error, floor) for p in one.curve])
+    axes.plot(place, np.exp(np.interp(place, places, heights)), "o", color=COLOURS[i % len(COLOURS)], clip_on=False)
 
 
 def _dearest(halo: Halo) -> float:

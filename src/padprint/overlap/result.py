@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from padprint.errors import HaloError, ResultError
 from padprint.geometry import Sides
 from padprint.overlap import text
 from padprint.overlap.document import document, errors_of, restored
+from padprint.overlap.sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
 
 if TYPE_CHECKING:
@@ -100,6 +101,15 @@ class Halo(Mapping[str, PaddingHalo]):
         from padprint.overlap.tools import units
 
         return units(self.first if padding is None else self[padding])
+
+    def choices(self, sizes: Iterable[int] = SIZES) -> list[Choice]:
+        """Tiles of several sizes that keep the tolerance, by padding; see `padprint.overlap.choices`."""
+        return choices(self, sizes)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what the tile needs and costs, what a larger one would, and another padding."""
+        return verdict(self)
 
     def plot(self, ax: Sequence[Axes] | None = None) -> Figure:
         """Draw error against halo and against cost; see `padprint.overlap.plot`."""

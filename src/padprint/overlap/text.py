@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from padprint._tables import label, number
+from padprint._tables import aligned, label, number
 from padprint.overlap.distance import ERRORS
+from padprint.overlap.sizes import Choice, choices, verdict
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo
@@ -19,9 +20,6 @@ HEADERS = (
     "structural px",
     "effective px [images]",
     "advised halo px",
-    "overlap px",
-    "step px",
-    "extra pixels",
 )
 
 
@@ -31,16 +29,51 @@ ROUNDING = 1e-4
 
 def table(halo: Halo) -> str:
     """The table of a halo and what must be said of it."""
-    rows = [(*HEADERS, f"error [{_share(halo.first)} of images]"), *cells(halo)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return "\n".join([summary(halo), *(line.rstrip() for line in lines), *remarks(halo)])
+    lines = aligned(HEADERS, cells(halo))
+    return "\n".join(
+        [
+            verdict(halo),
+            "",
+            summary(halo),
+            *(line.rstrip() for line in lines),
+            "",
+            *table_of_tiles(halo),
+            "",
+            *remarks(halo),
+        ]
+    )
+
+
+TILE_HEADERS = ("padding", "tile px", "overlap px", "step px", "extra pixels")
+
+
+def tile_rows(halo: Halo) -> list[tuple[str, ...]]:
+    """One row for each padding and tile size: what it needs, costs and leaves."""
+    return [_tile_row(each) for each in choices(halo)]
+
+
+def _tile_row(each: Choice) -> tuple[str, ...]:
+    mark = "" if each.measured else "~" if each.crossed else "*"
+    first = (label(each.padding), pair(each.tile) + mark)
+    tiles = each.tiling
+    if tiles is None or each.error is None or each.limit is None:
+        return (*first, "no room", "", "", "")
+    cost = f"{100 * tiles.cost:.0f} %{' (absurd)' * each.absurd}"
+    return (*first, pair(tiles.overlap), pair(tiles.step), cost, f"{number(each.error)} [{number(each.limit)}]")
+
+
+def table_of_tiles(halo: Halo) -> Iterator[str]:
+    """The rows of `tile_rows`, aligned, and what their marks mean."""
+    rows = [(*TILE_HEADERS, f"error [{_share(halo.first)} of images]"), *tile_rows(halo)]
+    yield from aligned(rows[0], rows[1:])
+    yield from tile_notes(halo)
+
+
+def tile_notes(halo: Halo) -> Iterator[str]:
+    """What the marks of `tile_rows` mean."""
+    yield f"* by the errors at each distance from the border, measured on tiles of {pair(halo.tile)} px"
+    if any(each.crossed and not each.measured for each in choices(halo)):
+        yield "~ likewise, but in a tile below two structural halos some cells see two borders at once: measure with --tile before you rely on it"
 
 
 def cells(halo: Halo) -> list[tuple[str, ...]]:
@@ -52,9 +85,8 @@ def _row(one: PaddingHalo) -> tuple[str, ...]:
     first = (label(one.padding), str(one.structural), width(one.effective))
     tiles = one.tiling
     if tiles is None:
-        return (*first, "not reached", "", "", "", "")
-    errors = f"{number(one.error_of(tiles))} [{number(one.limit_of(tiles.halos))}]"
-    return (*first, halo_pixels(tiles), pair(tiles.overlap), pair(tiles.step), f"{100 * tiles.cost:.0f} %", errors)
+        return (*first, "not reached")
+    return (*first, halo_pixels(tiles))
 
 
 def _share(one: PaddingHalo) -> str:

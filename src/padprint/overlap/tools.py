@@ -7,9 +7,9 @@ averaging overlapping tiles mixes their rims in, and keeps it only where the wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from padprint._tables import label, number
 from padprint.errors import HaloError
 from padprint.overlap.blending import linear, longest_step
 from padprint.overlap.text import halo_pixels, pair
-from padprint.overlap.tiling import Tiling, sides
+from padprint.overlap.tiling import Map, Tiling, sides
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
@@ -39,14 +39,37 @@ def units(one: PaddingHalo) -> dict[str, Any]:
     Raises:
         HaloError: the tile has no room for the advice.
     """
-    tiles = one.advised
+    return units_of(one.advised, one) | {"diffusers": _diffusers(one)}
+
+
+class Dropping(Protocol):
+    """What must be dropped of tiles: measured (`PaddingHalo`) or told by structure alone (`Structural`)."""
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """(height, width), px."""
+
+    @property
+    def period(self) -> tuple[int, int]:
+        """(y, x), total stride, px."""
+
+    @property
+    def maps(self) -> Mapping[str, Map]:
+        """By output, how its map lies on the tile."""
+
+    @property
+    def need(self) -> Mapping[str, Sequence[int]]:
+        """By output, cells to drop on (top, bottom, left, right)."""
+
+
+def units_of(tiles: Tiling, one: Dropping) -> dict[str, Any]:
+    """The entries of `units` for tools that drop what overlaps."""
     return {
         "pixels": _pixels(tiles),
         "monai": _monai(tiles),
         "sahi": _sahi(tiles),
         "bioimageio": _bioimageio(one),
         "real_esrgan": _real_esrgan(one),
-        "diffusers": _diffusers(one),
     }
 
 
@@ -109,9 +132,13 @@ def _profile(n: int, before: int, after: int) -> Tensor:
 
 def lines(one: PaddingHalo) -> Iterator[str]:
     """The advice in words, one line for each tool."""
-    found = units(one)
+    yield from lines_of(units(one), one.advised)
+
+
+def lines_of(found: Mapping[str, Any], tiles: Tiling) -> Iterator[str]:
+    """Entries of `units` in words."""
     p = found["pixels"]
-    yield f"pixels: tiles of {pair(p['tile'])} px every {pair(p['step'])} px; drop {halo_pixels(one.advised)} px where a tile has a neighbour"
+    yield f"pixels: tiles of {pair(p['tile'])} px every {pair(p['step'])} px; drop {halo_pixels(tiles)} px where a tile has a neighbour"
     m = found["monai"]
     yield "MONAI: " + (
         m.get("reason")
@@ -129,7 +156,7 @@ def lines(one: PaddingHalo) -> Iterator[str]:
         )
     r = found["real_esrgan"]
     yield "Real-ESRGAN: " + (r.get("reason") or f"tile={r['tile']}, tile_pad={r['tile_pad']}")
-    d = found["diffusers"]
+    d = found.get("diffusers") or {"reason": "it blends tiles, and what that leaves must be measured on images"}
     yield "diffusers: " + (
         d.get("reason")
         or f"tile_sample_min_size={d['tile_sample_min_size']}, tile_overlap_factor={d['tile_overlap_factor']:.6g} "
@@ -171,7 +198,7 @@ def _sahi(tiles: Tiling) -> dict[str, Any]:
     }
 
 
-def _bioimageio(one: PaddingHalo) -> dict[str, Any]:
+def _bioimageio(one: Dropping) -> dict[str, Any]:
     """Sizes of input axes and, by output, its axes, shaped as in bioimageio.spec 0.5; `TENSOR` stands for the input's name.
 
     Halos are dropped on both sides alike, and given in cells of the output. An axis without a halo has none in the
@@ -182,7 +209,7 @@ def _bioimageio(one: PaddingHalo) -> dict[str, Any]:
     return {"inputs": sizes, "outputs": outputs}
 
 
-def _output_axes(one: PaddingHalo, name: str, need: Sequence[int]) -> dict[str, Any]:
+def _output_axes(one: Dropping, name: str, need: Sequence[int]) -> dict[str, Any]:
     axes: dict[str, Any] = {}
     for axis, key in enumerate("yx"):
         n, stride, period = one.maps[name].size[axis], one.maps[name].stride[axis], one.period[axis]
@@ -197,7 +224,7 @@ def _output_axes(one: PaddingHalo, name: str, need: Sequence[int]) -> dict[str, 
     return axes
 
 
-def _real_esrgan(one: PaddingHalo) -> dict[str, Any]:
+def _real_esrgan(one: Dropping) -> dict[str, Any]:
     """Tiles are cut without their pad, which is added on all sides; starts and pads on the total stride."""
     period = max(one.period)
     need = max(

@@ -9,16 +9,19 @@ from padprint import _saved
 from padprint.comparison import Comparison, load_comparison
 from padprint.errors import ResultError
 from padprint.inspection import Inspection
+from padprint.overlap.result import Halo
+from padprint.overlap.result import load as load_halo
+from padprint.report.halos import halo_page
 from padprint.report.inspected import inspection_page
 from padprint.report.layout import check_available, fill, publish
 from padprint.report.measured import content
 from padprint.result import Measurement, load
 
-Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection
+Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo
 
 
 def write(results: Results, path: str | Path, *, name: str | None = None) -> Path:
-    """Write the report of a measurement, a comparison, several measurements by name, or an inspection.
+    """Write the report of a measurement, a comparison, several measurements by name, an inspection or a halo.
 
     Args:
         results: what to show.
@@ -46,19 +49,23 @@ def render(results: Results, *, name: str | None = None) -> str:
     check_available()
     if isinstance(results, Inspection):
         return inspection_page(results, name or "MODEL")
+    if isinstance(results, Halo):
+        return halo_page(results)
     named = _named(results)
     if not any(one.layers for one in named.values()):
         raise ResultError("no layer was measured, so there is nothing to report")
     return fill("page.html.j2", **content(named, results if isinstance(results, Comparison) else None))
 
 
-def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[str, Measurement]:
-    """What was saved in one folder (a measurement or a comparison), or in several, by the folders' names.
+def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[str, Measurement] | Halo:
+    """What was saved in one folder (a measurement, a comparison or a halo), or measurements in several, by the folders' names.
 
     Raises:
         ResultError: nothing is there, or it cannot be read.
     """
     found: dict[str, Measurement] = {}
+    if len(folders) == 1 and _saved.is_saved(Path(folders[0]) / _saved.HALO[0]):
+        return load_halo(folders[0])
     for folder in map(Path, folders):
         if _saved.is_saved(folder / _saved.COMPARISON_FILE):
             several = load_comparison(folder)

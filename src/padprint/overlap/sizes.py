@@ -1,0 +1,203 @@
+"""Which tiles to take: the same halos on tiles of other sizes, what each costs, and a sentence that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING
+
+from padprint._tables import label
+from padprint.overlap.tiling import Map, Tiling, sides, tiling
+
+if TYPE_CHECKING:
+    from padprint.overlap.result import Halo
+    from padprint.overlap.widths import PaddingHalo
+
+SIZES = (256, 512, 768, 1024)
+"""Tile sizes that people choose from, px."""
+
+ABSURD = 3.0
+"""Extra pixels for each pixel kept from which on an overlap makes no sense."""
+
+_SENSIBLE = 1.0  # extra pixels for each pixel kept that people pay
+_TRIED = 16  # sizes from the smallest possible one on
+_HALVES = (0.4, 0.6)
+_LESS = 0.9  # share of the extra pixels from which on another padding is worth a word
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Tiles of one size under one padding.
+
+    Attributes:
+        padding: of the tiles.
+        tile: (height, width), px.
+        measured: whether the errors were measured on tiles of this size.
+        crossed: whether this tile, or the one that was measured on, is smaller than two structural halos, so that some cells see
+            two borders at once. On tiles of another size than was measured on, that was not measured.
+        tiling: the tiles that keep the tolerance; None where this size has no room for the overlap, or no overlap is enough.
+        error: the largest beyond the halo, over all images together; None without tiles.
+        limit: what a further image stays below; None without tiles.
+    """
+
+    padding: str
+    tile: tuple[int, int]
+    measured: bool
+    crossed: bool
+    tiling: Tiling | None
+    error: float | None
+    limit: float | None
+
+    @property
+    def cost(self) -> float | None:
+        """Extra pixels computed per pixel of a large image; None without tiles."""
+        return None if self.tiling is None else self.tiling.cost
+
+    @property
+    def absurd(self) -> bool:
+        """Whether so many extra pixels make no sense."""
+        return self.cost is not None and self.cost > ABSURD
+
+
+def choices(halo: Halo, sizes: Iterable[int] = SIZES) -> list[Choice]:
+    """Tiles of several sizes that keep the tolerance, by padding.
+
+    What a border does to a cell depends on how far it lies from it, not on how large the tile is, as long as the tile is
+    larger than two structural halos; so errors by distance, measured on one size of tiles, serve others. Sizes are rounded
+    to what is congruent to the measured tile modulo the total stride.
+
+    Args:
+        halo: the result.
+        sizes: tile sizes, px; that of the measured tiles is added.
+    """
+    sizes = list(sizes)
+    return [_choice(one, tile) for one in halo.values() for tile in _congruent(one, sizes)]
+
+
+def _congruent(one: PaddingHalo, sizes: Iterable[int]) -> list[tuple[int, int]]:
+    every = {one.tile}
+    for size in sizes:
+        height, width = (
+            own + round((size - own) / period) * period for own, period in zip(one.tile, one.period, strict=True)
+        )
+        if min(height, width) > 0:
+            every.add((height, width))
+    return sorted(every)
+
+
+def _choice(one: PaddingHalo, tile: tuple[int, int]) -> Choice:
+    measured = tile == one.tile
+    crossed = min(*tile, *one.tile) < 2 * one.structural
+    tiles = one.tiling if measured else _tiles(one, tile)
+    if tiles is None:
+        return Choice(one.padding, tile, measured, crossed, None, None, None)
+    return Choice(one.padding, tile, measured, crossed, tiles, one.error_of(tiles), one.limit_of(tiles.halos))
+
+
+def _tiles(one: PaddingHalo, tile: tuple[int, int]) -> Tiling | None:
+    """Tiles of another size that keep the tolerance, by the errors at each distance; None where there are none."""
+    if any(bool(out.stray.any()) for out in one.outputs.values()):
+        return None
+    maps = {name: _resized(out, one.tile, tile) for name, out in one.maps.items()}
+    if any(min(out.size) < 1 for out in maps.values()):
+        return None
+    found = tiling(tile, one.period, maps, _known_need(one))
+    if found is None or one.error_of(found) > one.tolerance or one.limit_of(found.halos) > one.tolerance:
+        return None
+    return found
+
+
+def _known_need(one: PaddingHalo) -> dict[str, list[int]]:
+    """By output, cells to drop on each side; where even the middle of a measured tile needs more, all that padding can touch."""
+    found = {}
+    for name, cells in one.need.items():
+        out = one.outputs[name]
+        height, width = out.map.size
+        found[name] = [
+            max(need, reached) if 2 * need >= n - 1 else need
+            for need, reached, n in zip(cells, out.structural, (height, height, width, width), strict=True)
+        ]
+    return found
+
+
+def _need_pixels(one: PaddingHalo) -> int:
+    return max(
+        ceil(n * s)
+        for name, cells in _known_need(one).items()
+        for n, s in zip(cells, sides(one.maps[name]), strict=True)
+    )
+
+
+def _resized(out: Map, before: tuple[int, int], after: tuple[int, int]) -> Map:
+    height, width = (
+        n + int(Fraction(new - old) / stride)
+        for n, old, new, stride in zip(out.size, before, after, out.stride, strict=True)
+    )
+    return replace(out, size=(height, width))
+
+
+def sensible(one: PaddingHalo) -> int | None:
+    """The smallest tile, px, on which the overlap costs no more than a pixel for each pixel kept; None where there is none."""
+    step, side = max(one.period), max(one.tile)
+    # tile / (tile - 2 need) <= sqrt(1 + sensible)
+    least = 2 * _need_pixels(one) / (1 - (1 + _SENSIBLE) ** -0.5)
+    first = side + ceil((least - side) / step) * step
+    for tile in range(first, first + _TRIED * step, step):
+        tiles = _tiles(one, (tile, tile)) if tile > 0 else None
+        if tiles is not None and tiles.cost <= _SENSIBLE:
+            return tile
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ in one sentence
+
+
+def verdict(halo: Halo) -> str:
+    """One sentence a user decides by: what the tile needs and costs, a larger one, and another padding."""
+    one = halo.first
+    if any(bool(out.stray.any()) for out in one.outputs.values()):
+        return "No overlap can be advised: the output changes beyond the structural halo, or by rounding alone."
+    every = choices(halo)
+    own = [each for each in every if each.padding == one.padding]
+    here = next(each for each in own if each.measured)
+    larger = [each for each in own if each.tiling is not None and max(each.tile) > max(one.tile)]
+    if here.tiling is None:
+        return f"{_named(here)} have no room for a tolerance of {halo.tolerance:g}: they would need 2 x {_need_pixels(one)} px{_instead(one, larger)}."
+    said = f"{_named(here)} need 2 x {max(here.tiling.pixels)} px, which costs {_percent(here)} extra pixels"
+    if not max(here.tiling.pixels):
+        return f"{_named(here)} need no overlap at a tolerance of {halo.tolerance:g}."
+    if here.absurd:
+        return f"{said}: that makes no sense{_instead(one, larger)}."
+    if larger:
+        last = larger[-1]
+        said += f"; {_named(last)} cost {_percent(last)} instead"
+    others = sorted(
+        (each for each in every if each.padding != one.padding and each.measured and each.cost is not None),
+        key=lambda each: each.cost or 0.0,
+    )
+    if others and here.cost and others[0].cost is not None and others[0].cost < _LESS * here.cost:
+        share = others[0].cost / here.cost
+        brings = "halves it" if _HALVES[0] <= share <= _HALVES[1] else f"brings it to {_percent(others[0])}"
+        said += f"; {label(others[0].padding)} padding {brings}"
+    return f"{said}."
+
+
+def _instead(one: PaddingHalo, larger: list[Choice]) -> str:
+    best = next((each for each in larger if not each.absurd), None)
+    if best is not None:
+        return f"; take {_named(best)} ({_percent(best)} extra pixels), a larger tolerance, or one pass over the whole image"
+    enough = sensible(one)
+    if enough is not None:
+        return f"; take tiles of {enough} px or more, a larger tolerance, or one pass over the whole image"
+    return "; take a larger tolerance, or one pass over the whole image"
+
+
+def _named(each: Choice) -> str:
+    height, width = each.tile
+    return f"{height}-px tiles" if height == width else f"tiles of {height} x {width} px"
+
+
+def _percent(each: Choice) -> str:
+    return f"{100 * (each.cost or 0.0):.0f} %"

@@ -1,0 +1,127 @@
+"""Halos from a network's structure alone: no images, no tolerance; tiles that drop them agree with one pass exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from padprint._tables import label
+from padprint.errors import HaloError
+from padprint.geometry import Sides, crop_size, example_for
+from padprint.layers import as_measured, unwrapped
+from padprint.models import as_model
+from padprint.overlap import tools
+from padprint.overlap.outputs import geometry_of, structural_halos
+from padprint.overlap.text import halo_pixels, pair
+from padprint.overlap.tiling import Map, Tiling, sides, tiling
+from padprint.untouched import inputs_made
+
+
+@dataclass(frozen=True)
+class Structural:
+    """How far padding reaches into tiles, by a network's structure.
+
+    Attributes:
+        tile: (height, width), px.
+        period: (y, x), total stride, px.
+        maps: by output, how its map lies on the tile.
+        need: by output, cells on (top, bottom, left, right) that padding can touch.
+        exact: whether all operators on the way were read; else a cell further in may be touched by other content.
+        tiling: tiles that drop these cells; None where the tile has no room for that.
+    """
+
+    tile: tuple[int, int]
+    period: tuple[int, int]
+    maps: dict[str, Map]
+    need: dict[str, Sides]
+    exact: bool
+    tiling: Tiling | None
+
+    @property
+    def pixels(self) -> int:
+        """The halo on the widest side of the widest output, input px."""
+        return max(
+            int(-(-n * s // 1))
+            for name, one in self.maps.items()
+            for n, s in zip(self.need[name], sides(one), strict=True)
+        )
+
+    def units(self) -> dict[str, Any]:
+        """The halo as the arguments of other tools, see `padprint.overlap.units`.
+
+        Raises:
+            HaloError: the tile has no room for it.
+        """
+        if self.tiling is None:
+            raise HaloError(self._no_room())
+        return tools.units_of(self.tiling, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain values."""
+        return {
+            "tile": list(self.tile),
+            "period": list(self.period),
+            "halo_px": self.pixels,
+            "cells": {name: list(one) for name, one in self.need.items()},
+            "exact": self.exact,
+            "units": None if self.tiling is None else self.units(),
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"structural halo {self.pixels} px, total stride {pair(self.period)} px: beyond it no padding of a tile is seen, "
+            f"whatever the image{'' if self.exact else ' (as far as was seen: an operator on the way cannot be read)'}"
+        ]
+        for name, cells in self.need.items():
+            stride = pair([f"{float(s):g}" for s in self.maps[name].stride])
+            lines.append(
+                f"{label(name)}: cells of {stride} px, on top, bottom, left, right: {' '.join(map(str, cells))} cells"
+            )
+        if self.tiling is None:
+            return "\n".join([*lines, self._no_room()])
+        tiles = self.tiling
+        lines.append(
+            f"tiles of {pair(tiles.tile)} px: overlap {pair(tiles.overlap)} px, drop {halo_pixels(tiles)} px, "
+            f"{100 * tiles.cost:.0f} % extra pixels"
+        )
+        return "\n".join([*lines, *tools.lines_of(self.units(), tiles)])
+
+    def _no_room(self) -> str:
+        return (
+            f"a tile of {pair(self.tile)} px has no room for 2 x {self.pixels} px: take larger tiles, or measure on images how "
+            "much of that matters (padprint halo MODEL IMAGES)"
+        )
+
+
+def structural(
+    model: nn.Module | str,
+    output_layer: str | Sequence[str] | None = None,
+    tile: int | tuple[int, int] = 512,
+    *,
+    channels: int = 3,
+    inputs: Callable[[Tensor], Any] | None = None,
+) -> Structural:
+    """The halo that a network's structure needs, without images. The model is left as found.
+
+    Args:
+        model: see `padprint.halo`.
+        output_layer: see `padprint.halo`.
+        tile: input size of a tile, px, one number or (height, width).
+        channels: of the input.
+        inputs: see `padprint.measure`.
+
+    Raises:
+        HaloError: an output sees the whole input, is no map, or takes one input size.
+        ModelError, LayerError: see `padprint.trace`.
+    """
+    network = unwrapped(as_model(model))
+    size = crop_size(tile)
+    with inputs_made(network, inputs), as_measured(network):
+        geometry = geometry_of(network, example_for(network, channels, size), output_layer, size)
+        need = structural_halos(network, geometry, channels)
+    maps = {name: Map(spec.size, spec.stride) for name, spec in geometry.maps.items()}
+    exact = all(geometry[name].exact for name in maps)
+    return Structural(size, geometry.period, maps, need, exact, tiling(size, geometry.period, maps, need))

@@ -1,0 +1,91 @@
+"""The page of a halo: which tiles to take, what they cost and leave, and how to check it."""
+
+from __future__ import annotations
+
+from padprint._tables import label
+from padprint.overlap import text, tools
+from padprint.overlap.result import Halo
+from padprint.plot._base import figure_of, new_figure
+from padprint.report.advice import Step
+from padprint.report.charts import svg
+from padprint.report.plain import Chart, Plain, Table, plain_page
+
+_DRAWN = (
+    "The largest error at any distance beyond a halo, against the halo's width. Lines: all images together; bands: what a "
+    "further image stays below; dots: what is advised; upright lines: where padding cannot reach any more.",
+    "The same against the extra pixels that the overlap costs.",
+)
+
+
+def halo_page(halo: Halo) -> str:
+    """The page as text.
+
+    Args:
+        halo: the result.
+
+    Raises:
+        MissingPackageError: jinja2 or matplotlib is missing.
+    """
+    figures = [new_figure(4.8, 3.6), new_figure(4.8, 3.6)]
+    axes = [figure.add_subplot() for figure in figures]
+    halo.plot(axes)
+    error = f"error [{100 * halo.confidence:g} % of images]"
+    frame = halo.to_frame()
+    curve = [tuple(x if isinstance(x, str) else float(x) for x in row) for row in frame.itertuples(index=False)]
+    voids = [f"{label(one.padding)}: {one.reason}" for one in halo.values() if one.reason is not None]
+    return plain_page(
+        Plain(
+            heading="Tile overlap of",
+            title=str(halo.provenance.get("model") or "the network"),
+            verdict=halo.verdict,
+            lead=[text.summary(halo), *halo.warnings],
+            charts_title="What an overlap leaves and costs",
+            charts=[Chart(svg(figure_of(ax), alt), alt) for ax, alt in zip(axes, _DRAWN, strict=True)],
+            steps=_steps(halo),
+            tables=[
+                Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo)),
+                Table("Halos", text.HEADERS, text.cells(halo)),
+                Table("Error by halo", tuple(frame.columns), curve),
+            ],
+            remarks=[*text.tile_notes(halo), *text.by_output(halo), *text.paired(halo), *_units(halo)],
+            settings=[
+                (key.replace("_", " "), _plain(value)) for key, value in halo.provenance.items() if key != "measured"
+            ],
+            voids=voids if len(voids) == len(halo) else [],
+        )
+    )
+
+
+def _steps(halo: Halo) -> list[Step]:
+    one = halo.first
+    steps: list[Step] = []
+    if one.tiling is not None:
+        steps += [{"text": line, "command": None} for line in tools.lines(one)]
+        steps.append(
+            {
+                "text": "Check it on other images: the network is run in these tiles and compared with one pass.",
+                "command": f"padprint halo MODEL IMAGES --tile {halo.tile[0]} --tolerance {halo.tolerance:g} --verify OTHERS",
+            }
+        )
+    steps.append(
+        {
+            "text": "Read the same measurement at another tolerance, without measuring again:",
+            "command": "padprint halo FOLDER --tolerance 0.05",
+        }
+    )
+    return steps
+
+
+def _units(halo: Halo) -> list[str]:
+    return [
+        f"{label(one.padding)}: {line}"
+        for one in list(halo.values())[1:]
+        if one.tiling is not None
+        for line in tools.lines(one)
+    ]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {one}" for key, one in value.items()) or "none"
+    return str(value)
