@@ -1,8 +1,9 @@
 """How far the metrics of position can be trusted: their spread, their errors where the truth is known, their response.
 
-(a) Spread: the same network, five times anew with other scenes and other seeds: the coefficient of variation.
+(a) Spread: the same network, again and again with other scenes and other seeds: the coefficient of variation.
 (b) Known truths: does a metric say "position" where padding tells none, and is it silent where padding does?
-(c) Dose and response: does it rank networks by the size of a pattern that was put into them?
+(c) Dose and response: does it rank networks by the size of a pattern that was put into them, and how exactly does it
+    tell that size?
 
 Every metric gets the same number of crops, from the same scenes.
 """
@@ -25,7 +26,7 @@ from padprint.records import Records
 from padprint.scenes import DeadLeaves
 from padprint.studies.known import CROP, LAYER, Known, injected, known
 from padprint.studies.reliability_tables import Reliability
-from padprint.studies.scores import SCORES, Scores, Trial
+from padprint.studies.scores import SCORES, Score, Scores, Trial
 
 REAL = "MobileNetV2 (ImageNet)"
 
@@ -35,7 +36,7 @@ class Settings:
     """What the study is run with.
 
     Attributes:
-        repetitions: of everything, each with scenes and seeds of its own.
+        repetitions: of everything, each with scenes and seeds of its own. A study can be given more of them later.
         scenes: in each repetition.
         crops_per_scene: crops of 64 px from each.
         epochs: of PosENet's readout, more than its authors' 15, because there are fewer images; the learning rate falls
@@ -43,15 +44,17 @@ class Settings:
         amplitudes: sizes of the injected pattern, in units of the features' standard deviation.
         seed: of everything.
         real: whether spread is measured on ImageNet's MobileNetV2 too.
+        metrics: names of the functions in `padprint.studies.scores` that are tried; empty: all.
     """
 
-    repetitions: int = 5
+    repetitions: int = 20
     scenes: int = 24
     crops_per_scene: int = 4
     epochs: int = 60
     amplitudes: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
     seed: int = 0
     real: bool = True
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -66,6 +69,15 @@ class Settings:
             raise ModelError(
                 f"amplitudes must be three different ones or more, none below 0, but got {self.amplitudes}"
             )
+        there = list(dict.fromkeys(score.metric.__name__ for score in SCORES))
+        unknown = sorted(set(self.metrics) - set(there))
+        if unknown:
+            raise ModelError(f"there is no metric {', '.join(unknown)}; there are {', '.join(there)}")
+
+    @property
+    def scores(self) -> list[Score]:
+        """What is compared."""
+        return [score for score in SCORES if not self.metrics or score.metric.__name__ in self.metrics]
 
 
 QUICK = Settings(repetitions=3, scenes=12, crops_per_scene=2, epochs=30, amplitudes=(0.0, 0.1, 0.5), real=False)
@@ -102,13 +114,13 @@ class Unit:
 
 
 def units(settings: Settings) -> list[Unit]:
-    """All work of a study, in the order it is done: what is needed for the table of truths first."""
+    """All work of a study, in the order it is done: one repetition after the other."""
     spread = [case for case in known() if case.position]
     cases: list[tuple[str, Known | None]] = [("truth", case) for case in known()]
     cases += [("dose", case) for case in injected(settings.amplitudes)]
     cases += [("spread", case) for case in spread]
     cases += [("spread", None)] if settings.real else []
-    return [Unit(part, case, i) for part, case in cases for i in range(settings.repetitions)]
+    return [Unit(part, case, i) for i in range(settings.repetitions) for part, case in cases]
 
 
 def run(folder: str | Path, settings: Settings | None = None, *, progress: bool = False) -> Reliability:
@@ -127,7 +139,8 @@ def run(folder: str | Path, settings: Settings | None = None, *, progress: bool 
         MissingPackageError: the real network's weights cannot be fetched.
     """
     settings = settings or Settings()
-    records = Records(folder, {"study": "reliability", **asdict(settings)})
+    fixed = {key: value for key, value in asdict(settings).items() if key != "repetitions"}
+    records = Records(folder, {"study": "reliability", **fixed})
     found, work = [], units(settings)
     with progress_bar(len(work), progress, label="trying metrics", unit="networks") as advance:
         for unit in work:
@@ -147,9 +160,9 @@ def _tried(unit: Unit, settings: Settings, records: Records) -> dict[str, Any]:
 
     scores: dict[str, float] = {}
     seconds: dict[str, float] = {}
-    for metric in dict.fromkeys(score.metric for score in SCORES):
+    for metric in dict.fromkeys(score.metric for score in settings.scores):
         name = metric.__name__
-        wanted = {score.name: float for score in SCORES if score.metric is metric}
+        wanted = {score.name: float for score in settings.scores if score.metric is metric}
         kinds = {"scores": wanted, "seconds": float}
         record = records.compute(f"{unit.key}/{name}", partial(work, metric), kinds)
         scores |= record["scores"]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure, plain
 from padprint.studies.reliability_tables import Reliability
-from padprint.studies.scores import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +31,7 @@ def draw(found: Reliability) -> Figure:
 
 def _spread(axes: Axes, found: Reliability) -> None:
     table = found.spread()
-    names = [score.name for score in SCORES]
+    names = [score.name for score in found.scores]
     for i, network in enumerate(table.network.unique()):
         cv = table[table.network == network].set_index("metric").cv.reindex(names)
         axes.plot(cv, range(len(names)), MARKERS[i], color=COLOURS[i], label=plain(network), linestyle="none")
@@ -41,7 +40,7 @@ def _spread(axes: Axes, found: Reliability) -> None:
         xlabel="standard deviation over mean",
         title=f"Spread over {found.settings['repetitions']} sets of scenes and seeds",
     )
-    _metrics(axes)
+    _metrics(axes, found)
     axes.grid(axis="x", alpha=0.4)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
 
@@ -53,20 +52,20 @@ def _truths(axes: Axes, found: Reliability) -> None:
     for verdict, (marker, colour, size) in looks.items():
         own = table[table.verdict == verdict]
         x = [networks.index(network) for network in own.network]
-        y = [[score.name for score in SCORES].index(metric) for metric in own.metric]
+        y = [[score.name for score in found.scores].index(metric) for metric in own.metric]
         axes.plot(x, y, marker, color=colour, markersize=size, label=verdict, linestyle="none")
     tells = table.drop_duplicates("network").position.tolist()
     words = [f"{plain(n)}\n({'tells' if t else 'tells nothing'})" for n, t in zip(networks, tells, strict=True)]
     axes.set_xticks(range(len(networks)), words, rotation=90)
     axes.set(title="What it says of position from padding", xlim=(-0.5, len(networks) - 0.5))
-    _metrics(axes)
+    _metrics(axes, found)
     axes.grid(alpha=0.25)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.04), ncols=3, frameon=False)
 
 
 def _doses(axes: Axes, found: Reliability) -> None:
     table = found.doses()
-    nothing = {score.name: score.nothing for score in SCORES}
+    nothing = {score.name: score.nothing for score in found.scores}
     for i, metric in enumerate(curve for curve in CURVES if curve in nothing):
         own = table[(table.metric == metric) & (table.amplitude > 0)].sort_values("amplitude")
         top = (own["mean"] - nothing[metric]).abs().max()
@@ -91,6 +90,6 @@ def _doses(axes: Axes, found: Reliability) -> None:
     axes.legend(frameon=False)
 
 
-def _metrics(axes: Axes) -> None:
-    axes.set_yticks(range(len(SCORES)), [score.name for score in SCORES])
-    axes.set_ylim(len(SCORES) - 0.5, -0.5)
+def _metrics(axes: Axes, found: Reliability) -> None:
+    axes.set_yticks(range(len(found.scores)), [score.name for score in found.scores])
+    axes.set_ylim(len(found.scores) - 0.5, -0.5)

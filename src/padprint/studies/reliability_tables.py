@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from padprint._document import finite
 from padprint._tables import number
 from padprint.statistics import student_quantile
-from padprint.studies.scores import SCORES
+from padprint.studies import reliability_amplitude
+from padprint.studies.scores import SCORES, Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 LEVEL = 0.99
 """Of the interval over repetitions that must leave out a metric's value for nothing before it is said to see position."""
 
-TABLES = ("summary", "spread", "truths", "doses")
+TABLES = ("summary", "spread", "truths", "doses", "amplitudes", "ratios")
 
 NEGLIGIBLE = 1e-4
 """Less than so much above that value is rounding."""
@@ -38,11 +39,16 @@ class Reliability:
     settings: dict[str, Any]
     records: list[dict[str, Any]]
 
+    @property
+    def scores(self) -> list[Score]:
+        """What was compared, in the order of the tables."""
+        return [score for score in SCORES if all(score.name in record["scores"] for record in self.records)]
+
     def spread(self) -> pd.DataFrame:
         """One row per metric and network: mean, standard deviation and coefficient of variation over repetitions."""
         rows = []
         for network, values in self._values("spread"):
-            for score in SCORES:
+            for score in self.scores:
                 these = values[score.name]
                 mean, sd = fmean(these), stdev(these)
                 rows.append(
@@ -61,7 +67,7 @@ class Reliability:
         rows = []
         facts = {record["network"]: record for record in self.records if record["part"] == "truth"}
         for network, values in self._values("truth"):
-            for score in SCORES:
+            for score in self.scores:
                 mean, low, high = _interval(values[score.name])
                 says, truth = bool(low > score.nothing + NEGLIGIBLE), bool(facts[network]["position"])
                 rows.append(
@@ -84,7 +90,7 @@ class Reliability:
         rows = []
         amplitudes = {record["network"]: record["amplitude"] for record in self.records if record["part"] == "dose"}
         for network, values in self._values("dose"):
-            for score in SCORES:
+            for score in self.scores:
                 mean, low, high = _interval(values[score.name])
                 entry = {"metric": score.name, "amplitude": amplitudes[network], "mean": mean, "low": low, "high": high}
                 rows.append(entry | {"seen": bool(low > score.nothing + NEGLIGIBLE)})
@@ -97,7 +103,7 @@ class Reliability:
         least amplitude of 0 is a false alarm.
         """
         doses, rows = self.doses(), []
-        for score in SCORES:
+        for score in self.scores:
             points = [(r["amplitude"], r["scores"][score.name]) for r in self.records if r["part"] == "dose"]
             ranked = _frame(points).rank()
             own = doses[doses.metric == score.name].sort_values("amplitude", ascending=False)
@@ -111,7 +117,7 @@ class Reliability:
         truths, ranks = self.truths(), self.ranks().set_index("metric")
         spread = self.spread()
         rows = []
-        for score in SCORES:
+        for score in self.scores:
             own = truths[truths.metric == score.name]
             seconds = [r["seconds"][score.metric.__name__] for r in self.records if r["part"] != "spread"]
             rows.append(
@@ -128,10 +134,20 @@ class Reliability:
             )
         return _frame(rows)
 
-    def times_wider(self, metric: str = "PosENet", than: str = "PPP-SNR") -> dict[str, float]:
-        """By network: one metric's coefficient of variation over another's."""
-        cv = self.spread().set_index(["network", "metric"]).cv
-        return {network: float(cv[network, metric] / cv[network, than]) for network in cv.index.unique("network")}
+    def amplitudes(self) -> pd.DataFrame:
+        """Relative error of the amplitude that each metric tells: see `padprint.studies.reliability_amplitude.amplitudes`."""
+        return reliability_amplitude.amplitudes(self._by_dose("dose"), self._by_dose("spread"))
+
+    def ratios(self) -> pd.DataFrame:
+        """PosENet's errors over PPP's: see `padprint.studies.reliability_amplitude.ratios`."""
+        return reliability_amplitude.ratios(
+            self._by_dose("dose"), self._by_dose("spread"), dict(self._values("spread"))
+        )
+
+    def _by_dose(self, part: str) -> dict[float, dict[str, list[float]]]:
+        """Each metric's values over repetitions by injected amplitude, of one part's networks."""
+        sizes = {r["network"]: r.get("amplitude") for r in self.records if r["part"] in ("dose", "truth")}
+        return {size: values for name, values in self._values(part) if (size := sizes.get(name)) is not None}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """The summary for people: headers and rows."""
@@ -150,19 +166,23 @@ class Reliability:
     def lines(self) -> list[str]:
         """What belongs under the table."""
         truths = self.truths().drop_duplicates("network").position
-        wider = ", ".join(f"{number(value)} on {network}" for network, value in self.times_wider().items())
+        wider: dict[str, list[str]] = {}
+        for row in self.ratios().to_dict("records"):
+            if (row["metric"], row["than"]) == ("PosENet", "PPP-SNR"):
+                ratio = f"{number(row['ratio'])} [{number(row['low'])}, {number(row['high'])}] on {row['network']}"
+                wider.setdefault(row["quantity"], []).append(ratio)
         return [
             f"spread: standard deviation over mean, median of networks; {self.settings['repetitions']} repetitions, "
             f"{self.settings['scenes']} scenes of {self.settings['crops_per_scene']} crops each, seed {self.settings['seed']}",
             f"false alarms: of {int((~truths).sum())} networks whose padding tells nothing of position; "
             f"misses: of {int(truths.sum())} whose padding does",
-            f"PosENet's spread over that of PPP-SNR: {wider}",
+            *(f"PosENet's {name} over that of PPP-SNR [95 %]: {'; '.join(them)}" for name, them in wider.items()),
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """All tables as plain JSON values; None for what is not finite."""
         tables = {name: getattr(self, name)().to_dict("records") for name in TABLES}
-        found: dict[str, Any] = finite({"settings": self.settings, **tables, "times_wider": self.times_wider()})
+        found: dict[str, Any] = finite({"settings": self.settings, **tables})
         return found
 
     def save(self, folder: str | Path) -> Path:
@@ -185,7 +205,7 @@ class Reliability:
         networks = dict.fromkeys(record["network"] for record in self.records if record["part"] == part)
         for network in networks:
             own = [r["scores"] for r in self.records if (r["part"], r["network"]) == (part, network)]
-            yield network, {score.name: [one[score.name] for one in own] for score in SCORES}
+            yield network, {score.name: [one[score.name] for one in own] for score in self.scores}
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:

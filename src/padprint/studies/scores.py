@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import isfinite, isnan, sqrt
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,17 +72,29 @@ def ppp(trial: Trial) -> Scores:
     """The padding pattern (Lin et al., 2023, in padprint's reading)."""
     layer = measure(trial.network, trial.scenes, **trial.options)[trial.layers[-1]]
     positional = layer.positional.value
+    energy = layer.snr.value * float(layer.noise.double().mean())
     return {
         "PPP-SNR": layer.snr.value,
         "PPP-MAE": layer.mae.value,
         "PPP-MAE above floor": layer.mae.value - layer.mae_floor.value,
+        "PPP rms": sqrt(max(0.0, energy)),
         "PPP relative": layer.relative.value,
         "PPP-SNR x positional": layer.snr.value * (0.0 if isnan(positional) else positional),
     }
 
 
 def posenet(trial: Trial) -> Scores:
-    """PosENet's rank correlation, mean over its three simple maps, from padded and from optimally padded features."""
+    """PosENet's rank correlation, mean over its three simple maps, from padded and from optimally padded features.
+
+    It reads all the layers together, as its authors have it; "PosENet, last layer" reads the one that PPP is taken of.
+    """
+    padded, optimal = _read(trial, trial.layers)
+    last = padded if len(trial.layers) == 1 else _read(trial, trial.layers[-1:])[0]
+    return {"PosENet": padded, "PosENet less control": padded - optimal, "PosENet, last layer": last}
+
+
+def _read(trial: Trial, layers: Sequence[str]) -> tuple[float, float]:
+    """PosENet's score of padded and of optimally padded features of some layers."""
     from padprint.baselines.readout.network import ReadoutSettings
     from padprint.baselines.readout.run import posenet as read
 
@@ -94,13 +106,10 @@ def posenet(trial: Trial) -> Scores:
         sources=["padded", "optimal"],
         patterns=["H", "V", "G"],
         settings=settings,
-        **trial.options,
+        **{**trial.options, "layers": list(layers)},
     )
     padded, optimal = ([score.spc.value for score in found[source].values()] for source in ("padded", "optimal"))
-    return {
-        "PosENet": sum(padded) / len(padded),
-        "PosENet less control": (sum(padded) - sum(optimal)) / len(padded),
-    }
+    return sum(padded) / len(padded), sum(optimal) / len(optimal)
 
 
 def corner(trial: Trial) -> Scores:
@@ -180,9 +189,11 @@ SCORES = (
     Score("PPP-SNR x positional", ppp, "padprint", "position"),
     Score("PPP-MAE", ppp, "Lin et al. 2023", "position"),
     Score("PPP-MAE above floor", ppp, "padprint", "position"),
+    Score("PPP rms", ppp, "padprint", "position"),
     Score("PPP relative", ppp, "padprint", "position"),
     Score("PosENet", posenet, "Islam et al. 2020", "position"),
     Score("PosENet less control", posenet, "padprint", "position"),
+    Score("PosENet, last layer", posenet, "Islam et al. 2020", "position"),
     Score("F-Conv quadrants", corner, "Kayhan & van Gemert 2020", "position", nothing=0.5),
     Score("probe R2", ridge, "padprint", "position"),
     Score("probe R2 added", ridge, "padprint", "position"),

@@ -1,0 +1,231 @@
+"""The tables of docs/formation.md, from the tables beside this file.
+
+python docs/data/formation_tables.py      # writes them into the page
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from blocks import markdown, write
+
+from padprint.studies.formation_finding import gains
+from padprint.studies.formation_report import trainings
+from padprint.studies.learned import (
+    Reading,
+    alike,
+    by_step,
+    by_task_and_depth,
+    chosen,
+    how_much,
+    joined,
+    shares,
+)
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "formation.md"
+LARGE = ("zeros", "reflect", "replicate", "circular", "partial")
+"""Schemes that reached the end of the larger study."""
+
+
+def two(value: float) -> str:
+    """Two significant digits, without an exponent."""
+    digits = max(0, 1 - int(np.floor(np.log10(abs(value))))) if value else 0
+    return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, whole from 10 on."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"
+
+
+def accuracy(table: pd.DataFrame) -> str:
+    every = trainings(table)
+    by = every.groupby(["network", "task"], sort=False)["accuracy"].agg(["min", "max"])
+    of_schemes = every.groupby("scheme", sort=False)["accuracy"].mean()
+    rows = [
+        (network, task, f"{100 * one['min']:.0f} to {100 * one['max']:.0f}") for (network, task), one in by.iterrows()
+    ]
+    rows.append(("both", "both, means of schemes", f"{100 * of_schemes.min():.0f} to {100 * of_schemes.max():.0f}"))
+    return markdown(["network", "task", "held-out accuracy, %"], rows)
+
+
+def by_scheme(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    snr = gains(table, ["scheme"]).set_index("scheme")
+    frame = joined(table, sizes)
+    rows = []
+    for scheme, one in snr.sort_values("trained", ascending=False).iterrows():
+        cells = [
+            scheme,
+            two(one["initial"]),
+            two(one["trained"]),
+            f"{one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+        ]
+        for quantity in ("relative", "rms"):
+            part = frame[frame["scheme"] == scheme]
+            steps = chosen(part, Reading("", quantity)).pivot_table("answer", "seed", "weights")
+            change = steps["trained"] - steps["initial"]
+            half = 4.302652729749464 * change.std() / np.sqrt(len(change))  # Student, three seeds
+            mean = change.mean()
+            cells.append(f"{10**mean:.2f} ({10 ** (mean - half):.2f} to {10 ** (mean + half):.2f})")
+        floor = frame[(frame["scheme"] == scheme) & (frame["weights"] == "trained")]
+        cells.append(f"{100 * (floor['mae_floor'] / floor['mae']).median():.0f}")
+        rows.append(cells)
+    headers = ["scheme", "SNR before", "after", "times", "`relative`: times", "rms: times", "MAE: of it floor, %"]
+    return markdown(headers, rows)
+
+
+def together(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    frame = joined(table, sizes)
+    rows = []
+    for name, quantity in (("SNR", "snr"), ("`relative`", "relative"), ("rms", "rms"), ("response", "response")):
+        cells: list[object] = [name]
+        for deepest in (False, True):
+            kept = chosen(frame, Reading("", quantity, deepest=deepest))
+            means = kept.pivot_table("answer", "weights", "scheme")
+            apart = 10 ** (means.max(axis=1) - means.min(axis=1))
+            cells += [two(apart["initial"]), two(apart["trained"])]
+        rows.append(cells)
+    return markdown(["largest scheme over smallest", "before", "after", "last layer: before", "after"], rows)
+
+
+def tasks_and_depth(table: pd.DataFrame, sizes: pd.DataFrame, quantity: str) -> str:
+    ratios = by_task_and_depth(joined(table, sizes), quantity)
+    headers = ["scheme", *(f"{task}, layer {layer}" for task, layer in ratios.columns)]
+    return markdown(
+        headers,
+        [
+            (scheme, *(f"{value:.2f}" for value in row))
+            for scheme, row in zip(ratios.index, ratios.to_numpy(), strict=True)
+        ],
+    )
+
+
+def variance(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    frame = joined(table, sizes)
+    columns = {"log SNR": "snr", "log `relative`": "relative", "log rms": "rms", "log response": "response"}
+    found = {}
+    for name, quantity in columns.items():
+        rows = chosen(frame, Reading("", quantity))
+        found[name] = {term.name: term.share for term in shares(rows).terms}
+    names = [n for n in next(iter(found.values())) if max(one[n] for one in found.values()) >= 0.01 or n == "weights"]
+    words = {"weights": "trained or initial (weights)", "residual": "residual (seeds and all higher interactions)"}
+    return markdown(
+        ["share of the variance, %", *found],
+        [(words.get(n, n), *(percent(one[n]) for one in found.values())) for n in names],
+    )
+
+
+def learned(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    found = how_much(joined(table, sizes))
+    rows = []
+    for one in found.itertuples():
+        parts = [
+            f"{percent(v)} ({percent(a)} to {percent(b)})"
+            for v, a, b in (
+                (one.initial, one.initial_low, one.initial_high),
+                (one.trained, one.trained_low, one.trained_high),
+            )
+        ]
+        factors = ["", ""] if np.isnan(one.typical) else [f"{one.typical:.1f}", f"{one.mean:.2f}"]
+        right = "**yes**" if one.learned > one.scheme else "no"
+        rows.append(
+            (one.reading, *parts, percent(one.scheme), percent(one.weights), percent(one.learned), *factors, right)
+        )
+    headers = [
+        "reading",
+        "scheme, among initial, %",
+        "scheme, among trained, %",
+        "scheme, both, %",
+        "weights alone, %",
+        "learned, %",
+        "typical change, times",
+        "mean change, times",
+        "learned more than scheme?",
+    ]
+    return markdown(headers, rows)
+
+
+def likeness(pairs: pd.DataFrame, value: str) -> str:
+    found = alike(pairs)[value]
+    order = list(dict.fromkeys([*pairs["scheme"], *pairs["other"]]))
+    cells = {frozenset(pair): one for pair, one in found.iterrows()}
+    rows = []
+    for a in order:
+        row = [a]
+        for b in order:
+            if a == b:
+                row.append("")
+            else:
+                weights = "initial" if order.index(a) < order.index(b) else "trained"
+                row.append(f"{cells[frozenset((a, b))][weights]:.2f}")
+        rows.append(row)
+    return markdown(["above: initial, below: trained", *order], rows)
+
+
+def large(table: pd.DataFrame, small: pd.DataFrame) -> str:
+    parts = {
+        "large": table[table["seed"] == 0],
+        "small": small[(small["seed"] == 0) & (small["task"] == "photographs")],
+    }
+    rows = []
+    for frame in parts.values():
+        found = {q: by_step(frame, q, LARGE).set_index(["network", "step"]) for q in ("snr", "relative", "response")}
+        for (network, step), one in found["snr"].iterrows():
+            rel, resp = found["relative"].loc[network, step], found["response"].loc[network, step]
+            rows.append(
+                (
+                    network,
+                    step,
+                    f"{100 * one.accuracy:.0f}",
+                    percent(one.share),
+                    percent(rel.share),
+                    percent(resp.share),
+                    two(one.apart),
+                    two(rel.apart),
+                )
+            )
+    headers = [
+        "network",
+        "step",
+        "accuracy, %",
+        "scheme's share of log SNR, %",
+        "of log `relative`, %",
+        "of log response, %",
+        "SNR, largest scheme over smallest",
+        "`relative`, largest over smallest",
+    ]
+    return markdown(headers, rows)
+
+
+def reached(table: pd.DataFrame) -> str:
+    last = table.groupby(["network", "seed", "scheme"], sort=False)["step"].max().unstack("scheme")
+    schemes = ["zeros", "reflect", "replicate", "circular", "partial", "randn", "distribution"]
+    rows = [
+        (network, seed, *("not run" if np.isnan(v) else f"{v:.0f}" for v in row))
+        for (network, seed), row in zip(last.index, last[schemes].to_numpy(), strict=True)
+    ]
+    return markdown(["network", "seed", *schemes], rows)
+
+
+def blocks() -> dict[str, str]:
+    """Every block of the page."""
+    table, sizes = pd.read_csv(HERE / "formation.csv"), pd.read_csv(HERE / "formation-sizes.csv")
+    pairs, big = pd.read_csv(HERE / "formation-likeness.csv"), pd.read_csv(HERE / "formation-large.csv")
+    return {
+        "accuracy": accuracy(table),
+        "by-scheme": by_scheme(table, sizes),
+        "together": together(table, sizes),
+        "relative-by-task-and-depth": tasks_and_depth(table, sizes, "relative"),
+        "snr-by-task-and-depth": tasks_and_depth(table, sizes, "snr"),
+        "variance": variance(table, sizes),
+        "learned": learned(table, sizes),
+        "cosine": likeness(pairs, "cosine"),
+        "energy-map": likeness(pairs, "energy_map"),
+        "large": large(big, table),
+        "reached": reached(big),
+    }
+
+
+if __name__ == "__main__":
+    print("changed" if write(PAGE, blocks()) else "nothing changed")
