@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import padprint.padding as pp
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, conv, pointwise, sequential, stack, stride_two, unet, valid
-from padprint.baselines.estimates import GroupSums, ratio
+from padprint.baselines.estimates import GroupSums, ratio, share_of
 from padprint.baselines.labels import entropy_sums, label_consistency
 from padprint.baselines.probe import probe
 from padprint.baselines.ring import ring_errors, ring_nmse
@@ -25,6 +25,7 @@ from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError
 from padprint.images import as_source
 from padprint.result import Estimate
+from padprint.statistics import student_quantile
 
 
 def numbers(estimate: Estimate) -> tuple[float, float, float]:
@@ -322,6 +323,34 @@ def test_bad_input_to_tiles() -> None:
         tile_mismatch(net, noise(2, 40), width=0, crop=16)
 
 
+def test_the_interval_of_a_share_stays_within_0_and_1() -> None:
+    sums = GroupSums()
+    for group in range(10):
+        sums.add(group, 4.0, 4.0)
+    every = share_of(sums.estimate(lambda total: ratio(*total)))
+    t2 = student_quantile(9) ** 2
+    assert numbers(every) == pytest.approx((1, 1 / (1 + t2 / 10), 1))  # ten trials, all of which agree
+    sums.add(3, -1.0, 0.0)
+    most = share_of(sums.estimate(lambda total: ratio(*total)))
+    assert 0.8 < most.low < most.value < most.high < 1
+    found = shift_consistency(classifier(pointwise(), 5), [torch.ones(3, 40, 40)] * 3, crop=16, shift=8)
+    assert found.classes.padded.high == 1
+    assert found.classes.padded.low < 1
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    """Images of which a pair agrees with a chance of their own, 0.9 on average."""
+    generator, hits = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        sums = GroupSums()
+        for group in range(10):
+            chance = 1.0 if torch.rand((), generator=generator) < 0.6 else 0.75
+            sums.add(group, (torch.rand(4, generator=generator) < chance).sum(), 4.0)
+        one = share_of(sums.estimate(lambda total: ratio(*total)))
+        hits += one.low <= 0.9 <= one.high
+    assert 184 <= hits <= 200
+
+
 # ------------------------------------------------------------------------------------------------------ meanE and disR
 
 
@@ -346,14 +375,44 @@ def test_two_windows_by_hand() -> None:
     """Ones: label 0 inside a window of 4 x 4, label 1 in its outer ring. Windows over columns 0-3 and 2-5 disagree on
     rows 1 and 2 of columns 2 and 3: 4 of 24 cells, one bit each."""
     images = [torch.ones(3, 4, 6)] * 4
-    found = label_consistency(brighter_than(0.8), images, window=4, step=2)
+    found = label_consistency(brighter_than(0.8), images, window=4, step=2, cells="all")
     assert found.n_crops == 8
     (layer,) = found.values()
     assert numbers(layer.mean_entropy) == pytest.approx((1 / 6,) * 3)
     assert numbers(layer.disagreeing) == pytest.approx((1 / 6,) * 3)
     assert layer.stride == (1, 1)
-    unseen = label_consistency(brighter_than(0.8), images, window=4, step=2, region=5)["output"]
+    assert any("few windows or one alone" in remark for remark in found.remarks)
+    unseen = label_consistency(brighter_than(0.8), images, window=4, step=2, region=5, cells="all")["output"]
     assert unseen.mean_entropy.value == 0  # one window
+
+
+@pytest.mark.parametrize(("size", "region"), [((11, 13), None), ((14, 15), 11)])
+def test_the_published_cells_against_loops(size: tuple[int, int], region: int | None) -> None:
+    """Windows from the corner on, pixels a window or more from every border, a mean for each image; all by loops."""
+    net, images = stack(), noise(3, 16)
+    images = [x[:, : size[0], : size[1]] for x in images]
+    entropies, mixed = [], []
+    for image in images:
+        tops = [0 if region is None else (n - region) // 2 for n in size]
+        inside = [n if region is None else region for n in size]
+        labels: dict[tuple[int, int], list[int]] = {}
+        for y in range(0, inside[0] - 4 + 1, 2):
+            for x in range(0, inside[1] - 4 + 1, 2):
+                window = image[None, :, tops[0] + y : tops[0] + y + 4, tops[1] + x : tops[1] + x + 4]
+                with torch.no_grad():
+                    found = net(window).argmax(1)[0]
+                for row in range(4):
+                    for column in range(4):
+                        labels.setdefault((y + row, x + column), []).append(int(found[row, column]))
+        cells = [labels[y, x] for y in range(4, inside[0] - 4) for x in range(4, inside[1] - 4)]
+        assert {len(cell) for cell in cells} == {4}
+        shares = [[cell.count(label) / len(cell) for label in set(cell)] for cell in cells]
+        entropies.append(sum(-sum(p * math.log2(p) for p in cell) for cell in shares) / len(cells))
+        mixed.append(sum(len(cell) > 1 for cell in shares) / len(cells))
+    layer = label_consistency(net, images, window=4, step=2, region=region)["4"]
+    assert layer.mean_entropy.value == pytest.approx(sum(entropies) / 3)
+    assert layer.disagreeing.value == pytest.approx(sum(mixed) / 3)
+    assert layer.disagreeing.value > 0.1
 
 
 @pytest.mark.parametrize("padding", [None, "randn"])
@@ -367,8 +426,9 @@ def test_labels_depend_on_neither_batches_nor_mirrors() -> None:
     net, images = stack(), noise(3, 20)
     mirrored = Lambda(lambda x: net(x.flip(-1)).flip(-1))
     mirrored.net = net
-    one, two = (label_consistency(net, images, window=8, step=4, batch_size=n)["4"] for n in (1, 5))
-    three = label_consistency(mirrored, [x.flip(-1) for x in images], window=8, step=4, layers="output")["output"]
+    options = {"window": 8, "step": 4, "cells": "all"}
+    one, two = (label_consistency(net, images, batch_size=n, **options)["4"] for n in (1, 5))
+    three = label_consistency(mirrored, [x.flip(-1) for x in images], layers="output", **options)["output"]
     assert one == two
     assert one.mean_entropy.value == pytest.approx(three.mean_entropy.value)
     assert one.disagreeing.value > 0.2
@@ -392,6 +452,10 @@ def test_bad_input_to_labels() -> None:
     net, coarse, single = stack(), stride_two(), sequential(conv(3, 1))
     with left_as_found(net):
         label_consistency(net, noise(2, 20), window=8)
+        with pytest.raises(ImagesError, match="no cell of 4 lies 8 px or more from every border"):
+            label_consistency(net, noise(2, 16), window=8)
+        with pytest.raises(ModelError, match="cells must be one of inner, all, but got 'some'"):
+            label_consistency(net, noise(2, 20), window=8, cells="some")
         with pytest.raises(ImagesError, match="image 0 is 20x20 px, of which 20 are covered: a window of 475 px"):
             label_consistency(net, noise(2, 20))
         with pytest.raises(LayerError, match=r"a step of 3 x 3 px is not a whole number of its cells \(4 x 4 px\)"):
@@ -430,8 +494,12 @@ def run(*arguments: str) -> Result:
             lambda net, x: tile_mismatch(net, x, crop=16, layers=["0", "4"]),
         ),
         (["labels", "--window", "16", "--step", "8"], lambda net, x: label_consistency(net, x, window=16, step=8)),
+        (
+            ["labels", "--window", "24", "--step", "8", "--cells", "all"],
+            lambda net, x: label_consistency(net, x, window=24, step=8, cells="all"),
+        ),
     ],
-    ids=["probe", "ring", "shift", "tiles", "labels"],
+    ids=["probe", "ring", "shift", "tiles", "labels", "labels of all cells"],
 )
 def test_commands_say_what_functions_return(arguments: list[str], work: Any, photos: str) -> None:
     command, *rest = arguments

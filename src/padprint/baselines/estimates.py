@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from math import inf, nan
+from math import inf, isnan, nan, sqrt
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from padprint import _document, _tables
 from padprint.result import Estimate
-from padprint.statistics import Interval, jackknife
+from padprint.statistics import Interval, jackknife, student_quantile
 
 
 class GroupSums:
@@ -55,6 +55,27 @@ class Contrast:
     def cells(self) -> tuple[str, str, str]:
         """For a table."""
         return _tables.interval(self.padded), _tables.interval(self.optimal), _tables.interval(self.added)
+
+
+def share_of(estimate: Estimate) -> Estimate:
+    """A share, 0 to 1, with Wilson's interval in the place of the jackknife's, which may leave that range.
+
+    The number of independent trials is what the spread of the replicates says, p (1 - p) over the variance of p: crops of an
+    image are alike, and fewer than there are of them. Where all agree the spread says nothing, and each group counts as one
+    trial. Student's quantile stands for the normal one. No interval where there are no replicates.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927); Korn and Graubard, Survey Methodology 24 (1998), for the number of trials.
+    """
+    p, groups = estimate.value, len(estimate.replicates)
+    if groups < 2 or isnan(p):
+        return estimate
+    middle = sum(estimate.replicates) / groups
+    variance = (groups - 1) / groups * sum((one - middle) ** 2 for one in estimate.replicates)
+    n = p * (1 - p) / variance if variance > 0 and 0 < p < 1 else float(groups)
+    t = student_quantile(groups - 1)
+    centre = (p + t * t / (2 * n)) / (1 + t * t / n)
+    half = t / (1 + t * t / n) * sqrt(p * (1 - p) / n + (t / (2 * n)) ** 2)
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), estimate.replicates)
 
 
 def estimate_of(found: Interval) -> Estimate:

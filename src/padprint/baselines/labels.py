@@ -4,9 +4,12 @@ Windows slide over an image; each pixel is labelled once by every window that ho
 pixel near a window's border gets another one than in its middle.
 
 Source: PP-Pad, "Peripheral prediction padding for semantic segmentation" (public code, segment_val.py): windows of 475 px in
-steps of 47 px over images of 1050 px, meanE = mean over pixels of the entropy of their labels in bits, disR = share of pixels
-whose entropy is above zero. Here windows step by multiples of the total stride unless asked otherwise, so that aliasing
-has no part in it; and a layer without labels is labelled by its strongest channel.
+steps of 47 px over images of 1050 px, the first at the image's corner; pixels less than a window from the image's border are
+not counted, so that as many windows as fit hold each pixel that is; meanE = mean over an image's pixels of the entropy of
+their labels in bits, disR = share of its pixels whose entropy is above zero; images have equal weights. Here windows
+step by multiples of the total stride unless asked otherwise, so that aliasing has no part in it; and a layer without labels is
+labelled by its strongest channel. The other protocol, of which every covered cell counts, serves images that are too
+small for the source's.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from math import ceil
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +26,7 @@ from torch import Tensor, nn
 from padprint import _tables
 from padprint.baselines.crops import Scene, Scenes, paddings, swapping
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
-from padprint.errors import ImagesError, LayerError
+from padprint.errors import ImagesError, LayerError, ModelError
 from padprint.geometry import Geometry, MapSpec, crop_size, trace
 from padprint.images import Images
 from padprint.layers import Tap, as_measured, discover, run_to
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 WINDOW = 475
 """Side of a window, px."""
+Cells: TypeAlias = Literal["inner", "all"]
+"""Which cells count, see `label_consistency`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class LayerLabels:
     """How labels change with the window.
 
     Attributes:
-        mean_entropy: of a cell's labels, bits, averaged over all cells (meanE).
+        mean_entropy: of a cell's labels, bits, averaged over cells (meanE).
         disagreeing: share of cells whose labels are not all the same (disR).
         stride: px from one cell to the next, rows and columns.
     """
@@ -67,6 +73,7 @@ def label_consistency(
     window: int | tuple[int, int] = WINDOW,
     step: int | None = None,
     region: int | None = None,
+    cells: Cells = "inner",
     padding: str | Scheme | None = None,
     batch_size: int = 16,
     **options: Unpack[LoadOptions],
@@ -75,24 +82,29 @@ def label_consistency(
 
     Args:
         model: see `padprint.measure`; layers that see the whole input are measured too, if their cells divide the window.
-        images: likewise; larger than a window.
+        images: likewise; larger than two windows, or with all cells, than one.
         layers: see `padprint.measure`. A map's label at a cell is its channel of largest value.
         window: px, one number or (height, width).
         step: px from one window to the next; None: about a tenth of the window, on the total stride.
         region: px along each side of the middle of an image that windows slide over; None: all of it.
+        cells: "inner", as at the source: cells that lie a window or more from every border of the region, windows from
+            its first corner on, means over images of each image's mean. "all": every cell that a window covers, also those
+            that only one does, which never disagree; windows in the middle of the region; means over cells.
         padding: see `padprint.measure`.
         batch_size: windows in one forward pass.
         **options: see `padprint.measure`.
 
     Returns:
-        By layer; cells that only one window holds count too, as at the source, and never disagree.
+        By layer.
 
     Raises:
-        ImagesError: an image is smaller than a window; and see `padprint.measure`.
+        ImagesError: an image is smaller than a window, or leaves no cell to count; and see `padprint.measure`.
         LayerError: no layer has labels, or the step is not a whole number of its cells.
-        ModelError, PaddingError: see `padprint.measure`.
+        ModelError, PaddingError: see `padprint.measure`; there are no such cells.
     """
     size = crop_size(window)
+    if cells not in get_args(Cells):
+        raise ModelError(f"cells must be one of {', '.join(get_args(Cells))}, but got {cells!r}")
     check_counts(1, batch_size=batch_size, step=1 if step is None else step, region=1 if region is None else region)
     scenes = Scenes(model, images, options, LoadOptions.__annotations__)
     (scheme,) = paddings(padding, scenes.settings.seed).values()
@@ -101,12 +113,14 @@ def label_consistency(
     n_images = n_windows = 0
     for scene in scenes:
         if not n_images:
-            found = _Labelled(scenes.model, layers, size, scene.image.shape[0], step)
+            found = _Labelled(scenes.model, layers, size, scene.image.shape[0], step, cells)
         with as_measured(scenes.model), swapping(scheme):
             reseed(scenes.model, [scheme], scenes.settings.seed, scene.index)
             corners = found.corners(scene, region)
             for name, counts in found.count(scene, corners, batch_size).items():
-                sums.setdefault(name, GroupSums()).add(scene.group, *entropy_sums(counts))
+                rows, columns = found.counted(scene, name, region)
+                total = entropy_sums(counts[:, rows, columns])
+                sums.setdefault(name, GroupSums()).add(scene.group, *(total / total[2] if cells == "inner" else total))
         n_windows += len(corners)
         n_images += 1
     results = {
@@ -148,9 +162,15 @@ class _Labelled:
     """
 
     def __init__(
-        self, model: nn.Module, layers: str | Sequence[str], window: tuple[int, int], channels: int, step: int | None
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str],
+        window: tuple[int, int],
+        channels: int,
+        step: int | None,
+        cells: Cells,
     ) -> None:
-        self.model, self.window = model, window
+        self.model, self.window, self.inner = model, window, cells == "inner"
         geometry = trace(model, layers, window, channels=channels)
         self.period = geometry.period
         tenths = (max(p, round(n / 10 / p) * p) for n, p in zip(window, self.period, strict=True))
@@ -199,7 +219,7 @@ class _Labelled:
         return float(y), float(x)
 
     def corners(self, scene: Scene, region: int | None) -> list[tuple[int, int]]:
-        """Corners (y, x) of windows over the middle of an image, px.
+        """Corners (y, x) of windows over the middle of an image, px: from the middle's own corner on, or in its middle.
 
         Raises:
             ImagesError: the image, or the region, is smaller than a window.
@@ -213,8 +233,30 @@ class _Labelled:
                     f"of {size} px does not fit; use larger images, a larger region or a smaller window"
                 )
             covered = size + (inside - size) // step * step
-            rows.append(range((n - covered) // 2, (n - covered) // 2 + covered - size + 1, step))
+            first = (n - inside) // 2 if self.inner else (n - covered) // 2
+            rows.append(range(first, first + covered - size + 1, step))
         return [(y, x) for y in rows[0] for x in rows[1]]
+
+    def counted(self, scene: Scene, name: str, region: int | None) -> tuple[slice, slice]:
+        """The rows and columns of a layer's counts that count.
+
+        Raises:
+            ImagesError: there are none.
+        """
+        if not self.inner:
+            return slice(None), slice(None)
+        found = []
+        for n, size, stride in zip(scene.size, self.window, self.specs[name].stride, strict=True):
+            inside = min(n, region or n)
+            first, end = ceil(size / stride), ceil((inside - size) / stride)
+            if end <= first:
+                raise ImagesError(
+                    f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: no cell of {name} "
+                    f"lies {size} px or more from every border, which those that count must; use images and a region of more "
+                    f"than {2 * size} px, a smaller window, or count all cells"
+                )
+            found.append(slice(first, end))
+        return found[0], found[1]
 
     def count(self, scene: Scene, corners: Sequence[tuple[int, int]], batch_size: int) -> dict[str, Tensor]:
         """`(K, rows, columns)` counts of labels by layer, over the cells that windows at `corners` cover."""
@@ -244,6 +286,8 @@ class _Labelled:
 
     def remarks(self) -> Iterator[str]:
         """What people must know of the windows."""
+        if not self.inner:
+            yield "cells near the region's border count too, which few windows or one alone hold: numbers depend on its size"
         yield f"windows of {self.window[0]} x {self.window[1]} px, {self.step[0]} x {self.step[1]} px apart"
         if any(step % p for step, p in zip(self.step, self.period, strict=True)):
             yield f"the step is no multiple of the total stride ({self.period[0]} x {self.period[1]} px): aliasing has a part in this"

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started, swapping
-from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio
+from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
 from padprint.errors import ImagesError
 from padprint.geometry import MapSpec
 from padprint.images import Images
 from padprint.layers import as_measured, leaves_of, one_pass
 from padprint.options import check_counts
 from padprint.padding import Scheme
+from padprint.result import Estimate
 from padprint.subject import reseed
 
 if TYPE_CHECKING:
@@ -234,7 +235,12 @@ class _Classes:
 
     def result(self) -> Contrast | None:
         """Shares of pairs that agree."""
-        return None if self._reason is not None else contrast(self._sums, lambda total: ratio(*total))
+        if self._reason is not None:
+            return None
+        found = contrast(self._sums, lambda total: ratio(*total))
+        a = found.added
+        added = Estimate(a.value, max(-1.0, a.low), min(1.0, a.high), a.replicates)
+        return Contrast(share_of(found.padded), share_of(found.optimal), added)
 
     def remarks(self) -> tuple[str, ...]:
         """Why there are no classes, or no control."""

@@ -216,6 +216,12 @@ def labels(
         int | None,
         typer.Option("--region", metavar="PX", min=1, help="Side of the middle of an image to cover. Default: all."),
     ] = None,
+    cells: Annotated[
+        str,
+        typer.Option(
+            "--cells", help="Cells that count: inner (a window or more from every border, as published), or all."
+        ),
+    ] = "inner",
     groups: Groups = 10,
     batch_size: BatchSize = 16,
     seed: Seed = 0,
@@ -238,7 +244,7 @@ def labels(
 
     options = _loading(groups, seed, images_limit, resize_short_side, strict, max_megapixels)
     options |= {"layers": _parse.layers(layers), "window": _parse.crop(window, "--window"), "step": step}
-    options |= {"region": region, "padding": padding, "batch_size": batch_size}
+    options |= {"region": region, "cells": cells, "padding": padding, "batch_size": batch_size}
     _run(work, model, weights, images, mean, std, device, calibrate, options, json, quiet)
 
 

@@ -178,6 +178,7 @@ def labels(trial: Trial) -> Scores:
         window=trial.crop,
         step=trial.step,
         region=min(2 * trial.crop, *trial.scenes[0].shape[1:]),
+        cells="all",
         seed=trial.seed,
     )
     layer = found[trial.layers[-1]]
