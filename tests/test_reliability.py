@@ -217,6 +217,14 @@ def test_more_repetitions_can_be_added_to_a_study(two_metrics, monkeypatch, tmp_
     assert len(more.records) == 4 * len(few.records) / 3
 
 
+def test_amplitudes_need_no_truths(two_metrics, monkeypatch, tmp_path):
+    monkeypatch.setattr(reliability, "_trial", cheap)
+    found = run(tmp_path, QUICK, parts=("dose", "spread"))
+    assert {record["part"] for record in found.records} == {"dose", "spread"}
+    assert set(found.amplitudes().kind) == set()  # of three amplitudes, one is 0: none lies between two others
+    assert set(found.ratios().quantity) == {"spread"}
+
+
 def test_a_study_of_some_metrics(two_metrics, monkeypatch, tmp_path):
     monkeypatch.setattr(reliability, "_trial", cheap)
     found = run(tmp_path, replace(QUICK, metrics=("bad",)))

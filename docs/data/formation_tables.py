@@ -3,6 +3,8 @@
 python docs/data/formation_tables.py      # writes them into the page
 """
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -208,24 +210,27 @@ def reached(table: pd.DataFrame) -> str:
     return markdown(["network", "seed", *schemes], rows)
 
 
-def blocks() -> dict[str, str]:
-    """Every block of the page."""
-    table, sizes = pd.read_csv(HERE / "formation.csv"), pd.read_csv(HERE / "formation-sizes.csv")
-    pairs, big = pd.read_csv(HERE / "formation-likeness.csv"), pd.read_csv(HERE / "formation-large.csv")
-    return {
-        "accuracy": accuracy(table),
-        "by-scheme": by_scheme(table, sizes),
-        "together": together(table, sizes),
-        "relative-by-task-and-depth": tasks_and_depth(table, sizes, "relative"),
-        "snr-by-task-and-depth": tasks_and_depth(table, sizes, "snr"),
-        "variance": variance(table, sizes),
-        "learned": learned(table, sizes),
-        "cosine": likeness(pairs, "cosine"),
-        "energy-map": likeness(pairs, "energy_map"),
-        "large": large(big, table),
-        "reached": reached(big),
-    }
+@cache
+def read(name: str) -> pd.DataFrame:
+    """A table beside this file."""
+    return pd.read_csv(HERE / f"{name}.csv")
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "accuracy": lambda: accuracy(read("formation")),
+    "by-scheme": lambda: by_scheme(read("formation"), read("formation-sizes")),
+    "together": lambda: together(read("formation"), read("formation-sizes")),
+    "relative-by-task-and-depth": lambda: tasks_and_depth(read("formation"), read("formation-sizes"), "relative"),
+    "snr-by-task-and-depth": lambda: tasks_and_depth(read("formation"), read("formation-sizes"), "snr"),
+    "variance": lambda: variance(read("formation"), read("formation-sizes")),
+    "learned": lambda: learned(read("formation"), read("formation-sizes")),
+    "cosine": lambda: likeness(read("formation-likeness"), "cosine"),
+    "energy-map": lambda: likeness(read("formation-likeness"), "energy_map"),
+    "large": lambda: large(read("formation-large"), read("formation")),
+    "reached": lambda: reached(read("formation-large")),
+}
+"""What makes each block of the page."""
 
 
 if __name__ == "__main__":
-    print("changed" if write(PAGE, blocks()) else "nothing changed")
+    print("changed" if write(PAGE, MAKERS) else "nothing changed")

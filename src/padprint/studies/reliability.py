@@ -29,6 +29,7 @@ from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES, Score, Scores, Trial
 
 REAL = "MobileNetV2 (ImageNet)"
+PARTS = ("truth", "dose", "spread")
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,19 @@ def units(settings: Settings) -> list[Unit]:
     return [Unit(part, case, i) for i in range(settings.repetitions) for part, case in cases]
 
 
-def run(folder: str | Path, settings: Settings | None = None, *, progress: bool = False) -> Reliability:
+def run(
+    folder: str | Path,
+    settings: Settings | None = None,
+    *,
+    parts: Sequence[str] = PARTS,
+    progress: bool = False,
+) -> Reliability:
     """Run the study, or go on with one that was stopped.
 
     Args:
         folder: for its records; work that is there is not done again.
         settings: None for the defaults.
+        parts: of `PARTS`, what is done; amplitudes and ratios need no "truth", the summary needs all.
         progress: whether to show a progress bar on standard error.
 
     Returns:
@@ -141,7 +149,7 @@ def run(folder: str | Path, settings: Settings | None = None, *, progress: bool 
     settings = settings or Settings()
     fixed = {key: value for key, value in asdict(settings).items() if key != "repetitions"}
     records = Records(folder, {"study": "reliability", **fixed})
-    found, work = [], units(settings)
+    found, work = [], [unit for unit in units(settings) if unit.part in parts]
     with progress_bar(len(work), progress, label="trying metrics", unit="networks") as advance:
         for unit in work:
             found.append(_tried(unit, settings, records))

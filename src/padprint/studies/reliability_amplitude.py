@@ -74,7 +74,7 @@ def amplitudes(
         for (metric, amplitude, kind), (value, draws) in _errors(doses, same).items()
         for low, high in [interval(draws)]
     ]
-    found: pd.DataFrame = pd.DataFrame(rows)
+    found: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "amplitude", "kind", "error", "low", "high"])
     return found
 
 
@@ -123,7 +123,7 @@ def ratios(
                     (value, draws), (other, others) = cv[metric], cv[than]
                     with np.errstate(divide="ignore", invalid="ignore"):
                         add("spread", network, metric, than, float(np.divide(value, other)), draws / others)
-    found: pd.DataFrame = pd.DataFrame(rows)
+    found: pd.DataFrame = pd.DataFrame(rows, columns=["quantity", "network", "metric", "than", "ratio", "low", "high"])
     return found
 
 

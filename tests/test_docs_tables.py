@@ -1,0 +1,29 @@
+"""The pages' tables are what the committed scripts make of the committed data, and findings use their numbers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS / "data"))
+
+import blocks  # noqa: E402
+import formation_tables  # noqa: E402
+
+PAGES = {"formation.md": formation_tables.MAKERS}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_are_made_from_the_data_beside_them(name):
+    page = (DOCS / name).read_text(encoding="utf-8")
+    made = blocks.contents(page)
+    assert made
+    assert blocks.filled(page, PAGES[name]) == page, f"run python docs/data/{PAGES[name]}"
+
+
+def test_a_block_is_filled_and_the_rest_is_left_alone():
+    page = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n<!-- begin y -->\n<!-- end y -->\n"
+    found = blocks.filled(page, {"x": lambda: "new", "y": lambda: "1 | 2\n"})
+    assert found == "a\n<!-- begin x -->\nnew\n<!-- end x -->\nb\n<!-- begin y -->\n1 | 2\n<!-- end y -->\n"
+    assert blocks.contents(found) == {"x": "new\n", "y": "1 | 2\n"}
