@@ -71,7 +71,7 @@ def test_defaults_reach_the_engine(calls) -> None:
             "layers": "auto",
             "crop": (224, 224),
             "crops_per_image": 16,
-            "groups": 10,
+            "groups": 20,
             "margin": None,
             "batch_size": 16,
             "seed": 0,

@@ -229,6 +229,20 @@ def test_profile_of_the_box_filter() -> None:
 
 def test_more_groups_than_images_and_one_image() -> None:
     two, one = (measure(box(), bright(n), crop=16)["0"] for n in (2, 1))
-    for layer in (two, one):
-        assert layer.snr.value == pytest.approx(150, rel=0.2)
-        assert layer.snr.low != layer.snr.low, "no interval from fewer than three groups"
+    assert two.snr.value == pytest.approx(150, rel=0.2)
+    assert two.snr.low != two.snr.low, "no interval from fewer than three groups"
+    assert one.snr.value != one.snr.value, "a pattern cannot be told from what one image has of its own"
+    assert one.snr_plain.value == pytest.approx(150, rel=0.2)
+
+
+def test_what_makes_numbers_unreliable_is_said() -> None:
+    images = bright(4)
+    same = measure(box(), [images[0]] * 3 + images[1:], crop=16)
+    assert any(w.startswith("2 of 6 images are the same as an earlier one") for w in same.warnings)
+    few = measure(box(), images, crop=16, groups=2)
+    assert any(w.startswith("groups=2: intervals need at least 3") for w in few.warnings)
+    for result in (measure(box(), images, crop=16),):
+        assert not any("the same as" in w or w.startswith("groups=") for w in result.warnings)
+        assert not result["0"].notes
+    loud = measure(box(), [images[0] * 100, *bright(12)], crop=16, groups=13)
+    assert any(note.startswith("1 of 13 groups of images carries 100%") for note in loud["0"].notes)

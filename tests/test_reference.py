@@ -115,6 +115,10 @@ class Reference:
             return self.floor(kept)
         if name == "response":
             return np.abs(self.of(self.diffs, kept)).mean()
+        if name == "squared":
+            return self.energy(kept).mean()
+        if name == "relative squared":
+            return self.energy(kept).mean() / (self.of(self.optimal, kept) ** 2).mean()
         if name == "relative":
             return sqrt(max(0.0, self.energy(kept).mean()) / (self.of(self.optimal, kept) ** 2).mean())
         return self.energy(kept, centred=True).mean() / self.energy(kept).mean()
@@ -139,6 +143,60 @@ class Reference:
         half = stats.t.ppf(0.975, count - 1) * np.sqrt((count - 1) / count * spread)
         return value, value - half, value + half
 
+    def widened(self, name: str) -> tuple[float, float, float]:
+        """SNR, or a squared size: the jackknife's variance less what it counts too much of pairs, the rest times the skewness."""
+        every = sorted(set(self.group))
+        count, value = len(every), self.estimate(name, every)
+        if count < 3:
+            return value, nan, nan
+        left_out = [self.estimate(name, [g for g in every if g != out]) for out in every]
+        spread = (count - 1) / count * sum((one - sum(left_out) / count) ** 2 for one in left_out)
+        power = (self.of(self.optimal, every) ** 2).mean()
+        unit = {"snr": self.noise(every).mean(), "squared": 1.0, "relative squared": power}[name]
+        pairs = self.pair_variance(every) / unit**2
+        apart = max(0.0, spread - pairs * 2 * (count - 1) / (count - 2))
+        half = stats.t.ppf(0.975, count - 1) * sqrt(pairs + self.skewness(name) * apart)
+        return value, value - half, value + half
+
+    def pair_variance(self, kept: Sequence[int]) -> float:
+        """A two-way table of products of group means without its diagonal; what is left without row and column effects."""
+        means, count = self.means(kept), len(kept)
+        if count < 4:
+            return 0.0
+        table = [[(a * b).mean() for b in means] for a in means]
+        row = [sum(table[g][h] for h in range(count) if h != g) / (count - 2) for g in range(count)]
+        whole = sum(row) / (count - 1)
+        left = [(table[g][h] - row[g] - row[h] + whole) ** 2 for g in range(count) for h in range(count) if g != h]
+        return 2 / (count * (count - 1)) * sum(left) / (count * (count - 3))
+
+    def skewness(self, name: str) -> float:
+        """Variance of a log-normal over that of the sample: of the squared change and its spread, or of the features' power."""
+        every = sorted(set(self.group))
+        if name == "relative squared":
+            return skewness([(self.of(self.optimal, [g]) ** 2).mean() for g in every])
+        changes = [self.of(self.diffs, [g]) for g in every]
+        return max(
+            skewness([(one**2).mean() for one in changes]), skewness([one.var(axis=0).mean() for one in changes])
+        )
+
+    def sizes(self) -> dict[str, tuple[float, float, float]]:
+        """The estimates whose intervals are widened; the sizes are roots of theirs."""
+        found = {"snr": self.widened("snr")}
+        for name, square in (("rms", "squared"), ("relative", "relative squared")):
+            value, low, high = self.widened(square)
+            ends = (value, low, max(high, high - value))
+            found[name] = tuple(one if one != one else sqrt(max(0.0, one)) for one in ends)
+        return found
+
+
+def skewness(values: Sequence[float]) -> float:
+    """Of positive numbers."""
+    count, mean = len(values), sum(values) / len(values)
+    relative = sum((one / mean - 1) ** 2 for one in values) / (count - 1)
+    logs = np.var(np.log(values), ddof=1)
+    raised = logs * (1 + 4 / (count - 1))
+    return max(1.0, logs * np.expm1(raised) / raised / relative)
+
 
 # --------------------------------------------------------------------------------------------------- comparison
 
@@ -153,7 +211,15 @@ def compare(model: nn.Module, images: Sequence[Tensor], result: Measurement, lay
         "pattern": distance(measured.pattern, torch.from_numpy(reference.pattern(every))),
         "noise": distance(measured.noise, torch.from_numpy(reference.noise(every))),
     }
+    sizes = reference.sizes()
+    found |= {name: gap(getattr(measured, name), Estimate(*expected)) for name, expected in sizes.items()}
+    detectable = nan
+    if len(every) > 3:
+        detectable = sqrt(stats.t.ppf(0.975, len(every) - 1) * sqrt(reference.pair_variance(every)))
+    found["rms_floor"] = gap(measured.rms_floor, Estimate(detectable, nan, nan))
     for name in ESTIMATES:
+        if name in sizes:
+            continue
         least = 1 if name in ("snr_plain", "mae", "response") else 2
         expected = reference.interval(lambda kept, name=name: reference.estimate(name, kept), least)
         found[name] = gap(getattr(measured, name), Estimate(*expected))
@@ -235,11 +301,13 @@ def test_few_images_and_unequal_groups_agree(n: int, groups: int) -> None:
     result = measure(model, images, crop=10, crops_per_image=3, groups=groups)
     if n > 1 and groups > 1:
         compare(model, images, result, "4", 1e-9)
-    else:  # one group: the plain estimate less its floor, and no interval
+    else:  # one group cannot tell a pattern from its images' own part
         reference = Reference(model, images, "4", result)
+        layer = result["4"]
         plain = (reference.pattern([0]) ** 2).mean() / reference.noise([0]).mean()
-        assert result["4"].snr.value == pytest.approx(plain - 1 / len(reference.diffs), rel=1e-9)
-        assert np.isnan([result["4"].snr.low, result["4"].snr.high]).all()
+        assert layer.snr_plain.value == pytest.approx(plain, rel=1e-9)
+        assert np.isnan([one.value for one in (layer.snr, layer.relative, layer.rms, layer.positional)]).all()
+        assert any("one group" in note for note in layer.notes)
 
 
 def test_the_residual_of_a_short_margin_is_the_size_of_its_error() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
+SIZES = ("rms", "rms_floor")
+"""Estimates that results of before do not have."""
 QUANTITIES = ("pattern", "noise", "response")
 PROFILES = ("all", "top", "bottom", "left", "right")
 FLOATS = tuple[float, ...]
@@ -92,8 +94,8 @@ def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
         "channels": channels,
         "height": height,
         "width": width,
-        **{name: _describe_estimate(getattr(layer, name)) for name in ESTIMATES},
-        "replicates": {name: list(getattr(layer, name).replicates) for name in ESTIMATES},
+        **{name: _describe_estimate(getattr(layer, name)) for name in (*ESTIMATES, *SIZES)},
+        "replicates": {name: list(getattr(layer, name).replicates) for name in (*ESTIMATES, *SIZES)},
         "stride": list(layer.stride),
         "offset": None if layer.offset is None else list(layer.offset),
         "receptive_field": None if layer.receptive_field is None else list(layer.receptive_field),
@@ -136,13 +138,14 @@ def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor]) -> LayerMea
     stride, offset = fields.get("stride", tuple[float, float]), fields.get("offset", tuple[float, float] | None)
     fields.check("stride", all(0 < one < math.inf for one in stride), "a stride must be above 0")
     fields.check("offset", all(map(math.isfinite, offset or ())), "an offset must be finite")
+    present = [*ESTIMATES, *(key for key in SIZES if key in fields)]
     profiles = dict(fields.object("profile").items())
     fields.check("profile", set(profiles) <= set(PROFILES), f"there are profiles of {', '.join(PROFILES)} alone")
     return LayerMeasurement(
         name=name,
         pattern=tensor(tensors, f"{name}/pattern", shape),
         noise=tensor(tensors, f"{name}/noise", shape),
-        **{key: estimate(fields.object(key), fields.object("replicates").get(key, FLOATS)) for key in ESTIMATES},
+        **{key: estimate(fields.object(key), fields.object("replicates").get(key, FLOATS)) for key in present},
         stride=stride,
         offset=offset,
         receptive_field=_counts(fields, "receptive_field", tuple[int, int] | None, 1),

@@ -38,6 +38,9 @@ class Fields:
             raise ValueError(f"{where or 'the document'} is {reprlib.repr(value)}, not an object")
         self._value, self._where = value, where
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
+
     def get(self, key: str, kind: Any) -> Any:
         """A field as a type: float (NaN as None, infinities as "inf" and "-inf"), int, bool, str, `X | None`, tuple, dict or Any.
 

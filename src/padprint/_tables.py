@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from padprint._document import ESTIMATES, QUANTITIES
+from padprint._document import ESTIMATES, QUANTITIES, SIZES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,10 +80,20 @@ def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
     return [
         ("map", f"{channels} channels, {rows} x {columns} cells, stride {stride(layer.stride)} px"),
         ("rim t b l r", f"{' '.join(map(str, layer.rim))} cells, {' '.join(f'{px:g}' for px in layer.rim_pixels)} px"),
-        *((name.replace("_", " ").replace("snr", "SNR"), interval(getattr(layer, name))) for name in ESTIMATES),
+        *(
+            (name.replace("_", " ").replace("snr", "SNR"), interval(getattr(layer, name)))
+            for name in (*ESTIMATES, *SIZES)
+        ),
         ("aware channels", f"{aware(layer)}{': ' + sides if sides else ''}"),
         ("numeric floor", f"{layer.numeric_floor:.1e}"),
     ]
+
+
+def shown(layer: LayerMeasurement, name: str) -> Estimate:
+    """An estimate for people and frames: `positional` is n/a where there may be no pattern, of which it is a share."""
+    found: Estimate = getattr(layer, name)
+    hidden = name == "positional" and not layer.has_pattern
+    return type(found)(math.nan, math.nan, math.nan) if hidden else found
 
 
 def layer_text(layer: LayerMeasurement) -> str:
@@ -244,8 +254,8 @@ def _row(layer: LayerMeasurement) -> dict[str, Any]:
     row |= {"stride_y": layer.stride[0], "stride_x": layer.stride[1]}
     row |= {f"rim_{side}": layer.rim[i] for i, side in enumerate(SIDE_NAMES)}
     row |= {f"rim_{side}_px": layer.rim_pixels[i] for i, side in enumerate(SIDE_NAMES)}
-    for key in ESTIMATES:
-        row |= _estimate_columns(key, getattr(layer, key))
+    for key in (*ESTIMATES, *SIZES):
+        row |= _estimate_columns(key, shown(layer, key))
         if key == "snr":
             row |= _estimate_columns("snr_db", layer.snr.db)
     row["aware_channels"] = layer.channels.count

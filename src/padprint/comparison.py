@@ -95,13 +95,14 @@ class Comparison(Mapping[str, Measurement]):
         Layers that one of a pair lacks have no difference; the tables and the report name them.
 
         Args:
-            quantity: snr, snr_plain, mae, mae_floor, response, relative or positional.
+            quantity: snr, snr_plain, mae, mae_floor, response, relative, positional or rms.
 
         Raises:
             ResultError: there is no such quantity.
         """
-        if quantity not in _document.ESTIMATES:
-            raise ResultError(f"no quantity {quantity!r}; there are {', '.join(_document.ESTIMATES)}")
+        known = (*_document.ESTIMATES, *_document.SIZES)
+        if quantity not in known:
+            raise ResultError(f"no quantity {quantity!r}; there are {', '.join(known)}")
         return [
             Difference(layer, quantity, a, b, difference(getattr(one[layer], quantity), getattr(two[layer], quantity)))
             for (a, one), (b, two) in combinations(self.measurements.items(), 2)
@@ -141,7 +142,9 @@ class Comparison(Mapping[str, Measurement]):
 
     def to_dict(self) -> dict[str, Any]:
         """Measurements and SNR differences as plain JSON values; numbers that are not finite become None."""
-        rows = [_difference_row(one) for quantity in ("snr", "relative", "mae") for one in self.differences(quantity)]
+        rows = [
+            _difference_row(one) for quantity in ("snr", "relative", "mae", "rms") for one in self.differences(quantity)
+        ]
         plain: dict[str, Any] = _document.finite(
             {"measurements": {name: one.to_dict() for name, one in self.measurements.items()}, "differences": rows}
         )

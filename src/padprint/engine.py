@@ -36,7 +36,7 @@ def measure(
     layers: str | Sequence[str] | Geometry = "auto",
     crop: int | tuple[int, int] = 224,
     crops_per_image: int = 16,
-    groups: int = 10,
+    groups: int = 20,
     margin: int | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -69,7 +69,8 @@ def measure(
             `trace` found at the same crop, so that a network measured again and again, in training say, is traced once.
         crop: input size in pixels, one number or (height, width).
         crops_per_image: crops drawn from each image, without replacement; fewer where it admits fewer positions.
-        groups: image i belongs to group i mod `groups`; error bars are delete-one-group jackknife.
+        groups: image i belongs to group i mod `groups`; error bars are delete-one-group jackknife. More groups
+            know more of how images differ, and take memory: one map of a layer each.
         margin: pixels of scene kept around a crop, at least; None: as many as the layers reach. Below the reach the
             result is approximate and carries its residual.
         batch_size: crops in one forward pass.

@@ -47,6 +47,10 @@ class Estimate(ByValue):
         return _tables.interval(self)
 
 
+def _unknown() -> Estimate:
+    return Estimate(math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Curve(ByValue):
     """An estimate at each step of a profile.
@@ -111,7 +115,8 @@ class LayerMeasurement(ByValue):
         mae_floor: the `mae` to expect where there is no pattern at all, feature units.
         response: mean absolute change, image-dependent part included, feature units.
         relative: pattern size in units of the features' own size.
-        positional: share of the squared pattern left after each channel's spatial mean is removed.
+        positional: share of the squared pattern left after each channel's spatial mean is removed; tables hide it where
+            the interval of `snr` holds 0: a share of what may be nothing.
         stride: (rows, columns) input px per cell; 0.5 for a map twice the input.
         offset: receptive-field centre of cell (0, 0), input px, or None where it is not known.
         receptive_field: (rows, columns) input px, or None where it is not known.
@@ -124,6 +129,8 @@ class LayerMeasurement(ByValue):
         residual: where the margin is below the reach, the relative rms change of the unpadded features when
             the margin grows by half; None where the margin covers the reach.
         notes: remarks for people, such as dead features.
+        rms: sqrt of the mean squared pattern, without bias and so without a floor, feature units; n/a in older results.
+        rms_floor: the `rms` that measurements without a pattern stay below, 97.5 % of them, feature units.
     """
 
     name: str
@@ -147,6 +154,13 @@ class LayerMeasurement(ByValue):
     numeric_floor: float
     residual: float | None
     notes: tuple[str, ...]
+    rms: Estimate = field(default_factory=_unknown)
+    rms_floor: Estimate = field(default_factory=_unknown)
+
+    @property
+    def has_pattern(self) -> bool:
+        """Whether the interval of `snr` lies above 0; True where there is no interval."""
+        return not self.snr.low <= 0
 
     @property
     def rim_pixels(self) -> tuple[float, float, float, float]:

@@ -19,7 +19,7 @@ from padprint.layers import uncalibrated
 from padprint.plan import CropPlan
 from padprint.processes import everyone, same_images
 from padprint.result import LayerMeasurement, Measurement
-from padprint.source import Source, count, nothing_decoded
+from padprint.source import Source, count, fingerprint, nothing_decoded
 from padprint.subject import Subject
 
 
@@ -56,6 +56,7 @@ class Run:
         self.first: int | None = None
         self.length: int | None = None
         self.small: list[str] = []
+        self.seen: list[str] = []
 
     # ------------------------------------------------------------------------------------------------- the images
 
@@ -137,6 +138,7 @@ class Run:
         for subject in self.subjects:
             subject.add(index, group, image, canvases, self.settings.batch_size, self._order(index))
         self.n_images += 1
+        self.seen.append(fingerprint(image))
 
     def _order(self, index: int) -> range:
         """Numbers of an image's crops among all crops: the first crop of every image, then the second of every image.
@@ -173,7 +175,7 @@ class Run:
         Args:
             subject: the network.
             padding: one of its paddings.
-            counts: of the images: "source" (in words), "images", "skipped" and "upsampled".
+            counts: of the images: "source" (in words), "images", "skipped", "upsampled" and "repeated".
             record: what provenance says of the network.
         """
         measured = subject.measured(padding)
@@ -217,6 +219,7 @@ class Run:
             "fingerprint": source.fingerprint() if distributed else "",
             "skipped": dict(source.skipped),
             "upsampled": source.upsampled,
+            "seen": self.seen,
             "first": inf if self.first is None else self.first,
             "plan": None if self.first is None else self.plan,
             "subjects": [subject.report() for subject in self.subjects],
@@ -236,6 +239,7 @@ class Run:
             "images": n_images,
             "skipped": dict(sorted((k, v) for one in reports for k, v in one["skipped"].items())),
             "upsampled": sum(one["upsampled"] for one in reports),
+            "repeated": n_images - len({one for report in reports for one in report["seen"]}),
         }
 
     def _warnings(
@@ -253,12 +257,18 @@ class Run:
             yield fresh
         if n < 3:
             yield f"{n} image{'s' * (n > 1)}: intervals need at least 3"
+        elif self.settings.groups < 3:
+            yield f"groups={self.settings.groups}: intervals need at least 3 groups, and hold better with 10 or more"
         elif n < self.settings.groups:
             yield f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom"
         if counts["upsampled"]:
             yield (
                 f"{counts['upsampled']} of {n} images were enlarged so that a crop fits: they are smoother than photographs "
                 "of that size, and so are the features; for numbers to rely on, measure larger photographs"
+            )
+        if counts["repeated"]:
+            yield (
+                f"{counts['repeated']} of {n} images are the same as an earlier one: they add nothing, and intervals are too narrow"
             )
         if counts["skipped"]:
             yield f"skipped {count(len(counts['skipped']), 'image')} that could not be used"

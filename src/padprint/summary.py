@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import nan, sqrt
 
@@ -14,6 +14,7 @@ from padprint.channels import ChannelTest, position_test
 from padprint.geometry import LayerGeometry, Sides
 from padprint.moments import LayerMoments
 from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Profile
+from padprint.sizes import sizes
 from padprint.statistics import Interval, jackknife
 
 DEAD = 4
@@ -61,6 +62,8 @@ def summarise(
         estimates |= {"positional": Estimate(nan, nan, nan)}
     elif constant:
         estimates |= dict.fromkeys(("snr", "snr_plain"), Estimate(nan, nan, nan))
+    if not silent:
+        notes += sums.cautions(estimates)
     if geometry.stride is None or geometry.rim is None or geometry.reach is None:
         raise AssertionError(f"{geometry.name} has no geometry")
     square = moments.square.cpu()
@@ -124,14 +127,6 @@ class _Sums:
         mean = self.feature.sum(0) / self.n
         return sqrt(max(0.0, float(self.power.sum() / self.n - mean.square().mean())))
 
-    def pattern_energy(self, gram: Tensor, keep: Tensor) -> Tensor:
-        """Mean P^2 without bias; from a single group, the plain estimate less the noise its crops would leave."""
-        if self.groups > 1:
-            return statistics.unbiased_energy(gram, keep)
-        energy = self.energy.mean((-2, -1))
-        noise = statistics.mean_noise(self.gram, energy, self.crops, keep)
-        return statistics.plain_energy(gram, self.crops, keep) - noise / self.n
-
     def estimates(self) -> dict[str, Estimate]:
         """The scalar estimates by name."""
         energy = self.energy.mean((-2, -1))
@@ -142,19 +137,13 @@ class _Sums:
         def per_crop(sums: Tensor, keep: Tensor) -> Tensor:
             return sums[keep].sum() / self.crops[keep].sum()
 
-        def snr(keep: Tensor) -> Tensor:
-            return self.pattern_energy(self.gram, keep) / noise(keep)
-
         def snr_plain(keep: Tensor) -> Tensor:
             return statistics.plain_energy(self.gram, self.crops, keep) / noise(keep)
 
-        def relative(keep: Tensor) -> Tensor:
-            pattern = self.pattern_energy(self.gram, keep).clamp_min(0)
-            return (pattern / per_crop(self.power, keep)).sqrt()
-
         def positional(keep: Tensor) -> Tensor:
-            placed = self.pattern_energy(self.gram - self.shift, keep)
-            return placed / self.pattern_energy(self.gram, keep)
+            return statistics.unbiased_energy(self.gram - self.shift, keep) / statistics.unbiased_energy(
+                self.gram, keep
+            )
 
         total = self.diff.sum(0)
 
@@ -165,15 +154,39 @@ class _Sums:
         def response(keep: Tensor) -> Tensor:
             return per_crop(self.absolute, keep)
 
+        size = sizes(self.gram, energy, self.power, self.crops)
         return {
-            "snr": self._estimate(snr),
+            "snr": _estimate(size.snr),
             "snr_plain": self._estimate(snr_plain, 1),
             "mae": self._estimate(mae, 1),
             "mae_floor": self._mae_floor(total),
+            "rms": _estimate(size.rms),
+            "rms_floor": Estimate(float(size.floor), nan, nan),
             "response": self._estimate(response, 1),
-            "relative": self._estimate(relative),
+            "relative": _estimate(size.relative),
             "positional": self._estimate(positional) if self.groups > 1 else Estimate(nan, nan, nan),
         }
+
+    def cautions(self, estimates: Mapping[str, Estimate]) -> list[str]:
+        """What a reader must know of the estimates' reliability."""
+        found = []
+        if self.groups == 1:
+            found.append(
+                "one group of images: SNR, relative and rms are n/a, because its images' own part looks like a pattern"
+            )
+        shares = self.energy.sum((-2, -1)) / self.energy.sum()
+        if (
+            self.groups > 3 and float(shares.square().sum()) > 3 / self.groups
+        ):  # as if less than a third of them counted
+            held = shares.sort(descending=True).values.cumsum(0)
+            count = int((held < 0.5).sum()) + 1
+            which = f"{count} of {self.groups} groups of images {'carries' if count == 1 else 'carry'}"
+            found.append(
+                f"{which} {held[count - 1]:.0%} of the squared change: intervals may be too narrow, use more images"
+            )
+        if estimates["mae"].value < 2 * estimates["mae_floor"].value:
+            found.append("MAE is below twice its floor, so mostly chance: rms has no floor")
+        return found
 
     def _mae_floor(self, total: Tensor) -> Estimate:
         if self.groups < 2:
@@ -191,8 +204,7 @@ class _Sums:
         return int(self.groups * (self.groups - 1) // 2 - keep.sum())
 
     def _estimate(self, statistic: Callable[[Tensor], Tensor], least: int = 2) -> Estimate:
-        found = jackknife(statistic, self.groups, least)
-        return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
+        return _estimate(jackknife(statistic, self.groups, least))
 
     def profile(self, geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, Profile]:
         """Profiles by distance to the border: over all sides, and for each side over the cells nearest to it."""
@@ -234,6 +246,10 @@ class _Sums:
             _curve(jackknife(noise, self.groups, 1)),
             _curve(jackknife(response, self.groups, 1)),
         )
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
 
 
 def _curve(interval: Interval) -> Curve:

@@ -31,7 +31,7 @@ def layer_row(layer: LayerMeasurement) -> list[dict[str, Any]]:
     """One layer's cells, in the order of `COLUMNS`."""
     texts = _tables.cells(layer)
     share = 100 * layer.channels.count / max(1, len(layer.pattern))
-    relative = layer.relative
+    relative, positional = layer.relative, _tables.shown(layer, "positional").value
     percents = type(relative)(100 * relative.value, 100 * relative.low, 100 * relative.high)
     return cells(
         (texts[0], texts[0]),
@@ -40,7 +40,7 @@ def layer_row(layer: LayerMeasurement) -> list[dict[str, Any]]:
         (texts[2], layer.snr.value),
         (texts[3], layer.mae.value),
         (_tables.interval(percents), relative.value),
-        (_tables.number(100 * layer.positional.value), layer.positional.value),
+        (_tables.number(100 * positional), positional),
         (_tables.aware(layer), share),
         (" ".join(f"{side:g}" for side in layer.rim_pixels), max(layer.rim_pixels)),
     )

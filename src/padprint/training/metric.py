@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     Metric = torchmetrics_module().Metric
 
-QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional")
+QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional", "rms")
 """What is reported of each layer, see `padprint.LayerMeasurement`."""
 
 
@@ -77,7 +77,7 @@ class PatternMetric(Metric):
         *,
         channels: int = 3,
         crops_per_image: int = 16,
-        groups: int = 10,
+        groups: int = 20,
         margin: int | None = None,
         batch_size: int = 16,
         seed: int = 0,
@@ -152,7 +152,7 @@ class PatternMetric(Metric):
             self.floor = torch.tensor(list(subject.floor.values()), dtype=torch.float64, device=device)
 
     def compute(self) -> dict[str, Tensor]:
-        """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional; float64.
+        """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional, rms; float64.
 
         Raises:
             ImagesError: no process has seen an image.
@@ -173,7 +173,13 @@ class PatternMetric(Metric):
         model = self._network.model
         with self.sync_context(should_sync=self.sync_on_compute, distributed_available=self.distributed_available_fn):
             run = self._filled()
-            counts = {"source": "scenes fed to a metric", "images": int(self.images), "skipped": {}, "upsampled": 0}
+            counts = {
+                "source": "scenes fed to a metric",
+                "images": int(self.images),
+                "skipped": {},
+                "upsampled": 0,
+                "repeated": 0,
+            }
             record = {"model": type(model).__name__, "processes": self._share()[1]}
             return run.result(run.subjects[0], self._padding, counts, record)
 
