@@ -1,6 +1,6 @@
 """padprint measures what padding tells a convolutional network about position.
 
-`padprint.measure(model, images)` returns the padding pattern of every layer with error bars;
+`padprint.check(model)` is the first answer about a network; `padprint.measure(model, images)` returns the padding pattern of every layer with error bars;
 `padprint.trace(model)` returns the geometry alone; `padprint.inspect(model)` lists what pads, and `padprint.padding`
 swaps it. Names are loaded on first use, so that importing padprint costs nothing.
 """
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from padprint import baselines, models, overlap, padding, plot, report, scenes, studies, training
+    from padprint.checkup import Checkup, check
     from padprint.comparison import Comparison, load_comparison
     from padprint.engine import compare, measure
     from padprint.errors import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from padprint.training.metric import PatternMetric
 
 _HOMES = {
+    "check": "checkup",
+    "Checkup": "checkup",
     "measure": "engine",
     "compare": "engine",
     "Comparison": "comparison",
@@ -66,6 +69,7 @@ _HOMES = {
 _MODULES = ("baselines", "models", "overlap", "padding", "plot", "report", "scenes", "studies", "training")
 
 __all__ = [
+    "Checkup",
     "Comparison",
     "Estimate",
     "Geometry",
@@ -85,6 +89,7 @@ __all__ = [
     "ResultError",
     "baselines",
     "calibrate_batchnorm",
+    "check",
     "compare",
     "halo",
     "inspect",

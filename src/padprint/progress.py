@@ -1,9 +1,14 @@
-"""A progress bar on standard error, or nothing with the same face."""
+"""What is being done, on standard error: phases by name, and a bar with the time that is left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 Advance = Callable[[], None]
 
@@ -42,3 +47,38 @@ def progress_bar(total: int | None, shown: bool, label: str = "measuring", unit:
             bar.update(task, rate=f"{speed:.2f} {unit}/s" if speed else "")
 
         yield advance
+
+
+class Phases:
+    """Names what is being done, one phase after another, on one line that is gone at the end.
+
+    Args:
+        shown: False shows nothing.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._status: Status | None = None
+
+    def __enter__(self) -> Phases:
+        if self._shown:
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("starting")
+            self._status.start()
+        return self
+
+    def __call__(self, name: str) -> None:
+        """The phase that begins now."""
+        if self._status is not None:
+            self._status.update(name)
+
+    def pause(self) -> None:
+        """Leave the line to somebody else's bar."""
+        if self._status is not None:
+            self._status.stop()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pause()

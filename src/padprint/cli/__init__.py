@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
-from padprint.cli import _halo, baseline, study
+from padprint.cli import _check, _halo, baseline, study
 from padprint.cli._options import (
     MODEL_HELP,
     BatchSize,
@@ -66,6 +66,9 @@ def _root(
     ] = False,
 ) -> None:
     """Measure what padding tells a convolutional network about position."""
+
+
+app.command(epilog=_check.EPILOG)(_check.check)
 
 
 @app.command(epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result")

@@ -1,0 +1,70 @@
+"""``padprint check``."""
+
+# heavy imports wait until the command runs
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padprint.cli._options import Json, Mean, Model, Quiet, Resize, Seed, Std, Weights
+
+EPILOG = "Examples: padprint check torchvision:resnet50 | padprint check mynet:make photos/ --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25"
+
+
+def check(
+    model: Model,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[IMAGES...]",
+            help="A folder of images, or image files, of which a few are used. Default: synthetic scenes.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    size: Annotated[str, typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.")] = "224",
+    weights: Weights = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize_short_side: Resize = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at a network for the first time: what pads, how far that reaches, what it leaves, and what to do next.
+
+    Takes less than a minute, on a few images or on synthetic scenes.
+    """
+    from padprint.cli import _parse, _show
+
+    crop = _parse.crop(size, "--size")
+    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
+    given = None if not images else images[0] if len(images) == 1 else images
+    with _show.reporting() as console:
+        import torch
+
+        from padprint.checkup import check as work
+        from padprint.models import load_model
+
+        torch.manual_seed(seed)  # random initial weights are the same in every run
+        loaded = load_model(model, weights=weights)
+        options = {"--weights": weights, "--mean": mean, "--std": std, "--resize-short-side": resize_short_side}
+        arguments = [text for key, value in options.items() if value is not None for text in (key, str(value))]
+        found = work(
+            loaded.model,
+            given,
+            size=crop,
+            mean=rgb[0],
+            std=rgb[1],
+            resize_short_side=resize_short_side,
+            seed=seed,
+            progress=_show.wants_progress(quiet),
+            name=model,
+            arguments=arguments,
+        )
+        if not quiet:
+            _show.lines(console, str(found).splitlines())
+    if json:
+        _show.as_json(found.to_dict())

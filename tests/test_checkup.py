@@ -1,0 +1,128 @@
+"""The first look at a network: what it says is what trace, inspect and measure say, and its commands can be pasted."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from typer.testing import CliRunner
+
+import nets
+import padprint
+from helpers import left_as_found, noise
+from padprint.checkup import HEADERS
+from padprint.cli import app
+from padprint.errors import ImagesError
+
+runner = CliRunner(env={"COLUMNS": "200"})
+
+
+def uneven() -> nn.Module:
+    return nn.Sequential(nets.conv(stride=2), nn.BatchNorm2d(4), nn.Tanh(), nets.conv(4, 4, stride=2)).eval()
+
+
+def photos(folder: Path, size: tuple[int, int]) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_it_says_what_the_others_say() -> None:
+    net, images = nets.stride_two(), noise(6, 64)
+    with left_as_found(net):
+        found = padprint.check(net, images, size=32)
+    assert found.geometry == padprint.trace(net, crop=32)
+    assert found.inspection is not None and len(found.inspection) == len(padprint.inspect(net, 32))
+    again = padprint.measure(net, images, crop=32, crops_per_image=4, groups=6, batch_size=4)
+    assert found.measurement is not None
+    assert {name: one.snr for name, one in found.measurement.items()} == {name: one.snr for name, one in again.items()}
+    top, bottom, left, right = found.geometry.margin
+    assert found.smallest == (32 + top + bottom, 32 + left + right)
+    assert f"smallest image for all of these layers: {found.smallest[0]} x {found.smallest[1]} px" in str(found)
+    for row, one in zip(found.rows(), found.geometry.values(), strict=True):
+        assert len(row) == len(HEADERS) and row[0] == one.name and one.rim is not None and one.stride is not None
+        assert row[4] == " ".join(
+            str(int(n * s)) for n, s in zip(one.rim, (*one.stride[:1] * 2, *one.stride[1:] * 2), strict=True)
+        )
+    assert len(found.verdict) == 3 and all(one.endswith(".") for one in found.verdict)
+
+
+def test_untrained_networks_are_calibrated_in_a_copy() -> None:
+    net = uneven()
+    with left_as_found(net):
+        found = padprint.check(net, size=33)
+    assert "dead leaves" in found.scenes
+    assert any("a copy was calibrated for this" in note for note in found.notes)
+    assert any("--calibrate 32" in command for command in found.commands)
+    assert found.measurement is not None
+
+
+def test_uneven_strides_and_the_size_without() -> None:
+    found = padprint.check(uneven(), size=32)
+    assert "strided windows are uneven" in found.verdict[0]
+    assert "feed it 29 or 33 px, where every stride is even" in found.verdict[2]
+    assert "padprint inspect MODEL --size 32" in found.commands
+    assert "feed it" not in padprint.check(uneven(), size=33).verdict[2]
+
+
+def test_a_network_that_cannot_be_measured_gets_the_rest() -> None:
+    net = nn.Sequential(nn.InstanceNorm2d(3), nets.conv(), nn.Tanh()).eval()
+    found = padprint.check(net, size=32)
+    assert found.measurement is None and found.refused
+    assert found.verdict[0].startswith("1 operator of this network pads")
+    assert found.verdict[1].startswith("Not measured: ")
+    assert all("global" in reason for reason in found.geometry.unmeasured.values())
+    assert "instance_norm" in str(found)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_images_that_are_too_small_are_replaced(tmp_path: Path) -> None:
+    found = padprint.check(nets.stride_two(), photos(tmp_path / "small", (20, 24)), size=32)
+    assert "dead leaves" in found.scenes
+    (note,) = [one for one in found.notes if "too small (20 x 24 px, " in one]
+    assert f"--resize-short-side {max(found.smallest)}" in note
+    assert f"--resize-short-side {max(found.smallest)}" in found.commands[0]
+    with pytest.raises(ImagesError):
+        padprint.check(nets.stride_two(), tmp_path / "nowhere", size=32)
+
+
+def test_far_reaching_layers_are_measured_approximately() -> None:
+    net = nn.Sequential(*(nets.conv(3, 3, dilation=200) for _ in range(3))).eval()
+    found = padprint.check(net, size=32)
+    assert found.measurement is not None and found.measurement.approximate
+    assert any("deep layers are approximate" in note for note in found.notes)
+    assert "--margin 496" in found.commands[0]
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "photos", (80, 96))
+    result = runner.invoke(app, ["check", "nets:stride_two", "photos", "--size", "33", "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["measurement"]["n_images"] == 3
+    assert any("mean 0.5 and deviation 0.25 were taken" in note for note in document["notes"])
+    assert len(document["commands"]) >= 3
+    for command in document["commands"]:
+        program, *arguments = shlex.split(command)
+        assert program == "padprint"
+        ran = runner.invoke(app, arguments)
+        assert ran.exit_code == 0, (command, ran.output)
+    assert (tmp_path / "result" / "report.html").exists() and (tmp_path / "swaps" / "report.html").exists()
+
+
+def test_lines_that_fit_a_terminal() -> None:
+    found = padprint.check(nets.stride_two(), noise(3, 64), size=32)
+    start = str(found).splitlines().index("")
+    table = str(found).splitlines()[start + 1 :]
+    assert all(len(line) <= 80 for line in table[: table.index("")])
+    assert torch.is_grad_enabled()
