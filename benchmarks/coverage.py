@@ -1,6 +1,6 @@
 """How often the intervals hold, simulated: ``PYTHONPATH=src:tests python benchmarks/coverage.py [PART ...] [--runs N]``.
 
-Parts: sizes, halo, channels; all without any. A cell that was worked out before is read from ``--kept FILE``, where one is given.
+Parts: sizes, limits; all without any. A cell that was worked out before is read from ``--kept FILE``, where one is given.
 
 The grids are described in ``tests/size_grid.py`` and in docs/trust.md.
 """
@@ -10,12 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from math import sqrt
+from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from limit_grid import KINDS
 from padprint.sizes import Sizes, sizes
+from padprint.statistics import prediction_limit, promised
 from size_grid import Cell, before, covered, simulate, size_cells, warned
+
+TOLERANCE = 0.01
 
 
 def size_row(cell: Cell, runs: int) -> dict[str, float]:
@@ -57,6 +64,34 @@ def print_sizes(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> Non
         )
 
 
+def limit_row(kind: str, n: int, level: float, runs: int) -> dict[str, float]:
+    """Share of further images below the limit, and the halo's width by the limit over that of the oracle, median.
+
+    An image's error falls from its amplitude by e every 8 px; the oracle knows the quantile that n images can promise.
+    """
+    rng = np.random.default_rng(n)
+    values = torch.from_numpy(KINDS[kind](rng, (n + 1, runs)))
+    limit = prediction_limit(values[:n], level)
+    share = promised(n, level)
+    quantile = float(np.quantile(KINDS[kind](rng, 200_000), share))
+    width = (limit / TOLERANCE).clamp_min(1).log() / log(max(quantile / TOLERANCE, 1 + 1e-9))
+    return {"promised": share, "covered": float((values[n] <= limit).double().mean()), "width": float(width.median())}
+
+
+def print_limits(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """The table of limits; twenty runs for each of the others, they are cheap."""
+    print(f"one further image, {20 * runs} runs; widths at a tolerance of {TOLERANCE:g} of the unit of the amplitudes")
+    print(f"{'errors':20}{'images':>7}{'asked':>7}{'promised':>9}{'covered':>8}{'width / oracle':>15}")
+    for kind in KINDS:
+        for n in (4, 12, 24, 48):
+            for level in (0.9, 0.99):
+                row = keep(
+                    f"limits {kind} {n} {level} {runs}", lambda k=kind, n=n, p=level: limit_row(k, n, p, 20 * runs)
+                )
+                numbers = f"{100 * row['promised']:9.1f}{100 * row['covered']:8.1f}{row['width']:15.2f}"
+                print(f"{kind:20}{n:7}{100 * level:7g}{numbers}")
+
+
 def keeper(path: Path | None) -> Callable[[str, Callable[[], Any]], Any]:
     """Reads what was worked out before, works out the rest and writes it down."""
     known = json.loads(path.read_text()) if path and path.exists() else {}
@@ -73,7 +108,7 @@ def keeper(path: Path | None) -> Callable[[str, Callable[[], Any]], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"sizes": print_sizes}
+    parts = {"sizes": print_sizes, "limits": print_limits}
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--kept", type=Path)

@@ -308,4 +308,4 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
         (moments,) = made
         return sum(getattr(moments, name).numel() for name in moments._defaults)
 
-    assert cells(2) == cells(12) == 10 + 10 * 4 * 256 + 4 * 256 + 10 * 256 + 10 + 2 * 10 * 4 + 4 * 256 + 4
+    assert cells(2) == cells(12) == 20 + 20 * 4 * 256 + 4 * 256 + 20 * 256 + 20 + 2 * 20 * 4 + 4 * 256 + 4

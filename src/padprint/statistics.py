@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from math import gamma, inf, nan, pi, sqrt
+from math import ceil, gamma, inf, nan, pi, sqrt
 from typing import NamedTuple
 
 import torch
@@ -171,29 +171,29 @@ def student_quantile(freedom: int, level: float = 0.95) -> float:
     return (low + high) / 2
 
 
-def lognormal_limit(values: Tensor, level: float = 0.95) -> Tensor:
-    """Upper prediction limit of one further value of log-normal samples: exp(m + t s sqrt(1 + 1/n)) of n logarithms.
+def prediction_limit(values: Tensor, level: float = 0.95) -> Tensor:
+    """Upper prediction limit of one further value: the least of n values that leaves it below with the probability `promised`.
+
+    The k-th smallest of n values, k = level (n + 1) rounded up and at most n. Values of any distribution; small ones cannot
+    move it. (Wilks, Ann. Math. Statist. 12, 1941; the same as split conformal prediction.)
 
     Args:
-        values: `(n, ...)`, not negative. Zeros are left out, so that the limit is one of values that are not zero.
-        level: probability of a further value below the limit, above 0.5 and below 1.
+        values: `(n, ...)`.
+        level: probability of a further value below the limit.
 
     Returns:
-        `(...)`, at least the largest value; 0 where all are zeros, infinite where a single one is not.
-
-    Source: Hahn and Meeker, Statistical Intervals (1991), section 4.8.
+        `(...)`; of a single value infinite, where it is not 0: it says nothing of how values differ.
     """
-    known = values > 0
-    n = known.sum(0)
-    logs = torch.where(known, values, 1).double().log()
-    mean = logs.sum(0) / n.clamp(min=1)
-    spread = torch.where(known, logs - mean, 0).square().sum(0) / (n - 1).clamp(min=1)
-    t = torch.full_like(mean, inf)
-    for count in set(n.flatten().tolist()):
-        if count > 1:
-            t[n == count] = student_quantile(count - 1, 2 * level - 1)
-    limit = torch.where(n > 1, (mean + t * (spread * (1 + 1 / n)).sqrt()).exp(), inf)
-    return torch.where(n == 0, 0.0, torch.maximum(limit, values.amax(0)))
+    n = len(values)
+    if n == 1:
+        return torch.where(values[0] == 0, 0.0, inf).double()
+    rank = min(n, ceil(level * (n + 1) - 1e-9))
+    return values.double().sort(0).values[rank - 1]
+
+
+def promised(n: int, level: float) -> float:
+    """With what probability a further value lies below `prediction_limit`: `level`, but no more than n values can tell, n / (n + 1)."""
+    return min(level, n / (n + 1))
 
 
 def student_tail(t: Tensor, freedom: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.padding import Scheme
 from padprint.plan import Canvas
 from padprint.source import fingerprint
+from padprint.statistics import promised
 from padprint.subject import reseed
 from padprint.weights import weights_sha256
 
@@ -70,8 +72,8 @@ def halo(
             one distance from one side.
         padding: schemes to swap in while tiles run, by name or as schemes (`padprint.padding`); ``"own"`` is the
             network's. All run on the same tiles.
-        confidence: share of further images of the same kind that are to stay within the tolerance, each on its own; the
-            errors of images are taken to scatter log-normally.
+        confidence: share of further images of the same kind that are to stay within the tolerance, each on its own, whatever
+            their errors are distributed like; n images promise n / (n + 1) at most.
         tiles_per_image: tiles drawn from each image, without replacement; fewer where it admits fewer positions.
         margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate.
         batch_size: tiles in one forward pass.
@@ -223,7 +225,7 @@ class TileRun(CropRun):
             margin=self.plan.margin,
             approximate=subject.approximate,
             unmeasured=geometry.unmeasured,
-            warnings=tuple(self._cautions()),
+            warnings=tuple(self._cautions(confidence)),
             provenance={
                 "padprint": padprint.__version__,
                 "torch": str(torch.__version__),
@@ -238,16 +240,17 @@ class TileRun(CropRun):
             },
         )
 
-    def _cautions(self) -> list[str]:
+    def _cautions(self, confidence: float) -> list[str]:
         fresh = uncalibrated(self.subject.model)
         found = [] if fresh is None else [fresh]
         if self.n_images == 1:
             found.append(
                 "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
             )
-        elif self.n_images < 6:
+        elif promised(self.n_images, confidence) < confidence:
             found.append(
-                f"{self.n_images} images tell little of how images differ, so the advice is wide: use a dozen or more"
+                f"{self.n_images} images promise {100 * promised(self.n_images, confidence):.3g} % of further images, not the "
+                f"{100 * confidence:g} % asked for: that takes {ceil(confidence / (1 - confidence) - 1e-9)} images"
             )
         if self.subject.approximate:
             found.append(

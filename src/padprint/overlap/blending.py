@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from padprint._tables import number
-from padprint.statistics import lognormal_limit
+from padprint.statistics import prediction_limit
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
@@ -57,7 +57,7 @@ def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
         return reason
     (out,) = one.outputs.values()
     n, stride = out.map.size[0], out.map.stride[0]
-    errors = lognormal_limit(out.tails.amax(1), one.confidence)[:-1]
+    errors = prediction_limit(out.tails.amax(1), one.confidence)[:-1]
     if errors.isinf().any():
         return "one image does not tell what others need: measure a dozen"
     best = inf

@@ -79,7 +79,10 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     ax[1].set_xlim(0, min(400, 105 * _dearest(halo)))
     handles, labels = ax[0].get_legend_handles_labels()
     key = [
-        (Patch(color="#888888", alpha=0.25, linewidth=0), f"{100 * halo.confidence:g} % of further images"),
+        (
+            Patch(color="#888888", alpha=0.25, linewidth=0),
+            f"{100 * halo.first.promises.promised:.3g} % of further images",
+        ),
         (Line2D([], [], marker="o", color="#888888", linestyle=""), "advised"),
         (Line2D([], [], color="#888888", linewidth=0.7), "structural halo"),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from padprint.statistics import lognormal_limit
+from padprint.statistics import prediction_limit, promised
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import OutputHalo
@@ -21,11 +21,11 @@ class Promises:
 
     Every halo is what the median image needs at some tolerance, so that sides and outputs keep their proportions and no single
     image shapes them; there is one for each value of the error. What it promises is the upper prediction limit of the
-    error of one further image (`lognormal_limit`); one that promises less than a wider one is not believed.
+    error of one further image (`padprint.statistics.prediction_limit`), never more than the worst image measured.
 
     Attributes:
         outputs: by name.
-        confidence: share of further images that stay below.
+        confidence: share of further images that are to stay below.
         halos: by output, `(K, 4)` cells on (top, bottom, left, right), the widest first.
         limits: `(K,)` errors, growing.
     """
@@ -34,6 +34,11 @@ class Promises:
     confidence: float
     halos: Mapping[str, Tensor]
     limits: Tensor
+
+    @property
+    def promised(self) -> float:
+        """Share of further images that do stay below: `confidence`, but of n images no more than n / (n + 1)."""
+        return promised(len(next(iter(self.outputs.values())).by_image), self.confidence)
 
     def narrowest_within(self, tolerance: float) -> dict[str, list[int]]:
         """By output, the narrowest of the halos that promises to stay within a tolerance."""
@@ -47,7 +52,7 @@ class Promises:
         """The error promised with any halo, by output, cells: its own, or that of a nested halo inside it if that is less."""
         cells = {name: torch.tensor(halo[name])[None] for name in self.outputs}
         inside = torch.stack([(self.halos[name] <= cells[name]).all(1) for name in self.outputs]).all(0)
-        own = lognormal_limit(_beyond(self.outputs, cells), self.confidence)
+        own = prediction_limit(_beyond(self.outputs, cells), self.confidence)
         return float(torch.cat([own, self.limits[inside][:1]]).min())
 
 
@@ -64,7 +69,7 @@ def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
     for name, one in typical.items():
         cells = (one[None] > levels[:, None, None]).sum(-1)
         halos[name] = torch.cat([torch.tensor([outputs[name].structural]), cells])
-    limits = lognormal_limit(_beyond(outputs, halos), confidence)
+    limits = prediction_limit(_beyond(outputs, halos), confidence)
     return Promises(outputs, confidence, halos, limits.cummax(0).values)
 
 

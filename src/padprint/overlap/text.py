@@ -90,7 +90,7 @@ def _row(one: PaddingHalo) -> tuple[str, ...]:
 
 
 def _share(one: PaddingHalo) -> str:
-    return f"{100 * one.confidence:g} %"
+    return f"{100 * one.promises.promised:.3g} %"
 
 
 def width(one: Width) -> str:

@@ -211,8 +211,12 @@ class PaddingHalo:
 
     @cached_property
     def need(self) -> dict[str, list[int]]:
-        """By output, cells on (top, bottom, left, right) beyond which a further image stays within the tolerance."""
-        return self.promises.narrowest_within(self.tolerance)
+        """By output, cells on (top, bottom, left, right) beyond which a further image, and all together, stay within the tolerance."""
+        single = self.promises.narrowest_within(self.tolerance)
+        return {
+            name: [max(cells, side.value) for cells, side in zip(single[name], one.effective, strict=True)]
+            for name, one in self.outputs.items()
+        }
 
     @property
     def need_pixels(self) -> int:
@@ -264,7 +268,7 @@ class PaddingHalo:
 
         widest = bisect_left(every, True, key=lambda k: tiles(k) is not None)
         found = tiles(widest) if widest < len(every) else None
-        return None if found is None else (found, float(self.promises.limits[widest]))
+        return None if found is None else (found, max(float(self.promises.limits[widest]), self.error_of(found)))
 
     def error_of(self, tiles: Tiling, *, worst: bool = False) -> float:
         """The largest error that tiles leave, of any output; see `OutputHalo.error_beyond`."""

@@ -29,7 +29,7 @@ def halo_page(halo: Halo) -> str:
     figures = [new_figure(4.8, 3.6), new_figure(4.8, 3.6)]
     axes = [figure.add_subplot() for figure in figures]
     halo.plot(axes)
-    error = f"error [{100 * halo.confidence:g} % of images]"
+    error = f"error [{100 * halo.first.promises.promised:.3g} % of images]"
     frame = halo.to_frame()
     curve = [tuple(x if isinstance(x, str) else float(x) for x in row) for row in frame.itertuples(index=False)]
     voids = [f"{label(one.padding)}: {one.reason}" for one in halo.values() if one.reason is not None]
