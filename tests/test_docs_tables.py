@@ -10,8 +10,14 @@ sys.path.insert(0, str(DOCS / "data"))
 
 import blocks  # noqa: E402
 import formation_tables  # noqa: E402
+import properties_pages  # noqa: E402
+import reliability_pages  # noqa: E402
 
-PAGES = {"formation.md": formation_tables.MAKERS}
+PAGES = {
+    "formation.md": formation_tables.MAKERS,
+    "properties.md": properties_pages.MAKERS,
+    "reliability.md": reliability_pages.MAKERS,
+}
 
 
 @pytest.mark.parametrize("name", PAGES)
