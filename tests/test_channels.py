@@ -38,6 +38,15 @@ def drawn(kind: str, groups: int, channels: int, seed: int) -> Tensor:
         x = rng.standard_normal(shape) / np.sqrt(rng.chisquare(2, (groups, 1, 1, 1)) / 2)
     elif kind == "skewed":  # 16 crops a group, exponential
         x = rng.standard_exponential((16, *shape)).mean(0) - 1
+    elif (
+        kind == "loud"
+    ):  # one image a group, whose effect on an edge is log-normal, independent from channel to channel
+        x = 0.3 * rng.standard_normal(shape)
+        for name, mask in regions(SIZE, RIM).items():
+            if name != "corners":
+                effect = (rng.lognormal(0, 1, (groups, channels)) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+                x += effect[..., None, None] * mask.numpy()
+        return torch.from_numpy(x)
     else:  # the last groups hold a quarter of the images
         x = rng.standard_normal(shape) * np.where(np.arange(groups) < groups // 2, 1, 2)[:, None, None, None]
     for axis in (1, 2, 3):
@@ -48,13 +57,30 @@ def drawn(kind: str, groups: int, channels: int, seed: int) -> Tensor:
 # ------------------------------------------------------------------------------------------------- known answers
 
 
-def test_p_is_a_bonferroni_of_scipys_t_tests() -> None:
+def hall(x: np.ndarray) -> list[float]:
+    """By channel, of `(G, C)` values: the largest of Student's p value and Hall's for its own and the channels' common skewness."""
+    count = len(x)
+    skews = [stats.skew(one, bias=False) for one in x.T]
+    chance = 6 * count * (count - 1) / ((count - 2) * (count + 1) * (count + 3))
+    pooled = np.sqrt(max(0, np.mean(np.square(skews)) - chance))
+    found = []
+    for one, skew in zip(x.T, skews, strict=True):
+        t = one.mean() / one.std(ddof=1)
+        tails = [stats.ttest_1samp(one, 0.0).pvalue]
+        for g in (skew, pooled, -pooled):
+            straight = t + g * t**2 / 3 + g**2 * t**3 / 27 + g / (6 * count)
+            tails.append(2 * stats.t.sf(max(0, straight * np.sign(t)) * np.sqrt(count), count - 1))
+        found.append(max(tails))
+    return found
+
+
+def test_p_is_a_bonferroni_of_scipys_t_tests_and_halls() -> None:
     means = drawn("normal", 6, 7, 0)
     placed = (means - means.mean((2, 3), keepdim=True)).numpy()
     top, bottom = placed[:, :, 0, 2:9].mean(-1), placed[:, :, 7, 2:9].mean(-1)
     left, right = placed[:, :, 1:7, :2].mean((-2, -1)), placed[:, :, 1:7, 9].mean(-1)
     corners = placed[:, :, [0, 0, 0, 7, 7, 7], [0, 1, 9, 0, 1, 9]].mean(-1)
-    expected = [stats.ttest_1samp(x, 0.0).pvalue for x in (top, bottom, left, right, corners)]
+    expected = [hall(x) for x in (top, bottom, left, right, corners)]
     np.testing.assert_allclose(found_in(means).p.numpy(), np.minimum(1, 5 * np.min(expected, 0)), rtol=1e-9)
 
 
@@ -174,6 +200,14 @@ def test_false_calls_stay_below_the_level_without_any_pattern(kind: str, groups:
     assert called / runs <= LEVEL + 2.33 * (LEVEL * (1 - LEVEL) / runs) ** 0.5
 
 
+@pytest.mark.parametrize("groups", [10, 20])
+def test_loud_images_make_no_false_calls(groups: int) -> None:
+    """Plain t tests have one in four fifths of these."""
+    runs = 100
+    called = sum(found_in(drawn("loud", groups, 40, seed)).count > 0 for seed in range(runs))
+    assert called / runs <= LEVEL + 2.33 * (LEVEL * (1 - LEVEL) / runs) ** 0.5
+
+
 @pytest.mark.parametrize("kind", ["normal", "heavy", "skewed"])
 def test_false_discovery_rate_and_power_where_a_tenth_of_the_channels_has_a_pattern(kind: str) -> None:
     runs, channels, true = 60, 40, 4
@@ -185,7 +219,7 @@ def test_false_discovery_rate_and_power_where_a_tenth_of_the_channels_has_a_patt
         rates.append(float(aware[true:].sum()) / max(1, int(aware.sum())))
         power.append(float(aware[:true].double().mean()))
     assert np.mean(rates) <= LEVEL + 2.33 * np.std(rates) / runs**0.5
-    assert np.mean(power) > (0.3 if kind == "heavy" else 0.9)
+    assert np.mean(power) > (0.2 if kind == "heavy" else 0.9)
 
 
 # ----------------------------------------------------------------------------------------------------- measured

@@ -260,7 +260,10 @@ class Run:
         elif self.settings.groups < 3:
             yield f"groups={self.settings.groups}: intervals need at least 3 groups, and hold better with 10 or more"
         elif n < self.settings.groups:
-            yield f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom"
+            yield (
+                f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom, and the test of "
+                "channels misses many: 20 groups, or 5 images in each, are better"
+            )
         if counts["upsampled"]:
             yield (
                 f"{counts['upsampled']} of {n} images were enlarged so that a crop fits: they are smoother than photographs "
