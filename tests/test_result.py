@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from measurements import NAN, made_layer, made_measurement
+from padprint import _document
 from padprint.errors import ResultError
 from padprint.result import Estimate, load
 
@@ -238,3 +239,15 @@ def test_profile_frame_is_long_and_equals_the_curves() -> None:
     assert part["pixels"].tolist() == profile.pixels.tolist()
     assert part["value"].tolist() == profile.noise.value.tolist()
     assert part["high"].isna().all()
+
+
+def test_results_from_before_rms_load_and_say_that_they_have_none() -> None:
+    made = made_measurement()
+    document = json.loads(json.dumps(_document.encode(_document.describe(made))))
+    for layer in document["layers"].values():
+        for name in _document.SIZES:
+            del layer[name], layer["replicates"][name]
+    older = _document.restore(document, _document.tensors_of(made))
+    for name, layer in older.items():
+        assert math.isnan(layer.rms.value)
+        assert layer.snr == made[name].snr
