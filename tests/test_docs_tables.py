@@ -1,5 +1,6 @@
 """The pages' tables are what the committed scripts make of the committed data, and findings use their numbers."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,19 @@ def test_tables_are_made_from_the_data_beside_them(name):
     made = blocks.contents(page)
     assert made
     assert blocks.filled(page, PAGES[name]) == page, f"run python docs/data/{PAGES[name]}"
+
+
+def numbers(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", text))
+
+
+def test_findings_on_formation_use_numbers_of_the_tables():
+    page = (DOCS / "formation.md").read_text(encoding="utf-8")
+    findings = page.split("## What it says\n")[1].split("\n## ")[0]
+    findings = re.sub(r"\((?:rows?|columns?|table|tables|first|last)[^)]*\)", "", findings)
+    there = numbers(" ".join(blocks.contents(page).values()))
+    assert len(numbers(findings)) > 10
+    assert numbers(findings) <= there
 
 
 def test_a_block_is_filled_and_the_rest_is_left_alone():

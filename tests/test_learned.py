@@ -80,8 +80,8 @@ def table(scheme_effect, training_effect, tasks=("photographs", "digits")):
 
 
 def read(frame):
-    sizes = frame.assign(weights=np.where(frame["step"] == 0, "initial", "trained"))
-    return joined(frame, sizes[["network", "task", "scheme", "seed", "weights", "layer", "depth", "snr", "relative"]])
+    sizes = frame.assign(weights=np.where(frame["step"] == 0, "initial", "trained"), rms=frame["snr"] ** 2)
+    return joined(frame, sizes[["network", "task", "scheme", "seed", "weights", "layer", "depth", "snr", "rms"]])
 
 
 READING = [Reading("one", "snr"), Reading("lin", "snr", scale="linear"), Reading("last", "relative", deepest=True)]
@@ -130,6 +130,19 @@ def test_by_step_leaves_out_what_not_every_scheme_reached():
     assert list(zip(found.network, found.step, strict=True)) == [("a", 0), ("a", 300), ("b", 0)]
     assert found["apart"].tolist() == pytest.approx([10.0] * 3, rel=0.02)
     assert (found["share"] > 0.99).all()
+
+
+def test_networks_that_were_not_measured_once_more_are_left_out_of_those_readings():
+    frame = table(0.5, 0.0)
+    sizes = frame[frame["seed"] == 1].assign(
+        weights=np.where(frame["step"][frame["seed"] == 1] == 0, "initial", "trained")
+    )
+    both = joined(frame, sizes[["network", "task", "scheme", "seed", "weights", "layer", "depth", "snr"]])
+    found = how_much(both, [Reading("own", "snr"), Reading("again", "snr_again")], draws=20).set_index("reading")
+    assert found["rows"].to_dict() == {"own": len(both), "again": len(both) / 3}
+    assert found["seeds"].to_dict() == {"own": 3, "again": 1}
+    assert math.isnan(found.trained_low["again"])
+    assert found.trained_low["own"] > 0.9
 
 
 def test_likeness_is_summed_up_by_pair():

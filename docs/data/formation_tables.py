@@ -3,7 +3,7 @@
 python docs/data/formation_tables.py      # writes them into the page
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from blocks import markdown, write
 
+from padprint.statistics import student_quantile
 from padprint.studies.formation_finding import gains
 from padprint.studies.formation_report import trainings
 from padprint.studies.learned import (
@@ -53,28 +54,49 @@ def accuracy(table: pd.DataFrame) -> str:
 
 
 def by_scheme(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
-    snr = gains(table, ["scheme"]).set_index("scheme")
+    found = {quantity: gains(table, ["scheme"], quantity).set_index("scheme") for quantity in ("snr", "response")}
     frame = joined(table, sizes)
     rows = []
-    for scheme, one in snr.sort_values("trained", ascending=False).iterrows():
-        cells = [
-            scheme,
-            two(one["initial"]),
-            two(one["trained"]),
-            f"{one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
-        ]
-        for quantity in ("relative", "rms"):
-            part = frame[frame["scheme"] == scheme]
-            steps = chosen(part, Reading("", quantity)).pivot_table("answer", "seed", "weights")
-            change = steps["trained"] - steps["initial"]
-            half = 4.302652729749464 * change.std() / np.sqrt(len(change))  # Student, three seeds
-            mean = change.mean()
-            cells.append(f"{10**mean:.2f} ({10 ** (mean - half):.2f} to {10 ** (mean + half):.2f})")
-        floor = frame[(frame["scheme"] == scheme) & (frame["weights"] == "trained")]
-        cells.append(f"{100 * (floor['mae_floor'] / floor['mae']).median():.0f}")
-        rows.append(cells)
-    headers = ["scheme", "SNR before", "after", "times", "`relative`: times", "rms: times", "MAE: of it floor, %"]
+    for scheme, one in found["snr"].sort_values("trained", ascending=False).iterrows():
+        part = frame[frame["scheme"] == scheme]
+        trained = part[part["weights"] == "trained"]
+        rows.append(
+            (
+                scheme,
+                two(one["initial"]),
+                two(one["trained"]),
+                times(one),
+                times(change_of(part, "relative")),
+                f"{10 ** change_of(part, 'rms')['log']:.2f}",
+                times(found["response"].loc[scheme]),
+                f"{100 * (trained['mae_floor'] / trained['mae']).median():.0f}",
+            )
+        )
+    headers = [
+        "scheme",
+        "SNR before",
+        "after",
+        "SNR: times",
+        "`relative`: times",
+        "rms: times",
+        "response: times",
+        "of MAE after, floor, %",
+    ]
     return markdown(headers, rows)
+
+
+def times(one: Mapping[str, float]) -> str:
+    """A factor with its interval."""
+    return f"{one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
+
+
+def change_of(part: pd.DataFrame, quantity: str) -> dict[str, float]:
+    """What training does to a quantity: the factor, Student's interval over seeds, and the logarithm of the factor."""
+    steps = chosen(part, Reading("", quantity)).pivot_table("answer", "seed", "weights")
+    change = steps["trained"] - steps["initial"]
+    mean = float(change.mean())
+    half = student_quantile(len(change) - 1) * float(change.std()) / len(change) ** 0.5 if len(change) > 1 else np.nan
+    return {"log": mean, "ratio": 10**mean, "low": 10 ** (mean - half), "high": 10 ** (mean + half)}
 
 
 def together(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
@@ -123,7 +145,7 @@ def learned(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
     rows = []
     for one in found.itertuples():
         parts = [
-            f"{percent(v)} ({percent(a)} to {percent(b)})"
+            percent(v) if np.isnan(a) else f"{percent(v)} ({percent(a)} to {percent(b)})"
             for v, a, b in (
                 (one.initial, one.initial_low, one.initial_high),
                 (one.trained, one.trained_low, one.trained_high),
@@ -132,10 +154,20 @@ def learned(table: pd.DataFrame, sizes: pd.DataFrame) -> str:
         factors = ["", ""] if np.isnan(one.typical) else [f"{one.typical:.1f}", f"{one.mean:.2f}"]
         right = "**yes**" if one.learned > one.scheme else "no"
         rows.append(
-            (one.reading, *parts, percent(one.scheme), percent(one.weights), percent(one.learned), *factors, right)
+            (
+                one.reading,
+                one.seeds,
+                *parts,
+                percent(one.scheme),
+                percent(one.weights),
+                percent(one.learned),
+                *factors,
+                right,
+            )
         )
     headers = [
         "reading",
+        "seeds",
         "scheme, among initial, %",
         "scheme, among trained, %",
         "scheme, both, %",

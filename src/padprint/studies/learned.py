@@ -20,6 +20,8 @@ LOUD = ("zeros", "reflect", "replicate", "circular", "randn")
 QUIET = ("reflect", "replicate", "randn")
 """Schemes that leave next to no pattern in a random network."""
 KEY = ["network", "task", "scheme", "seed", "weights", "depth"]
+AGAIN = "_again"
+"""Of columns that were measured once more, where the study's own table has one of the name."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Reading:
 
     Attributes:
         name: for tables.
-        quantity: a column, of the study's table or of "sizes" (see `padprint.studies.readings.readings`).
+        quantity: a column of `joined`.
         scale: "log", "linear" or "rank".
         schemes: the padding schemes that are looked at; None: all.
         tasks: likewise.
@@ -52,7 +54,8 @@ READINGS = (
     Reading("SNR, last layer, digits", "snr", tasks=("digits",), deepest=True),
     Reading("SNR, linear", "snr", scale="linear"),
     Reading("SNR, ranks", "snr", scale="rank"),
-    Reading("plain SNR, 480 crops", "snr_plain"),
+    Reading("SNR, 480 crops", "snr_again"),
+    Reading("plain SNR, 480 crops", "snr_plain_again"),
     Reading("SNR, BatchNorm not calibrated", "snr_raw"),
     Reading("SNR of the channels' mean", "snr_average"),
     Reading("relative", "relative"),
@@ -72,14 +75,16 @@ READINGS = (
 
 
 def joined(table: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
-    """The study's first and last measurements, with the readings of the same networks in the place of the study's own.
+    """The study's first and last measurements, beside what the same networks gave when they were measured once more.
+
+    Columns of `sizes` that the table has too end in `AGAIN`; NaN where a network was not measured once more.
 
     Raises:
         ResultError: no training has finished and learned its task.
     """
     frame = ends(table)
-    taken = [column for column in sizes if column not in KEY and column != "layer"]
-    found: pd.DataFrame = frame.drop(columns=[c for c in taken if c in frame]).merge(sizes[[*KEY, *taken]], on=KEY)
+    taken = sizes[[column for column in sizes if column != "layer"]]
+    found: pd.DataFrame = frame.merge(taken, on=KEY, how="left", suffixes=("", AGAIN))
     return found
 
 
@@ -88,13 +93,13 @@ def chosen(frame: pd.DataFrame, reading: Reading) -> pd.DataFrame:
 
     SNR below -30 dB counts as that; of other quantities what is not above 0 counts as the smallest number above 0.
     """
-    keep = np.ones(len(frame), bool)
+    keep = frame[reading.quantity].notna()
     if reading.schemes is not None:
-        keep &= frame["scheme"].isin(reading.schemes)
+        keep = keep & frame["scheme"].isin(reading.schemes)
     if reading.tasks is not None:
-        keep &= frame["task"].isin(reading.tasks)
+        keep = keep & frame["task"].isin(reading.tasks)
     if reading.deepest:
-        keep &= frame["depth"] == frame["depth"].max()
+        keep = keep & (frame["depth"] == frame["depth"].max())
     kept = frame[keep]
     values = kept[reading.quantity].to_numpy(float)
     if reading.scale == "log":
@@ -132,7 +137,7 @@ def change(rows: pd.DataFrame) -> NDArray[np.float64]:
 def how_much(frame: pd.DataFrame, readings: Iterable[Reading] = READINGS, draws: int = 500) -> pd.DataFrame:
     """The table: a row for each reading.
 
-    Columns: reading; rows; ``initial`` and ``trained``, the scheme's share of the variance among initial and among trained
+    Columns: reading; rows; seeds; ``initial`` and ``trained``, the scheme's share of the variance among initial and among trained
     networks (with ``_low`` and ``_high``: seeds drawn anew, 95 %); over both together ``scheme``, ``weights`` (trained or
     initial, alone) and ``learned`` (weights and all its interactions: all that training changes); ``typical``: the root
     mean square change of a training's layer and ``mean``: the mean change, as factors, of logarithms only.
@@ -148,7 +153,7 @@ def how_much(frame: pd.DataFrame, readings: Iterable[Reading] = READINGS, draws:
     for reading in readings:
         rows = chosen(frame, reading)
         both = shares(rows)
-        row: dict[str, object] = {"reading": reading.name, "rows": len(rows)}
+        row: dict[str, object] = {"reading": reading.name, "rows": len(rows), "seeds": rows["seed"].nunique()}
         for weights in ("initial", "trained"):
             term = shares(rows[rows["weights"] == weights], FACTORS[1:], draws)["scheme"]
             row |= {weights: term.share, f"{weights}_low": term.low, f"{weights}_high": term.high}

@@ -130,13 +130,17 @@ _LIKENESS: dict[str, Any] = {**_ABOUT, "scheme": str, "other": str, "cosine": fl
 
 
 def readings(
-    study: str | Path, folder: str | Path, watch: Callable[[int, int], None] = lambda *_: None
+    study: str | Path,
+    folder: str | Path,
+    seeds: Sequence[int] | None = None,
+    watch: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, pd.DataFrame]:
     """Measure the networks that a formation study trained once more, before and after training.
 
     Args:
         study: its folder.
         folder: for the records of this one; networks that are there are not measured again.
+        seeds: of the trainings to take; None: all.
         watch: called with how many sets of networks are done, of how many.
 
     Returns:
@@ -150,7 +154,7 @@ def readings(
     import pandas as pd
 
     config = read_config(study)
-    units = finished(study, config)
+    units = [unit for unit in finished(study, config) if seeds is None or unit.seed in seeds]
     records = Records(folder, {"formation": config.beside(study), "crops": CROPS})
     sets: dict[tuple[int, str, str], list[Unit]] = {}
     for unit in units:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan, sqrt
+from math import isfinite, isnan
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,12 +72,11 @@ def ppp(trial: Trial) -> Scores:
     """The padding pattern (Lin et al., 2023, in padprint's reading)."""
     layer = measure(trial.network, trial.scenes, **trial.options)[trial.layers[-1]]
     positional = layer.positional.value
-    energy = layer.snr.value * float(layer.noise.double().mean())
     return {
         "PPP-SNR": layer.snr.value,
         "PPP-MAE": layer.mae.value,
         "PPP-MAE above floor": layer.mae.value - layer.mae_floor.value,
-        "PPP rms": sqrt(max(0.0, energy)),
+        "PPP rms": layer.rms.value,
         "PPP relative": layer.relative.value,
         "PPP-SNR x positional": layer.snr.value * (0.0 if isnan(positional) else positional),
     }
