@@ -27,7 +27,7 @@ def test_importing_padprint_loads_nothing_heavy() -> None:
 def test_modules_are_there_without_an_import_of_their_own() -> None:
     code = (
         "import padprint\n"
-        "for name in ('baselines', 'models', 'overlap', 'padding', 'plot', 'report', 'scenes', 'studies', 'training'):\n"
+        "for name in ('baselines', 'models', 'overlap', 'padding', 'plot', 'report', 'scenes', 'studies', 'training', 'wholemap'):\n"
         "    assert getattr(padprint, name).__name__ == f'padprint.{name}' and name in dir(padprint)\n"
     )
     assert "torch" in modules_after(code)

@@ -14,7 +14,7 @@ from padprint._lazy import loader
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from padprint import baselines, models, overlap, padding, plot, report, scenes, studies, training
+    from padprint import baselines, models, overlap, padding, plot, report, scenes, studies, training, wholemap
     from padprint.checkup import Checkup, check
     from padprint.comparison import Comparison, load_comparison
     from padprint.engine import compare, measure
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from padprint.overlap.result import Halo
     from padprint.result import Estimate, LayerMeasurement, Measurement, load
     from padprint.training.metric import PatternMetric
+    from padprint.wholemap.result import Parts
+    from padprint.wholemap.run import parts
 
 _HOMES = {
     "check": "checkup",
@@ -58,6 +60,8 @@ _HOMES = {
     "halo": "overlap.advice",
     "Halo": "overlap.result",
     "PatternMetric": "training.metric",
+    "parts": "wholemap.run",
+    "Parts": "wholemap.result",
     "HaloError": "errors",
     "ImagesError": "errors",
     "LayerError": "errors",
@@ -66,7 +70,7 @@ _HOMES = {
     "ResultError": "errors",
 }
 
-_MODULES = ("baselines", "models", "overlap", "padding", "plot", "report", "scenes", "studies", "training")
+_MODULES = ("baselines", "models", "overlap", "padding", "plot", "report", "scenes", "studies", "training", "wholemap")
 
 __all__ = [
     "Checkup",
@@ -85,6 +89,7 @@ __all__ = [
     "PaddingError",
     "PaddingOperator",
     "PadprintError",
+    "Parts",
     "PatternMetric",
     "ResultError",
     "baselines",
@@ -100,12 +105,14 @@ __all__ = [
     "models",
     "overlap",
     "padding",
+    "parts",
     "plot",
     "report",
     "scenes",
     "studies",
     "trace",
     "training",
+    "wholemap",
 ]
 
 

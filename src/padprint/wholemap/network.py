@@ -1,0 +1,259 @@
+"""A network whose statistics over the whole map can be taken over a crop's window, replayed, or held constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.padding.intercept import Call, Interceptor
+from padprint.untouched import state_kept
+from padprint.weights import first_line
+from padprint.wholemap.extents import Extent, Window, axes_of, extents
+from padprint.wholemap.operators import Cells, Split, Statistic, UnreadError, split, tensors, vanishing
+
+NEUTRAL = "neutral"
+"""Statistics are constants: what is left is local, and has a geometry."""
+ALONE = "alone"
+"""A crop by itself; its statistics are kept."""
+REPLAYED = "replayed"
+"""A canvas, under the statistics that were kept of the crop."""
+WINDOWED = "windowed"
+"""A canvas, every statistic over the crop's window."""
+PLAIN = "plain"
+"""The network as it is."""
+_PROBE = "probe"
+
+_GROWTH = (128, 192)  # px; unlike each other, so that rows are told from columns
+_ARITHMETIC = frozenset(
+    f"{left}{name}{right}"
+    for name in ("mul", "div", "truediv", "true_divide", "add", "sub", "pow")
+    for left, right in (("", ""), ("", "_"), ("__", "__"), ("__r", "__"), ("__i", "__"))
+)
+
+
+@dataclass
+class _Seen:
+    """One call at one size: shapes of the tensors it was given and returned, and its numbers by place."""
+
+    inputs: list[tuple[int, ...]]
+    outputs: list[tuple[int, ...]]
+    numbers: dict[tuple[Any, ...], Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What three sizes tell of one call.
+
+    Attributes:
+        inputs: how the dimensions of its tensors run over the image, in order.
+        outputs: likewise, of those it returns.
+        numbers: those that depend on the input's size, by place, at the crop's size.
+    """
+
+    inputs: tuple[tuple[Extent | None, ...], ...]
+    outputs: tuple[tuple[Extent | None, ...], ...]
+    numbers: Mapping[tuple[Any, ...], Any]
+
+    @property
+    def reduces(self) -> bool:
+        """Whether what it returns runs over fewer axes of the image than what it is given, or over none."""
+        return bool(vanishing(self.inputs, self.outputs)) or not axes_of(self.outputs)
+
+
+class _State:
+    """What the runs have in common; no attribute of a module, so that it outlives a pass."""
+
+    __slots__ = ("calls", "kept", "mode", "places", "refused", "seen", "window")
+
+    def __init__(self) -> None:
+        self.mode = NEUTRAL
+        self.window: Window | None = None
+        self.kept: dict[Call, Statistic] = {}
+        self.calls: dict[Call, Known] = {}
+        self.seen: dict[Call, _Seen] = {}
+        self.places: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+
+
+@dataclass
+class Found:
+    """Which calls see the whole map.
+
+    Attributes:
+        calls: operator and module of each, in order of execution.
+        refused: of calls that cannot be followed, why.
+    """
+
+    calls: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class WholeMap(nn.Module):
+    """A network and the operators in it that see the whole map. By itself it runs with their statistics held constant.
+
+    Args:
+        net: run as it is.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.state = _State()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the network returns in the mode that is on; see `running`."""
+        if self.state.mode == PLAIN:
+            return self.net(*args, **kwargs)
+        with Interceptor(self._handle):
+            return self.net(*args, **kwargs)
+
+    @contextmanager
+    def running(self, mode: str, window: Window | None = None) -> Iterator[None]:
+        """Run the network in another mode for as long as a block lasts."""
+        before = self.state.mode, self.state.window
+        self.state.mode, self.state.window = mode, window
+        try:
+            yield
+        finally:
+            self.state.mode, self.state.window = before
+
+    def learn(self, channels: int, crop: tuple[int, int]) -> Found:
+        """Run the network at three sizes, and see which calls reduce the map.
+
+        Raises:
+            ModelError: it does not run at a size larger than the crop's.
+        """
+        sizes = crop, (crop[0] + _GROWTH[0], crop[1]), (crop[0], crop[1] + _GROWTH[1])
+        runs = [self._probe(channels, size) for size in sizes]
+        self.state.calls = _known(runs, crop)
+        self.state.refused.clear()
+        self.state.places.clear()
+        with self.running(NEUTRAL), torch.no_grad(), state_kept(self):
+            try:
+                self(self._noise(channels, crop))
+            except Exception as error:
+                raise ModelError(
+                    f"the network does not run with its statistics held constant: {first_line(error)}"
+                ) from error
+        return Found(list(self.state.places), dict(self.state.refused))
+
+    def _noise(self, channels: int, size: tuple[int, int]) -> Tensor:
+        like = next((one for one in self.net.parameters() if one.is_floating_point()), torch.zeros(()))
+        noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
+        return noise.to(like.device, like.dtype)
+
+    def _probe(self, channels: int, size: tuple[int, int]) -> dict[Call, _Seen]:
+        self.state.seen = {}
+        with self.running(_PROBE), torch.no_grad(), state_kept(self):
+            try:
+                self(self._noise(channels, size))
+            except Exception as error:
+                raise ModelError(
+                    f"the network does not run on an input of {size[0]}x{size[1]} px ({first_line(error)}): an input of one size "
+                    "alone, or position embeddings made for one, has no larger scene"
+                ) from error
+        seen, self.state.seen = self.state.seen, {}
+        return seen
+
+    # -------------------------------------------------------------------------------------------------- one call
+
+    def _handle(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        state = self.state
+        if state.mode == _PROBE:
+            inputs = [tuple(one.shape) for one in tensors((args, kwargs))]
+            out = func(*args, **kwargs)
+            outputs = [tuple(one.shape) for one in tensors(out)]
+            state.seen[call] = _Seen(inputs, outputs, dict(_numbers((args, kwargs))))
+            return out
+        known = state.calls.get(call)
+        if known is None:
+            return func(*args, **kwargs)
+        inputs_now = tensors((args, kwargs))
+        if len(inputs_now) != len(known.inputs):
+            return func(*args, **kwargs)
+        found: dict[int, Sequence[Extent | None]] = {
+            id(one): own for one, own in zip(inputs_now, known.inputs, strict=True) if len(own) == one.dim()
+        }
+        if known.numbers and (call.operator in _ARITHMETIC or (state.mode in (REPLAYED, WINDOWED) and known.reduces)):
+            args, kwargs = _with_numbers((args, kwargs), known.numbers)
+        cells = Cells(found, known.outputs, state.window)
+        try:
+            parts = split(call.operator, cells, func, args, kwargs)
+            return func(*args, **kwargs) if parts is None else self._run(call, parts)
+        except UnreadError as error:
+            state.refused.setdefault(str(call), str(error))
+            return func(*args, **kwargs)
+
+    def _run(self, call: Call, parts: Split) -> Any:
+        state = self.state
+        if state.mode == NEUTRAL:
+            state.places.setdefault(str(call), call.module)
+            return parts.neutral()
+        if state.mode == ALONE:
+            state.kept[call] = parts.take()
+            return parts.apply(state.kept[call])
+        if state.mode == REPLAYED and call in state.kept:
+            return parts.apply(state.kept[call])
+        return parts.apply(parts.take())
+
+
+def _known(runs: Sequence[Mapping[Call, _Seen]], crop: tuple[int, int]) -> dict[Call, Known]:
+    found: dict[Call, Known] = {}
+    at = Fraction(1)
+    crop_run, *others = runs
+    for call, own in crop_run.items():
+        if not all(call in run for run in others):
+            continue
+        tall, wide = (run[call] for run in others)
+        if not all(len(own.inputs) == len(one.inputs) and len(own.outputs) == len(one.outputs) for one in (tall, wide)):
+            continue
+        inputs, outputs = (
+            [extents(*shapes, crop, _GROWTH, at) for shapes in zip(*three, strict=True)]
+            for three in ((own.inputs, tall.inputs, wide.inputs), (own.outputs, tall.outputs, wide.outputs))
+        )
+        changed = {
+            place: value
+            for place, value in own.numbers.items()
+            if any(one.numbers.get(place, value) != value for one in (tall, wide))
+        }
+        for one in outputs:
+            rows = [extent for extent in one if extent is not None and extent.axes == (0,)]
+            if len(rows) == 1 and any(extent is not None and extent.axes == (1,) for extent in one):
+                at = rows[0].stride[0]
+        grown = any(extent is not None for one in (*inputs, *outputs) for extent in one)
+        if grown or changed:
+            found[call] = Known(tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed)
+    return found
+
+
+def _numbers(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every whole number and fraction in nested arguments, with the keys that lead to it."""
+    if isinstance(value, (bool, Tensor)):
+        return
+    if isinstance(value, (int, float)):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _numbers(one, (*place, key))
+    elif isinstance(value, (tuple, list)):
+        for i, one in enumerate(value):
+            yield from _numbers(one, (*place, i))
+
+
+def _with_numbers(value: Any, numbers: Mapping[tuple[Any, ...], Any], place: tuple[Any, ...] = ()) -> Any:
+    """Nested arguments with some of their numbers replaced."""
+    if place in numbers:
+        return numbers[place]
+    if isinstance(value, Mapping):
+        return {key: _with_numbers(one, numbers, (*place, key)) for key, one in value.items()}
+    if type(value) in (tuple, list, torch.Size):
+        made = [_with_numbers(one, numbers, (*place, i)) for i, one in enumerate(value)]
+        return made if isinstance(value, list) else tuple(made)
+    return value
