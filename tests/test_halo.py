@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -447,12 +448,16 @@ def test_a_picture_has_a_line_for_each_padding() -> None:
     assert len(figure.axes) == 2
     for axes in figure.axes:
         assert any(text.get_text() == "tolerance 0.01" for text in axes.texts)
-        lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+        lines = [line for line in axes.get_lines() if line.get_label() in result]
         dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
         assert len(lines) == len(dots) == 2
         for line, dot in zip(lines, dots, strict=True):  # every dot lies on its line, straight on a logarithmic axis
             (x,), (y,) = dot.get_xdata(), dot.get_ydata()
             assert math.log(y) == pytest.approx(np.interp(x, line.get_xdata(), np.log(line.get_ydata())))
+            assert y <= result.tolerance
+    for one, dot in zip(result.values(), dots, strict=True):  # against cost: what is printed
+        assert dot.get_xdata()[0] == pytest.approx(100 * one.advised.cost)
+        assert dot.get_ydata()[0] == pytest.approx(one.error_of(one.advised))
     uprights = [
         line.get_xdata()[0]
         for line in figure.axes[0].get_lines()
@@ -517,7 +522,7 @@ def test_what_was_measured_can_be_read_whatever_the_verdict(tmp_path: Path) -> N
 
 def test_another_padding_that_helps_is_named() -> None:
     result = halo(filtered(BOX), [torch.ones(1, 160, 96)] * 3, tile=(64, 48), padding=["own", "replicate"])
-    assert "; replicate padding brings it to 0 %." in result.verdict
+    assert "; replicate padding brings that to 0 %" in result.verdict
 
 
 def test_the_structural_halo_needs_no_images() -> None:
@@ -530,6 +535,14 @@ def test_the_structural_halo_needs_no_images() -> None:
     assert found.tiling is not None and found.exact
     assert found.units()["pixels"]["overlap"] == list(found.tiling.overlap)
     assert "diffusers: it blends tiles" in str(found)
+    assert "make no sense" not in str(found)
+    enough = structural(net, tile=found.pixels * 2 + 8)
+    assert enough.tiling is not None and enough.tiling.cost > 3
+    named = re.search(r"so many extra pixels make no sense: take tiles of (\d+) px or more", str(enough))
+    assert named is not None
+    for size, sense in ((int(named[1]), True), (int(named[1]) - enough.period[0], False)):
+        other = structural(net, tile=size).tiling
+        assert other is not None and (other.cost <= 1) is sense
     tight = structural(net, tile=20)
     assert tight.tiling is None and "has no room for 2 x" in str(tight) and tight.to_dict()["units"] is None
     with pytest.raises(HaloError, match="has no room for 2 x"):

@@ -11,6 +11,7 @@ import numpy as np
 
 from padprint._tables import label
 from padprint.overlap.distance import ERRORS
+from padprint.overlap.sizes import offered
 from padprint.overlap.text import pair
 from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     """Draw the error beyond a halo against its width and against the extra pixels it costs, for each padding.
 
-    Lines are over all images together, bands reach up to what a further image stays below. A dot marks the advised halo on its
-    line, a thin upright line where padding cannot reach any more. An error of zero lies below the axis: it is drawn on its lower
-    end.
+    Against the width the same halo is dropped on all sides; against the cost stand the tiles that one may be advised, at one
+    tolerance or another, their sides apart. Lines are over all images together, bands reach up to what a further image stays
+    below. A dot marks the advice on its line (its widest side, what it costs), a thin upright line where padding cannot reach any
+    more. A line that falls below the axis, to zero perhaps, ends there in an arrow.
 
     Args:
         halo: the result.
@@ -49,12 +51,16 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         ax = list(figure.subplots(1, 2, sharey=True))
     floor = _floor(halo)
     for i, one in enumerate(halo.values()):
-        _line(ax[0], one, [p.halo for p in one.curve], floor, i)
-        _line(ax[1], one, [100 * p.cost for p in one.curve], floor, i)
+        widths = [(p.halo, p.error, p.limit) for p in one.curve]
+        costs = [(100 * each.cost, one.error_of(each), one.limit_of(each.halos)) for each in offered(one)]
+        _line(ax[0], one, widths, floor, i)
+        _line(ax[1], one, costs, floor, i)
         tiles = one.tiling
         if tiles is not None:
-            _dot(ax[0], max(tiles.pixels), [p.halo for p in one.curve], one, floor, i)
-            _dot(ax[1], 100 * tiles.cost, [100 * p.cost for p in one.curve], one, floor, i)
+            heights = np.log([max(error, floor) for _, error, _ in widths])
+            on_line = np.exp(np.interp(max(tiles.pixels), [place for place, _, _ in widths], heights))
+            _dot(ax[0], max(tiles.pixels), float(on_line), i)
+            _dot(ax[1], 100 * tiles.cost, max(one.error_of(tiles), floor), i)
         ax[0].axvline(one.structural, color=COLOURS[i % len(COLOURS)], linewidth=0.7, alpha=0.6)
     for axes in ax:
         axes.axhline(halo.tolerance, color="#888888", linewidth=0.8, linestyle=":")
@@ -90,18 +96,13 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     return figure_of(ax[0])
 
 
-def _dot(axes: Axes, place: float, places: Sequence[float], one: PaddingHalo, floor: float, i: int) -> None:
-    """A dot on a padding's line, which is straight between its points on a logarithmic axis."""
-    heights = np.log([max(p.error, floor) for p in one.curve])
-    axes.plot(place, np.exp(np.interp(place, places, heights)), "o", color=COLOURS[i % len(COLOURS)], clip_on=False)
+def _dot(axes: Axes, place: float, height: float, i: int) -> None:
+    axes.plot(place, height, "o", color=COLOURS[i % len(COLOURS)], clip_on=False)
 
 
 def _dearest(halo: Halo) -> float:
-    """What the structural halo costs, or as much of it as the tile has room for."""
-    return (
-        max(next((p.cost for p in one.curve if p.halo >= one.structural), one.curve[-1].cost) for one in halo.values())
-        or 1.0
-    )
+    """What the dearest tiles cost that one may be advised."""
+    return max((each.cost for one in halo.values() for each in offered(one)), default=0.0) or 1.0
 
 
 def _floor(halo: Halo) -> float:
@@ -110,9 +111,16 @@ def _floor(halo: Halo) -> float:
     return min(halo.tolerance / 5, top * 1e-4) if top > 0 else halo.tolerance / 5
 
 
-def _line(axes: Axes, one: PaddingHalo, places: Sequence[float], floor: float, i: int) -> None:
+def _line(axes: Axes, one: PaddingHalo, points: Sequence[tuple[float, float, float]], floor: float, i: int) -> None:
+    """A line of (place, error, limit) and its band; it ends in an arrow where it falls below the axis."""
     colour = COLOURS[i % len(COLOURS)]
-    low = [max(p.error, floor) for p in one.curve]
-    high = [max(p.limit, floor) if isfinite(p.limit) else nan for p in one.curve]
-    axes.plot(places, low, LINES[i % len(LINES)], color=colour, label=plain(label(one.padding)))
+    places = [place for place, _, _ in points]
+    errors = [error for _, error, _ in points]
+    low = [max(error, floor) for error in errors]
+    high = [max(limit, floor) if isfinite(limit) else nan for _, _, limit in points]
     axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    end = next((k for k, error in enumerate(errors) if max(errors[k:]) < floor), None)
+    shown = slice(None if end is None else end + 1)
+    axes.plot(places[shown], low[shown], LINES[i % len(LINES)], color=colour, label=plain(label(one.padding)))
+    if end is not None:
+        axes.plot(places[end], floor, "v", color=colour, clip_on=False)

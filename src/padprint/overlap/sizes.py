@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from padprint._tables import label
@@ -100,7 +100,7 @@ def _tiles(one: PaddingHalo, tile: tuple[int, int]) -> Tiling | None:
     """Tiles of another size that keep the tolerance, by the errors at each distance; None where there are none."""
     if any(bool(out.stray.any()) for out in one.outputs.values()):
         return None
-    maps = {name: _resized(out, one.tile, tile) for name, out in one.maps.items()}
+    maps = {name: resized(out, one.tile, tile) for name, out in one.maps.items()}
     if any(min(out.size) < 1 for out in maps.values()):
         return None
     found = tiling(tile, one.period, maps, _known_need(one))
@@ -122,6 +122,18 @@ def _known_need(one: PaddingHalo) -> dict[str, list[int]]:
     return found
 
 
+def offered(one: PaddingHalo) -> list[Tiling]:
+    """The tiles of the measured size that one may be advised, at one tolerance or another: one for each step, the cheapest first.
+
+    Args:
+        one: what a padding needs. Of its own step `PaddingHalo.fitting` is taken, where there is one.
+    """
+    levels = sorted((x for x in one.promises.limits.tolist() if x < inf), reverse=True)
+    fitting = [tiling(one.tile, one.period, one.maps, one.need_at(level)) for level in levels]
+    found = {each.step: each for each in [*fitting, one.fitting] if each is not None}
+    return sorted(found.values(), key=lambda each: each.cost)
+
+
 def _need_pixels(one: PaddingHalo) -> int:
     return max(
         ceil(n * s)
@@ -130,7 +142,8 @@ def _need_pixels(one: PaddingHalo) -> int:
     )
 
 
-def _resized(out: Map, before: tuple[int, int], after: tuple[int, int]) -> Map:
+def resized(out: Map, before: tuple[int, int], after: tuple[int, int]) -> Map:
+    """How a map lies on tiles of another size."""
     height, width = (
         n + int(Fraction(new - old) / stride)
         for n, old, new, stride in zip(out.size, before, after, out.stride, strict=True)
@@ -140,14 +153,28 @@ def _resized(out: Map, before: tuple[int, int], after: tuple[int, int]) -> Map:
 
 def sensible(one: PaddingHalo) -> int | None:
     """The smallest tile, px, on which the overlap costs no more than a pixel for each pixel kept; None where there is none."""
-    step, side = max(one.period), max(one.tile)
-    # tile / (tile - 2 need) <= sqrt(1 + sensible)
-    least = 2 * _need_pixels(one) / (1 - (1 + _SENSIBLE) ** -0.5)
+    return smallest(one.tile, one.period, _need_pixels(one), lambda tile: _tiles(one, tile))
+
+
+def smallest(
+    tile: tuple[int, int], period: tuple[int, int], need: int, tiles: Callable[[tuple[int, int]], Tiling | None]
+) -> int | None:
+    """The smallest square tile, px, on which an overlap costs no more than a pixel for each pixel kept; None where there is none.
+
+    Args:
+        tile: sizes are congruent to it modulo the total stride.
+        period: (y, x), the total stride, px.
+        need: px to drop on each side.
+        tiles: of a size, or None.
+    """
+    step, side = max(period), max(tile)
+    # size / (size - 2 need) <= sqrt(1 + sensible)
+    least = 2 * need / (1 - (1 + _SENSIBLE) ** -0.5)
     first = side + ceil((least - side) / step) * step
-    for tile in range(first, first + _TRIED * step, step):
-        tiles = _tiles(one, (tile, tile)) if tile > 0 else None
-        if tiles is not None and tiles.cost <= _SENSIBLE:
-            return tile
+    for size in range(first, first + _TRIED * step, step):
+        found = tiles((size, size)) if size > 0 else None
+        if found is not None and found.cost <= _SENSIBLE:
+            return size
     return None
 
 
@@ -170,17 +197,16 @@ def verdict(halo: Halo) -> str:
         return f"{_named(here)} need no overlap at a tolerance of {halo.tolerance:g}."
     if here.absurd:
         return f"{said}: that makes no sense{_instead(one, larger)}."
-    if larger:
-        last = larger[-1]
-        said += f"; {_named(last)} cost {_percent(last)} instead"
     others = sorted(
         (each for each in every if each.padding != one.padding and each.measured and each.cost is not None),
         key=lambda each: each.cost or 0.0,
     )
     if others and here.cost and others[0].cost is not None and others[0].cost < _LESS * here.cost:
         share = others[0].cost / here.cost
-        brings = "halves it" if _HALVES[0] <= share <= _HALVES[1] else f"brings it to {_percent(others[0])}"
+        brings = "halves that" if _HALVES[0] <= share <= _HALVES[1] else f"brings that to {_percent(others[0])}"
         said += f"; {label(others[0].padding)} padding {brings}"
+    if larger:
+        said += f"; {_named(larger[-1])} cost {_percent(larger[-1])} instead"
     return f"{said}."
 
 

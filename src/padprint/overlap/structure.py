@@ -15,6 +15,7 @@ from padprint.layers import as_measured, unwrapped
 from padprint.models import as_model
 from padprint.overlap import tools
 from padprint.overlap.outputs import geometry_of, structural_halos
+from padprint.overlap.sizes import ABSURD, resized, smallest
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
 from padprint.untouched import inputs_made
@@ -87,13 +88,23 @@ class Structural:
             f"tiles of {pair(tiles.tile)} px: overlap {pair(tiles.overlap)} px, drop {halo_pixels(tiles)} px, "
             f"{100 * tiles.cost:.0f} % extra pixels"
         )
+        if tiles.cost > ABSURD:
+            lines.append(f"so many extra pixels make no sense: {self._instead()}")
         return "\n".join([*lines, *tools.lines_of(self.units(), tiles)])
 
     def _no_room(self) -> str:
+        return f"a tile of {pair(self.tile)} px has no room for 2 x {self.pixels} px: {self._instead()}"
+
+    def _instead(self) -> str:
+        enough = smallest(self.tile, self.period, self.pixels, self._tiles)
         return (
-            f"a tile of {pair(self.tile)} px has no room for 2 x {self.pixels} px: take larger tiles, or measure on images how "
-            "much of that matters (padprint halo MODEL IMAGES)"
+            f"take {'larger tiles' if enough is None else f'tiles of {enough} px or more'}, or measure on images how much of "
+            "that matters (padprint halo MODEL IMAGES)"
         )
+
+    def _tiles(self, tile: tuple[int, int]) -> Tiling | None:
+        maps = {name: resized(one, self.tile, tile) for name, one in self.maps.items()}
+        return tiling(tile, self.period, maps, self.need)
 
 
 def structural(

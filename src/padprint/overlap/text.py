@@ -44,7 +44,7 @@ def table(halo: Halo) -> str:
     )
 
 
-TILE_HEADERS = ("padding", "tile px", "overlap px", "step px", "extra pixels")
+TILE_HEADERS = ("padding", "tile px", "overlap px", "extra pixels")
 
 
 def tile_rows(halo: Halo) -> list[tuple[str, ...]]:
@@ -57,9 +57,9 @@ def _tile_row(each: Choice) -> tuple[str, ...]:
     first = (label(each.padding), pair(each.tile) + mark)
     tiles = each.tiling
     if tiles is None or each.error is None or each.limit is None:
-        return (*first, "no room", "", "", "")
+        return (*first, "no room", "", "")
     cost = f"{100 * tiles.cost:.0f} %{' (absurd)' * each.absurd}"
-    return (*first, pair(tiles.overlap), pair(tiles.step), cost, f"{number(each.error)} [{number(each.limit)}]")
+    return (*first, pair(tiles.overlap), cost, f"{number(each.error)} [{number(each.limit)}]")
 
 
 def table_of_tiles(halo: Halo) -> Iterator[str]:

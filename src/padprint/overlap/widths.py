@@ -212,9 +212,15 @@ class PaddingHalo:
     @cached_property
     def need(self) -> dict[str, list[int]]:
         """By output, cells on (top, bottom, left, right) beyond which a further image, and all together, stay within the tolerance."""
-        single = self.promises.narrowest_within(self.tolerance)
+        return self.need_at(self.tolerance)
+
+    def need_at(self, tolerance: float) -> dict[str, list[int]]:
+        """`need` at another tolerance."""
+        single = self.promises.narrowest_within(tolerance)
         return {
-            name: [max(cells, side.value) for cells, side in zip(single[name], one.effective, strict=True)]
+            name: [
+                max(both) for both in zip(single[name], halo_cells(one.errors, tolerance, one.structural), strict=True)
+            ]
             for name, one in self.outputs.items()
         }
 
