@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import padprint
 from padprint.wholemap import Cells, Parts, Split, load, register
+from padprint.wholemap.anchored import _weights
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import _HANDLERS
 
@@ -107,7 +108,31 @@ class KernelOfItsSize(nn.Module):
         return x - F.avg_pool2d(x, x.shape[-2:])
 
 
+class Pyramid(nn.Module):
+    """Poolings to grids of fixed size, stretched over the map by its corners."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        grids = (F.adaptive_avg_pool2d(x, n) for n in (1, 3))
+        return x + sum(F.interpolate(one, x.shape[-2:], mode="bilinear", align_corners=True) for one in grids)
+
+
+class Heads(nn.Module):
+    """torch's own attention module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        out = tokens + self.heads(tokens, tokens, tokens)[0]
+        return out.transpose(1, 2).reshape(x.shape)
+
+
 BLOCKS = {
+    "pyramid": Pyramid,
+    "corners": lambda: nn.Sequential(nn.InstanceNorm2d(8), nn.UpsamplingBilinear2d(scale_factor=2)),
+    "torch's heads": Heads,
     "instance": lambda: nn.InstanceNorm2d(8, affine=True),
     "group": lambda: nn.GroupNorm(2, 8),
     "layer": lambda: nn.GroupNorm(1, 8),
@@ -302,7 +327,9 @@ def test_without_padding_nothing_is_left_but_context(block: str) -> None:
     found = padprint.parts(net(block, padding=0), images(), ["output"], crop=33, crops_per_image=2)["output"]
     assert found.padding.size.value < 1e-5
     assert found.context.size.value > 100 * found.padding.size.value
-    assert found.rim == (0, 0, 0, 0)
+    assert found.rim == (
+        (3,) * 4 if block == "corners" else (0,) * 4
+    )  # where it reads moves with the window: wide, to be sure
 
 
 def test_parts_add_up_and_do_not_depend_on_the_batch() -> None:
@@ -337,6 +364,27 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         top = self.first(x)
         return self.last(torch.cat([top, F.interpolate(self.deep(top), scale_factor=2)], 1))
+
+
+def test_resizing_by_corners_agrees_with_torch_on_the_window() -> None:
+    x = torch.randn(1, 3, 9, 12, dtype=torch.float64)
+    weights = [_weights((3, 4, n), (6, 8, 2 * n)) for n in x.shape[-2:]]
+    inside = (weights[0] @ x @ weights[1].T)[..., 6:14, 6:14]
+    assert torch.allclose(inside, F.interpolate(x[..., 3:7, 3:7], (8, 8), mode="bilinear", align_corners=True))
+
+
+def test_a_stretched_position_embedding_stays_refused() -> None:
+    class Stretched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.grid = nn.Parameter(torch.randn(1, 8, 4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + F.interpolate(self.grid, x.shape[-2:], mode="bilinear", align_corners=False)
+
+    model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), Stretched(), nn.Conv2d(8, 4, 3, padding=1)).eval()
+    with pytest.raises(padprint.LayerError, match="absolute: interpolate in 1"):
+        padprint.parts(model, images(), ["output"], crop=32)
 
 
 def test_gates_inside_a_unet_and_the_model_is_left_as_found() -> None:

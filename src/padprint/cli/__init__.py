@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
-from padprint.cli import _check, _halo, baseline, study
+from padprint.cli import _check, _halo, _parts, baseline, study
 from padprint.cli._options import (
     MODEL_HELP,
     BatchSize,
@@ -272,6 +272,7 @@ def demo(
 
 
 app.command(epilog=_halo.EPILOG, cls=Lists)(_halo.halo)
+app.command(epilog=_parts.EPILOG)(_parts.parts)
 
 
 def main() -> None:

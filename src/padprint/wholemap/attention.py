@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from padprint.wholemap.operators import (
@@ -81,6 +83,22 @@ def _attention(cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwar
         lambda taken: func(q, taken[0], taken[1], attn_mask=mask, **o),
         neutral,
     )
+
+
+@register("multi_head_attention_forward")
+def _heads(cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Split | None:
+    o = dict(signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments)
+    query, key, value = o["query"], o["key"], o["value"]
+    dim = key.dim() - 3 if key.dim() == 3 else 0
+    if not cells.runs(key, dim):
+        return None
+    if o.get("is_causal") or o.get("attn_mask") is not None or o.get("key_padding_mask") is not None:
+        raise UnreadError("it has a mask of its own")
+
+    def apply(taken: Statistic) -> Any:
+        return func(**{**o, "key": taken[0], "value": taken[1]})
+
+    return Split(lambda: (cells.cut(key, dim), cells.cut(value, dim)), apply, lambda: (query * 1.0, None))
 
 
 @register("matmul", "__matmul__", "bmm", "mm", "__rmatmul__")

@@ -16,7 +16,7 @@ from padprint.padding.intercept import Call, Interceptor
 from padprint.untouched import state_kept
 from padprint.weights import first_line
 from padprint.wholemap.extents import Extent, Window, axes_of, extents
-from padprint.wholemap.operators import Cells, Split, Statistic, UnreadError, split, tensors, vanishing
+from padprint.wholemap.operators import FROM_IMAGE, Cells, Split, Statistic, UnreadError, split, tensors, vanishing
 
 NEUTRAL = "neutral"
 """Statistics are constants: what is left is local, and has a geometry."""
@@ -111,6 +111,8 @@ class WholeMap(nn.Module):
         """What the network returns in the mode that is on; see `running`."""
         if self.state.mode == PLAIN:
             return self.net(*args, **kwargs)
+        for one in tensors((args, kwargs)):
+            setattr(one, FROM_IMAGE, True)
         with Interceptor(self._handle):
             return self.net(*args, **kwargs)
 
@@ -165,6 +167,14 @@ class WholeMap(nn.Module):
     # -------------------------------------------------------------------------------------------------- one call
 
     def _handle(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        marked = any(hasattr(one, FROM_IMAGE) for one in tensors((args, kwargs)))
+        out = self._called(call, func, args, kwargs)
+        if marked:
+            for one in tensors(out):
+                setattr(one, FROM_IMAGE, True)
+        return out
+
+    def _called(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         state = self.state
         if state.mode == _PROBE:
             inputs = [tuple(one.shape) for one in tensors((args, kwargs))]

@@ -21,6 +21,8 @@ from padprint.layers import leaves_of
 from padprint.wholemap.extents import UNKNOWN, Extent, Window, axes_of
 
 Statistic = tuple[Any, ...]
+FROM_IMAGE = "_padprint_of_image"
+"""Attribute of tensors that depend on the image."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,26 @@ class Cells:
             return torch.ones(n, dtype=torch.bool, device=tensor.device)
         return self._window.inside(n, _known(extent)).to(tensor.device)
 
+    def places(self, tensor: Tensor) -> tuple[tuple[int, int, int], ...] | None:
+        """(first cell, cells of the window, cells of the canvas) of each dimension of a map that runs over the image.
+
+        None where the crop is all there is.
+        """
+        return self._places([self._extent(tensor, dim) for dim in range(tensor.dim())])
+
+    def output_places(self) -> tuple[tuple[int, int, int], ...] | None:
+        """The same of what the call returns."""
+        return self._places(self.outputs[0])
+
+    def _places(self, found: Sequence[Extent | None]) -> tuple[tuple[int, int, int], ...] | None:
+        if self._window is None:
+            return None
+        return tuple(self._window.cells(_known(one), 0) for one in found if one is not None)
+
+    def of_image(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on the image; else it is made of parameters."""
+        return hasattr(tensor, FROM_IMAGE)
+
     def put(self, taken: Any, own: Any) -> Any:
         """What a call has returned of the crop, in the place of the window in what it returns of a canvas."""
         made = tensors(own)
@@ -131,7 +153,7 @@ class UnreadError(PadprintError):
 
 Handler = Callable[[Cells, Callable[..., Any], Sequence[Any], Mapping[str, Any]], Split | None]
 _HANDLERS: dict[str, Handler] = {}
-_OWN = ("normalisations", "attention")
+_OWN = ("normalisations", "attention", "anchored")
 """Modules that hold padprint's own handlers."""
 
 

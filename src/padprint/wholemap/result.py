@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -255,5 +256,6 @@ def _described(parts: Parts) -> dict[str, Any]:
 def _through(operators: tuple[str, ...]) -> str:
     if not operators:
         return "-"
-    kinds = dict.fromkeys(one.partition(" in ")[0] for one in operators)
-    return f"{len(operators)} x {', '.join(kinds)}" if len(operators) > 1 else operators[0]
+    if len(operators) == 1:
+        return operators[0]
+    return ", ".join(f"{n} {kind}" for kind, n in Counter(one.partition(" in ")[0] for one in operators).items())

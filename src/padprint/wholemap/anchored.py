@@ -1,0 +1,96 @@
+"""Resizing that is anchored to the map's corners, and grids of fixed size: on a canvas they are anchored to the crop's window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from padprint.wholemap.operators import Cells, Split, UnreadError, constants, named, register
+
+_LINEAR = ("linear", "bilinear")
+
+
+@register("interpolate")
+def _interpolate(
+    cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Split | None:
+    o = named("input size scale_factor mode align_corners recompute_scale_factor antialias", args, kwargs)
+    x = o["input"]
+    if x.dim() != 4 or not cells.outputs or not all(cells.outputs[0][2:]):
+        return None
+    if cells.over(x):
+        corners = o.get("align_corners") and len(cells.over(x)) == 2
+        return _by_corners(cells, func, args, kwargs, x, o.get("mode", "nearest")) if corners else None
+    if not cells.of_image(x):  # position embeddings stay absolute
+        return None
+    mode, corners = o.get("mode", "nearest"), o.get("align_corners")
+
+    def apply(_: object) -> Tensor:
+        found = cells.output_places()
+        if found is None:
+            plain: Tensor = func(*args, **kwargs)
+            return plain
+        (top, height, rows), (left, width, columns) = found
+        own = F.interpolate(x, (height, width), mode=mode, align_corners=corners)
+        return F.pad(own, (left, columns - left - width, top, rows - top - height), mode="replicate")
+
+    return Split(lambda: (), apply, lambda: constants(lambda: func(*args, **kwargs)))
+
+
+def _by_corners(
+    cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], x: Tensor, mode: str
+) -> Split:
+    """Resizing whose scale is (cells - 1) / (cells - 1) of the map: of the window's cells."""
+    if mode not in _LINEAR:
+        raise UnreadError(f"resizing in mode {mode!r} with align_corners is not read")
+
+    def apply(_: object) -> Tensor:
+        inside, outside = cells.places(x), cells.output_places()
+        if inside is None or outside is None:
+            plain: Tensor = func(*args, **kwargs)
+            return plain
+        rows, columns = (_weights(one, two).to(x) for one, two in zip(inside, outside, strict=True))
+        return rows @ x @ columns.T
+
+    def neutral() -> Tensor:
+        # where a cell reads depends on the window by up to one cell of the input
+        wide = x + _moved(x, -1) + _moved(x, -2)
+        found: Tensor = func(
+            wide, *args[1:], **{key: one for key, one in kwargs.items() if key != "input"} | {"align_corners": False}
+        )
+        return found
+
+    return Split(lambda: (), apply, neutral)
+
+
+def _moved(x: Tensor, dim: int) -> Tensor:
+    """A map's neighbours on both sides, added; at the ends its own cells."""
+    n = x.shape[dim]
+    if n == 1:
+        return x
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
+    return torch.cat([first, x.narrow(dim, 0, n - 1)], dim) + torch.cat([x.narrow(dim, 1, n - 1), last], dim)
+
+
+def _weights(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> Tensor:
+    """`(m, n)` weights of a linear resizing that maps the window's first and last cells onto each other.
+
+    Args:
+        inside: (first cell, cells of the window, cells of the canvas) of the input.
+        outside: likewise, of the output.
+    """
+    first, count, n = inside
+    start, many, m = outside
+    scale = (count - 1) / (many - 1) if many > 1 else 0.0
+    place = (first + (torch.arange(m, dtype=torch.float64) - start) * scale).clamp(0, n - 1)
+    low = place.floor().long().clamp_max(max(n - 2, 0))
+    weights = torch.zeros(m, n, dtype=torch.float64)
+    rows = torch.arange(m)
+    weights[rows, low] = 1 - (place - low)
+    if n > 1:
+        weights[rows, low + 1] += place - low
+    return weights
