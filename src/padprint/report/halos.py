@@ -12,8 +12,8 @@ from padprint.report.plain import Chart, Plain, Table, plain_page
 
 _DRAWN = (
     "The largest error at any distance beyond a halo, against the halo's width. Lines: all images together; bands: what a "
-    "further image stays below; dots: what is advised; upright lines: where padding cannot reach any more.",
-    "The same against the extra pixels that the overlap costs.",
+    "further image stays below; dots: what is advised; upright lines: where padding cannot reach any more; arrows: below the axis.",
+    "The same against the extra pixels that the overlap costs: tiles that one may be advised, at one tolerance or another.",
 )
 
 
@@ -39,15 +39,16 @@ def halo_page(halo: Halo) -> str:
             title=str(halo.provenance.get("model") or "the network"),
             verdict=halo.verdict,
             lead=[text.summary(halo), *halo.warnings],
+            first=[Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo))],
+            notes=list(text.tile_notes(halo)),
             charts_title="What an overlap leaves and costs",
             charts=[Chart(svg(figure_of(ax), alt), alt) for ax, alt in zip(axes, _DRAWN, strict=True)],
             steps=_steps(halo),
             tables=[
-                Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo)),
                 Table("Halos", text.HEADERS, text.cells(halo)),
                 Table("Error by halo", tuple(frame.columns), curve),
             ],
-            remarks=[*text.tile_notes(halo), *text.by_output(halo), *text.paired(halo), *_units(halo)],
+            remarks=[*text.by_output(halo), *text.paired(halo), *_units(halo)],
             settings=[
                 (key.replace("_", " "), _plain(value)) for key, value in halo.provenance.items() if key != "measured"
             ],
@@ -58,13 +59,14 @@ def halo_page(halo: Halo) -> str:
 
 def _steps(halo: Halo) -> list[Step]:
     one = halo.first
+    model = label(str(halo.provenance.get("model") or "MODEL"))
     steps: list[Step] = []
     if one.tiling is not None:
         steps += [{"text": line, "command": None} for line in tools.lines(one)]
         steps.append(
             {
                 "text": "Check it on other images: the network is run in these tiles and compared with one pass.",
-                "command": f"padprint halo MODEL IMAGES --tile {halo.tile[0]} --tolerance {halo.tolerance:g} --verify OTHERS",
+                "command": f"padprint halo {model} IMAGES --tile {halo.tile[0]} --tolerance {halo.tolerance:g} --verify OTHERS",
             }
         )
     steps.append(

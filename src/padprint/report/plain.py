@@ -42,6 +42,8 @@ class Plain:
         title: what it is about.
         verdict: one sentence.
         lead: lines below it.
+        first: tables to decide by, below that and unfolded.
+        notes: lines below those tables.
         charts_title: above the charts.
         charts: those worth ten seconds.
         steps: what a reader can do, each a "text" and a "command" or None.
@@ -56,6 +58,8 @@ class Plain:
     title: str
     verdict: str
     lead: Sequence[str] = ()
+    first: Sequence[Table] = ()
+    notes: Sequence[str] = ()
     charts_title: str = "At a glance"
     charts: Sequence[Chart] = ()
     steps: Sequence[Any] = ()
@@ -73,11 +77,13 @@ def plain_page(page: Plain) -> str:
         MissingPackageError: jinja2 or matplotlib is missing.
     """
     charts = [{"svg": one.svg} | ({"caption": one.caption} if one.caption else {}) for one in page.charts]
-    tables = [
-        {"title": one.title, "headers": one.headers, "rows": [cells(*((_text(x), x) for x in row)) for row in one.rows]}
-        for one in page.tables
-    ]
-    return fill("plain.html.j2", **(vars(page) | {"charts": charts, "tables": tables}))
+    tables, first = ([_table(one) for one in ones] for ones in (page.tables, page.first))
+    return fill("plain.html.j2", **(vars(page) | {"charts": charts, "tables": tables, "first": first}))
+
+
+def _table(one: Table) -> dict[str, Any]:
+    rows = [cells(*((_text(x), x) for x in row)) for row in one.rows]
+    return {"title": one.title, "headers": one.headers, "rows": rows}
 
 
 def _text(value: str | float) -> str:
