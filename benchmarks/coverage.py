@@ -175,7 +175,8 @@ def survey(full: str) -> dict[str, Any]:
         found |= {"sees all through": calls.calls, "unread": calls.refused, "margin": windowed.margin}
         if windowed.reason is not None:
             return found | {"status": "refused", "reason": windowed.reason, "seconds": time.perf_counter() - started}
-        layer = windowed.name.removeprefix("net").removeprefix(".") or "output"
+        inner = windowed.name.removeprefix("net")
+        layer = inner.removeprefix(".") if inner.startswith(".") else f"output{inner}"
         top, bottom, left, right = windowed.margin
         need = CROP + top + bottom, CROP + left + right
         found |= {"layer": layer, "need": need}

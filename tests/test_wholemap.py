@@ -387,6 +387,20 @@ def test_a_stretched_position_embedding_stays_refused() -> None:
         padprint.parts(model, images(), ["output"], crop=32)
 
 
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = net("gate")
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.body(x) * 2, "other": x}
+
+
+def test_outputs_by_name() -> None:
+    found = padprint.parts(Named(), images(), "output[logits]", crop=32)
+    assert list(found) == ["output[logits]"]
+
+
 def test_gates_inside_a_unet_and_the_model_is_left_as_found() -> None:
     torch.manual_seed(0)
     model = UNet().train()
@@ -532,3 +546,34 @@ def test_tokens_are_cut_row_by_row(stride: int, flattened_with: int) -> None:
 def test_a_window_off_the_grid_is_refused() -> None:
     with pytest.raises(padprint.ModelError, match="off the grid"):
         Window((32, 32), (48, 48), (3, 0)).cut(torch.zeros(24), 0, Extent((0,), (16,), (Fraction(2),)))
+
+
+def test_the_command_saves_and_prints(tmp_path: Path) -> None:
+    from PIL import Image
+    from typer.testing import CliRunner
+
+    from padprint.cli import app
+
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        pixels = (torch.rand(120, 120, 3, generator=torch.Generator().manual_seed(i)) * 255).byte().numpy()
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    arguments = ["parts", "torchvision:mobilenet_v3_small", str(tmp_path / "photos"), "--layers", "features.1"]
+    arguments += [
+        "--calibrate",
+        "3",
+        "--crop",
+        "64",
+        "--mean",
+        "0.5,0.5,0.5",
+        "--std",
+        "0.2,0.2,0.2",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "sees all through" in result.output
+    assert load(tmp_path / "out")["features.1"].sees_all_through == (
+        "adaptive_avg_pool2d in features.1.block.1.avgpool",
+    )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARTS = ("local", "through", "padding", "context", "total")
 """Names of the parts: ``padding`` is the first two together, ``total`` all of them."""
 FILES = ("parts.json", "parts.safetensors")
-_HEADERS = ("layer", "stride", "rim t b l r", "local", "through", "context", "sees all through")
+_HEADERS = ("layer", "stride", "rim t b l r", "local", "through", "context", "total", "sees all through")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class LayerParts(ByValue):
         through: padding that reaches it through statistics: the scene under the crop's statistics less the scene with every
             statistic over the crop's window.
         padding: both together: F(x; p) - F(x; *).
-        context: what the crop's statistics do beside padding: statistics over the window less those over all of the scene. No
-            padding mends it, and no overlap of tiles.
+        context: statistics over the crop's window less those over all of the scene, whose own border is padded, too. No overlap of
+            tiles mends what is done to statistics, ``through`` and ``context`` together, which may cancel in part.
         total: all of it: the crop by itself less its place in the scene.
         sees_all_through: operators before the layer that see the whole map, with their modules, in order of execution.
         stride: (rows, columns), pixels from one cell to the next.
@@ -136,7 +136,7 @@ class Parts(ByValue, Mapping[str, LayerParts]):
                 _tables.label(one.name),
                 _tables.stride(one.stride),
                 " ".join(map(str, one.rim)),
-                *(_tables.interval(one.part(name).size) for name in ("local", "through", "context")),
+                *(_tables.interval(one.part(name).size) for name in ("local", "through", "context", "total")),
                 _through(one.sees_all_through),
             )
             for one in self.layers.values()
@@ -146,7 +146,9 @@ class Parts(ByValue, Mapping[str, LayerParts]):
             "",
             "rms in units of the features' own; local and through: padding, by local operators and through statistics;",
         ]
-        lines += ["context: the crop's own statistics, which no padding and no overlap of tiles mends."]
+        lines.append(
+            "context: statistics over the crop against the scene's, whose own border is padded too; total: all of it."
+        )
         lines.append(
             f"{self.n_crops} crops of {self.crop[0]}x{self.crop[1]} px from {self.n_images} images; margin {self.margin}"
         )

@@ -306,7 +306,13 @@ class _Run:
 def _inside(layers: str | Sequence[str]) -> list[str]:
     """Names of layers of the wrapped network."""
     names = [layers] if isinstance(layers, str) else list(layers)
-    return [_INSIDE if name in ("", "output") else f"{_INSIDE}.{name}" for name in names]
+    return [_inside_one(name) for name in names]
+
+
+def _inside_one(name: str) -> str:
+    if name in ("", "output") or name.startswith("output["):
+        return _INSIDE + name.removeprefix("output")
+    return f"{_INSIDE}.{name}"
 
 
 def _shown(name: str) -> str:
