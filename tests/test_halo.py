@@ -507,6 +507,11 @@ def test_an_absurd_overlap_is_called_so() -> None:
         "pixels), a larger tolerance, or one pass over the whole image."
     )
     assert "750 % (absurd)" in str(result)
+    figure = result.plot()
+    figure.draw_without_rendering()  # what lies outside would take all the room
+    for axes in figure.axes:
+        (dot,) = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        assert dot.get_xdata()[0] <= axes.get_xlim()[1]
 
 
 def test_what_was_measured_can_be_read_whatever_the_verdict(tmp_path: Path) -> None:

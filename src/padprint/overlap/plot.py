@@ -11,7 +11,7 @@ import numpy as np
 
 from padprint._tables import label
 from padprint.overlap.distance import ERRORS
-from padprint.overlap.sizes import offered
+from padprint.overlap.sizes import ABSURD, offered
 from padprint.overlap.text import pair
 from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
 
@@ -50,9 +50,10 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         figure.suptitle(f"{outputs}: largest error beyond the halo, tiles of {pair(halo.tile)} px", fontsize=12)
         ax = list(figure.subplots(1, 2, sharey=True))
     floor = _floor(halo)
+    widest, dearest = _widest(halo), _dearest(halo)
     for i, one in enumerate(halo.values()):
-        widths = [(p.halo, p.error, p.limit) for p in one.curve]
-        costs = [(100 * each.cost, one.error_of(each), one.limit_of(each.halos)) for each in offered(one)]
+        widths = [(p.halo, p.error, p.limit) for p in one.curve if p.halo <= widest]
+        costs = [(100 * x.cost, one.error_of(x), one.limit_of(x.halos)) for x in offered(one) if x.cost <= dearest]
         _line(ax[0], one, widths, floor, i)
         _line(ax[1], one, costs, floor, i)
         tiles = one.tiling
@@ -78,11 +79,11 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         axes.set_ylim(bottom=floor)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
-    ax[0].set_xlim(0, 1.05 * max(one.structural for one in halo.values()) or 1)
+    ax[0].set_xlim(0, 1.05 * widest)
     ax[0].set_xlabel("halo on each side (input px)")
     ax[0].set_ylabel(ERRORS[halo.error])
     ax[1].set_xlabel("extra pixels computed (%)")
-    ax[1].set_xlim(0, min(400, 105 * _dearest(halo)))
+    ax[1].set_xlim(0, 105 * dearest)
     handles, labels = ax[0].get_legend_handles_labels()
     key = [
         (
@@ -100,9 +101,17 @@ def _dot(axes: Axes, place: float, height: float, i: int) -> None:
     axes.plot(place, height, "o", color=COLOURS[i % len(COLOURS)], clip_on=False)
 
 
+def _widest(halo: Halo) -> int:
+    """How many px of a halo are drawn: the structural one, and what is advised, which may be more for the stride's sake."""
+    advised = [max(one.tiling.pixels) for one in halo.values() if one.tiling is not None]
+    return max(1, *advised, *(one.structural for one in halo.values()))
+
+
 def _dearest(halo: Halo) -> float:
-    """What the dearest tiles cost that one may be advised."""
-    return max((each.cost for one in halo.values() for each in offered(one)), default=0.0) or 1.0
+    """Extra pixels up to which costs are drawn: those of the advice, and of other tiles that make sense."""
+    advised = [one.tiling.cost for one in halo.values() if one.tiling is not None]
+    sensible = [each.cost for one in halo.values() for each in offered(one) if each.cost <= ABSURD]
+    return max([*advised, *sensible], default=0.0) or 1.0
 
 
 def _floor(halo: Halo) -> float:
