@@ -608,6 +608,7 @@ def test_one_padding_may_have_room_where_another_has_none() -> None:
     assert result["own"].tiling is None
     assert result["replicate"].tiling is not None
     assert "own: a tile of 24 x 48 px has no room" in str(result)
+    assert ", replicate padding (0 %), a larger tolerance, or one pass" in result.verdict
     with pytest.raises(HaloError, match="has no room"):
         _ = result["own"].advised
     assert result.to_dict()["paddings"]["own"]["units"] is None

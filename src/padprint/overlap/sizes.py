@@ -190,17 +190,17 @@ def verdict(halo: Halo) -> str:
     own = [each for each in every if each.padding == one.padding]
     here = next(each for each in own if each.measured)
     larger = [each for each in own if each.tiling is not None and max(each.tile) > max(one.tile)]
-    if here.tiling is None:
-        return f"{_named(here)} have no room for a tolerance of {halo.tolerance:g}: they would need 2 x {_need_pixels(one)} px{_instead(one, larger)}."
-    said = f"{_named(here)} need 2 x {max(here.tiling.pixels)} px, which costs {_percent(here)} extra pixels"
-    if not max(here.tiling.pixels):
-        return f"{_named(here)} need no overlap at a tolerance of {halo.tolerance:g}."
-    if here.absurd:
-        return f"{said}: that makes no sense{_instead(one, larger)}."
     others = sorted(
         (each for each in every if each.padding != one.padding and each.measured and each.cost is not None),
         key=lambda each: each.cost or 0.0,
     )
+    if here.tiling is None:
+        return f"{_named(here)} have no room for a tolerance of {halo.tolerance:g}: they would need 2 x {_need_pixels(one)} px{_instead(one, larger, others)}."
+    said = f"{_named(here)} need 2 x {max(here.tiling.pixels)} px, which costs {_percent(here)} extra pixels"
+    if not max(here.tiling.pixels):
+        return f"{_named(here)} need no overlap at a tolerance of {halo.tolerance:g}."
+    if here.absurd:
+        return f"{said}: that makes no sense{_instead(one, larger, others)}."
     if others and here.cost and others[0].cost is not None and others[0].cost < _LESS * here.cost:
         share = others[0].cost / here.cost
         brings = "halves that" if _HALVES[0] <= share <= _HALVES[1] else f"brings that to {_percent(others[0])}"
@@ -210,14 +210,17 @@ def verdict(halo: Halo) -> str:
     return f"{said}."
 
 
-def _instead(one: PaddingHalo, larger: list[Choice]) -> str:
+def _instead(one: PaddingHalo, larger: list[Choice], others: list[Choice]) -> str:
+    rest = "a larger tolerance, or one pass over the whole image"
+    if others and not others[0].absurd:
+        rest = f"{label(others[0].padding)} padding ({_percent(others[0])}), {rest}"
     best = next((each for each in larger if not each.absurd), None)
     if best is not None:
-        return f"; take {_named(best)} ({_percent(best)} extra pixels), a larger tolerance, or one pass over the whole image"
+        return f"; take {_named(best)} ({_percent(best)} extra pixels), {rest}"
     enough = sensible(one)
     if enough is not None:
-        return f"; take tiles of {enough} px or more, a larger tolerance, or one pass over the whole image"
-    return "; take a larger tolerance, or one pass over the whole image"
+        return f"; take tiles of {enough} px or more, {rest}"
+    return f"; take {rest}"
 
 
 def _named(each: Choice) -> str:
