@@ -15,7 +15,7 @@ from padprint.errors import ModelError
 from padprint.padding.intercept import Call, Interceptor
 from padprint.untouched import state_kept
 from padprint.weights import first_line
-from padprint.wholemap.extents import Extent, Window, axes_of, extents
+from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import FROM_IMAGE, Cells, Split, Statistic, UnreadError, split, tensors, vanishing
 
 NEUTRAL = "neutral"
@@ -64,7 +64,8 @@ class Known:
     @property
     def reduces(self) -> bool:
         """Whether what it returns runs over fewer axes of the image than what it is given, or over none."""
-        return bool(vanishing(self.inputs, self.outputs)) or not axes_of(self.outputs)
+        grown = any(extent is not None for one in self.outputs for extent in one)
+        return bool(vanishing(self.inputs, self.outputs)) or not grown
 
 
 class _State:
