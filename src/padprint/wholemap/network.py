@@ -134,7 +134,7 @@ class WholeMap(nn.Module):
             ModelError: it does not run at a size larger than the crop's.
         """
         sizes = crop, (crop[0] + _GROWTH[0], crop[1]), (crop[0], crop[1] + _GROWTH[1])
-        runs = [self._probe(channels, size) for size in sizes]
+        runs = [self._probe(channels, size, crop) for size in sizes]
         self.state.calls = _known(runs, crop)
         self.state.refused.clear()
         self.state.places.clear()
@@ -152,15 +152,19 @@ class WholeMap(nn.Module):
         noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
         return noise.to(like.device, like.dtype)
 
-    def _probe(self, channels: int, size: tuple[int, int]) -> dict[Call, _Seen]:
+    def _probe(self, channels: int, size: tuple[int, int], crop: tuple[int, int]) -> dict[Call, _Seen]:
         self.state.seen = {}
         with self.running(_PROBE), torch.no_grad(), state_kept(self):
             try:
                 self(self._noise(channels, size))
             except Exception as error:
+                why = (
+                    "choose another crop"
+                    if size == crop
+                    else "an input of one size alone, or position embeddings made for one, has no larger scene"
+                )
                 raise ModelError(
-                    f"the network does not run on an input of {size[0]}x{size[1]} px ({first_line(error)}): an input of one size "
-                    "alone, or position embeddings made for one, has no larger scene"
+                    f"the network does not run on an input of {size[0]}x{size[1]} px ({first_line(error)}): {why}"
                 ) from error
         seen, self.state.seen = self.state.seen, {}
         return seen
