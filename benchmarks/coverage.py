@@ -1,276 +1,120 @@
-"""Which networks padprint can measure: one small member of each family, random weights, each in a process of its own.
+"""How often the intervals hold, simulated: ``PYTHONPATH=src:tests python benchmarks/coverage.py [PART ...] [--runs N]``.
 
-    python benchmarks/coverage.py results.jsonl               # goes on where it stopped; 120 s for each network
-    python benchmarks/coverage.py results.jsonl --table       # the table of docs/coverage.md, of what is there
+Parts: sizes, limits; all without any. A cell that was worked out before is read from ``--kept FILE``, where one is given.
 
-Of each network the last map at the deepest stride is looked at: what `padprint.trace` says of it, and whether `padprint.parts`
-takes it apart with its self-check passing, on crops of 64 px of noise. Canvases of more than 1024 px are not run.
+The grids are described in ``tests/size_grid.py`` and in docs/trust.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
-import time
-import warnings
-from collections import Counter
 from collections.abc import Callable
+from math import log, sqrt
 from pathlib import Path
 from typing import Any
 
-CROP = 64
-LARGEST = 1024
-SECONDS = 120
+import numpy as np
+import torch
+
+from limit_grid import KINDS
+from padprint.sizes import Sizes, sizes
+from padprint.statistics import prediction_limit, promised
+from size_grid import Cell, before, covered, simulate, size_cells, warned
+
+TOLERANCE = 0.01
 
 
-def words(text: str) -> list[str]:
-    """The words of a text."""
-    return text.split()
-
-
-TIMM = words("""
-resnet18 mobilenetv3_small_050 efficientnet_b0 convnext_atto convnextv2_atto regnetx_002 regnety_002 densenet121 resnetv2_50x1_bit
-mobilevit_xxs mobilevitv2_050 fastvit_t8 efficientvit_b0 efficientvit_m0 edgenext_xx_small ghostnet_050 hrnet_w18_small seresnet18
-legacy_seresnet18 skresnet18 ecaresnet26t resnest14d res2net50_26w_4s gcresnet33ts bat_resnext26ts eca_resnet33ts halonet26t botnet26t_256
-lambda_resnet26t repvgg_a0 gernet_s mobileone_s0 cs3darknet_s darknet17 dla34 dpn48b hgnetv2_b0 inception_v3 inception_v4
-inception_next_atto inception_resnet_v2 lcnet_035 lcnetv2_small tinynet_e mixnet_s mnasnet_small mobilenetv2_035 fbnetv3_b hardcorenas_a
-mobilenetv4_conv_small_035 mobilenetv4_hybrid_medium efficientnet_b0_gn tf_efficientnetv2_b0 nf_resnet26 nfnet_f0 dm_nfnet_f0 eca_nfnet_l0
-rdnet_tiny repghostnet_050 repvit_m0_9 rexnet_100 selecsls42 starnet_s050 swiftformer_xs tresnet_m vgg11 vgg11_bn visformer_tiny
-ese_vovnet19b_slim_dw xception41 legacy_xception mambaout_femto fasternet_t0 focalnet_tiny_srf caformer_s18 convformer_s18 poolformer_s12
-poolformerv2_s12 convmixer_768_32 csatv2 davit_tiny efficientformer_l1 efficientformerv2_s0 gcvit_xxtiny iformer_t levit_128s
-coatnet_nano_rw_224 coat_lite_tiny maxvit_tiny_tf_224 mvitv2_tiny nest_tiny nextvit_small pit_ti_224 pvt_v2_b0 sequencer2d_s shvit_s1
-swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 tiny_vit_5m_224 twins_pcpvt_small twins_svt_small xcit_nano_12_p16_224
-lowformer_b0 hiera_tiny_224 volo_d1_224 vit_tiny_patch16_224 deit_tiny_patch16_224 mixer_s32_224 cait_xxs24_224 crossvit_9_240
-vit_tiny_r_s16_p8_224 convit_tiny samvit_base_patch16 resmlp_12_224
-""")
-TORCHVISION = words("""
-alexnet squeezenet1_1 googlenet shufflenet_v2_x0_5 mnasnet0_5 mobilenet_v2 mobilenet_v3_small efficientnet_b0 efficientnet_v2_s
-regnet_y_400mf regnet_x_400mf convnext_tiny resnet18 resnext50_32x4d wide_resnet50_2 densenet121 inception_v3 vgg11 swin_t swin_v2_t vit_b_32
-maxvit_t segmentation.fcn_resnet50 segmentation.deeplabv3_mobilenet_v3_large segmentation.deeplabv3_resnet50
-segmentation.lraspp_mobilenet_v3_large
-""")
-SMP = words("Unet UnetPlusPlus MAnet Linknet FPN PSPNet PAN DeepLabV3 DeepLabV3Plus UPerNet Segformer DPT")
-MONAI = {
-    "UNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2)},
-    "UNet (BatchNorm)": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2), "norm": "batch"},
-    "BasicUNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "features": (8, 8, 16, 32, 32, 8)},
-    "BasicUNetPlusPlus": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "features": (8, 8, 16, 32, 32, 8)},
-    "DynUNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "kernel_size": (3, 3, 3), "strides": (1, 2, 2), "upsample_kernel_size": (2, 2)},
-    "SegResNet": {"spatial_dims": 2, "init_filters": 8, "in_channels": 3, "out_channels": 2},
-    "AttentionUnet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2)},
-    "VNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2},
-    "HighResNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2},
-    "FlexibleUNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "backbone": "efficientnet-b0"},
-    "SwinUNETR": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "feature_size": 12},
-    "UNETR": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "img_size": CROP},
-    "AutoencoderKL": {"spatial_dims": 2, "in_channels": 3, "out_channels": 3, "channels": (8, 16), "num_res_blocks": (1, 1), "latent_channels": 4, "norm_num_groups": 4, "attention_levels": (False, True)},
-    "VQVAE": {"spatial_dims": 2, "in_channels": 3, "out_channels": 3, "channels": (8, 16), "num_res_channels": (8, 16), "num_res_layers": 1},
-}  # fmt: skip
-TRANSFORMERS = {
-    "ResNet": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1]},
-    "RegNet": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "groups_width": 8, "layer_type": "y"},
-    "ConvNext": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2},
-    "ConvNextV2": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2},
-    "MobileNetV1": {},
-    "MobileNetV2": {},
-    "MobileViT": {},
-    "EfficientNet": {},
-    "PoolFormer": {},
-    "Segformer": {},
-    "Swin": {},
-    "Bit": {"embedding_size": 32, "hidden_sizes": [32, 64], "depths": [1, 1]},
-    "FocalNet": {},
-    "SwiftFormer": {},
-    "PvtV2": {},
-    "Cvt": {},
-    "Levit": {},
-    "ViT": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128},
-}  # fmt: skip
-
-
-def names() -> list[str]:
-    """Every network, ``library:name``, libraries by turns, so that a part of the survey is fair to all."""
-    by_library = {
-        "timm": TIMM,
-        "torchvision": TORCHVISION,
-        "smp": SMP,
-        "monai": list(MONAI),
-        "transformers": list(TRANSFORMERS),
+def size_row(cell: Cell, runs: int) -> dict[str, float]:
+    """One row of the table of sizes."""
+    sums = simulate(cell, runs)
+    found: Sizes = sizes(*sums[:4])
+    now = {name: (getattr(found, name).low, getattr(found, name).high) for name in ("snr", "rms", "relative")}
+    old = sums if cell.images <= 10 else simulate(cell._replace(groups=10), runs)
+    return {
+        "before": covered(old, before(old))["snr"],
+        "before, relative": covered(old, before(old))["relative"],
+        **covered(sums, now),
+        "ratio": float(found.snr.value.mean()) / sums.snr if sums.snr else 1.0,
+        "warned": warned(sums),
     }
-    share = {library: [(i + 0.5) / len(own) for i in range(len(own))] for library, own in by_library.items()}
-    places = [
-        (at, f"{library}:{name}")
-        for library, own in by_library.items()
-        for at, name in zip(share[library], own, strict=True)
-    ]
-    return [name for _, name in sorted(places)]
 
 
-def build(full: str) -> Any:
-    """A network with random weights."""
-    library, _, name = full.partition(":")
-    if library == "timm":
-        import timm
-
-        return timm.create_model(name)
-    if library == "torchvision":
-        import torchvision.models
-
-        home: Any = torchvision.models
-        for part in name.split(".")[:-1]:
-            home = getattr(home, part)
-        options = {"weights_backbone": None} if "segmentation" in name else {}
-        options |= {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        return getattr(home, name.split(".")[-1])(weights=None, **options)
-    if library == "smp":
-        import segmentation_models_pytorch
-
-        encoder = "tu-vit_tiny_patch16_224" if name == "DPT" else "resnet18"
-        return getattr(segmentation_models_pytorch, name)(encoder, encoder_weights=None)
-    if library == "monai":
-        import monai.networks.nets
-
-        return getattr(monai.networks.nets, name.split(" ")[0])(**MONAI[name])
-    import transformers
-
-    config = getattr(transformers, f"{name}Config")(**TRANSFORMERS[name])
-    return getattr(transformers, f"{name}Model")(config)
-
-
-def survey(full: str) -> dict[str, Any]:
-    """What padprint makes of one network."""
-    import torch
-
-    import padprint
-    from padprint.wholemap import WholeMap
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    started = time.perf_counter()
-    found: dict[str, Any] = {"name": full}
-    try:
-        net = build(full).eval()
-    except Exception as error:  # noqa: BLE001  # a library may raise anything
-        return found | {"status": "not built", "reason": f"{type(error).__name__}: {error}"[:300]}
-
-    def last(geometry: Any) -> Any:
-        return geometry[list(geometry)[-1]]
-
-    try:
-        noise = torch.randn(4, 3, CROP, CROP)
-        if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in net.modules()):
-            padprint.calibrate_batchnorm(net, list(noise))
-        plain = last(padprint.trace(net, crop=CROP))
-        found |= {"layer": plain.name, "plain": plain.reason or "local", "plain margin": plain.margin}
-    except Exception as error:  # noqa: BLE001
-        found |= {"plain": f"{type(error).__name__}: {error}"[:300]}
-    found["plain seconds"] = time.perf_counter() - started
-    try:
-        wrapped = WholeMap(net)
-        calls = wrapped.learn(3, (CROP, CROP))
-        windowed = last(padprint.trace(wrapped, crop=CROP))
-        found |= {"sees all through": calls.calls, "unread": calls.refused, "margin": windowed.margin}
-        if windowed.reason is not None:
-            return found | {"status": "refused", "reason": windowed.reason, "seconds": time.perf_counter() - started}
-        inner = windowed.name.removeprefix("net")
-        layer = inner.removeprefix(".") if inner.startswith(".") else f"output{inner}"
-        top, bottom, left, right = windowed.margin
-        need = CROP + top + bottom, CROP + left + right
-        found |= {"layer": layer, "need": need}
-        if max(need) > LARGEST:
-            return found | {"status": "local, too large", "seconds": time.perf_counter() - started}
-        scenes = [torch.randn(3, *need, generator=torch.Generator().manual_seed(i)) for i in range(2)]
-        one = padprint.parts(net, scenes, [layer], CROP, crops_per_image=1, batch_size=1)[layer]
-        found |= {part: one.part(part).size.value for part in ("local", "through", "context")}
-        found |= {"status": "measured", "floor": one.numeric_floor}
-    except Exception as error:  # noqa: BLE001
-        found |= {"status": "refused" if isinstance(error, padprint.PadprintError) else "crash"}
-        found |= {"reason": f"{type(error).__name__}: {error}"[:400]}
-    return found | {"seconds": time.perf_counter() - started}
-
-
-def run(path: Path, only: Callable[[str], bool]) -> None:
-    """Survey what is not in the file yet."""
-    done = {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.exists() else set()
-    for name in names():
-        if name in done or not only(name):
-            continue
-        command = [sys.executable, "-W", "ignore", __file__, "--one", name]
-        started = time.perf_counter()
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-            lines = [line for line in answer.stdout.splitlines() if line.startswith('{"name"')]
-            record = (
-                json.loads(lines[-1]) if lines else {"name": name, "status": "crash", "reason": answer.stderr[-300:]}
-            )
-        except subprocess.TimeoutExpired:
-            record = {
-                "name": name,
-                "status": "time",
-                "reason": f"more than {SECONDS} s",
-                "seconds": time.perf_counter() - started,
-            }
-        with path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def table(path: Path) -> str:
-    """Counts by library, and a row for each network, as Markdown."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    states = ["measured", "local, too large", "refused", "time", "crash", "not built"]
-    lines = ["| library | networks | local today | " + " | ".join(states) + " |", "|---" * (len(states) + 3) + "|"]
-    libraries = [*dict.fromkeys(one["name"].partition(":")[0] for one in records), ""]
-    for library in libraries:
-        own = [one for one in records if one["name"].startswith(library)]
-        count = Counter(one["status"] for one in own)
-        today = sum(one.get("plain") == "local" for one in own)
-        lines.append(
-            f"| {library or 'all'} | {len(own)} | {today} | " + " | ".join(str(count[s]) for s in states) + " |"
+def print_sizes(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """The table of sizes."""
+    print(
+        f"95 % intervals: share that holds the truth, %, of {runs} runs; standard error {100 * sqrt(0.0475 / runs):.1f}"
+    )
+    print(
+        f"{'images':>6} {'contrast':13}{'SNR':>6} | {'before':>7}{'relative':>9} | {'SNR':>6}{'rms':>7}{'relative':>9} | {'mean/true':>9}{'warned':>7}"
+    )
+    rows = []
+    for cell in size_cells():
+        row = keep(f"sizes {cell} {runs}", lambda cell=cell: size_row(cell, runs))
+        rows.append(row)
+        name = cell.reading if not cell.contrast else f"{cell.reading} {cell.contrast:g}"
+        print(
+            f"{cell.images:6} {name:13}{cell.size:6g} | {100 * row['before']:7.1f}{100 * row['before, relative']:9.1f} | "
+            f"{100 * row['snr']:6.1f}{100 * row['rms']:7.1f}{100 * row['relative']:9.1f} | {row['ratio']:9.2f}{100 * row['warned']:7.0f}"
         )
-    lines += [
-        "",
-        "| network | layer | sees all through | needs, px | local | through | context | why not |",
-        "|---" * 8 + "|",
-    ]
-    for one in sorted(records, key=lambda record: record["name"]):
-        kinds = Counter(call.partition(" in ")[0] for call in one.get("sees all through", []))
-        numbers = [f"{one[part]:.3f}" if part in one else "" for part in ("local", "through", "context")]
-        why = (
-            ""
-            if one["status"] == "measured"
-            else f"{one['status']}{': ' if one.get('reason') else ''}{one.get('reason', '')}"
+    for name in ("before", "before, relative", "snr", "rms", "relative"):
+        values = [100 * row[name] for row in rows]
+        print(
+            f"{name:17} {min(values):5.1f} to {max(values):5.1f}; below 92: {sum(v < 92 for v in values)}, above 98: {sum(v > 98 for v in values)} of {len(values)}"
         )
-        cells = [
-            one["name"],
-            one.get("layer", ""),
-            ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
-            "x".join(map(str, one.get("need", ()))),
-            *numbers,
-            why.replace("|", "/").replace("\n", " ")[:160],
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+
+
+def limit_row(kind: str, n: int, level: float, runs: int) -> dict[str, float]:
+    """Share of further images below the limit, and the halo's width by the limit over that of the oracle, median.
+
+    An image's error falls from its amplitude by e every 8 px; the oracle knows the quantile that n images can promise.
+    """
+    rng = np.random.default_rng(n)
+    values = torch.from_numpy(KINDS[kind](rng, (n + 1, runs)))
+    limit = prediction_limit(values[:n], level)
+    share = promised(n, level)
+    quantile = float(np.quantile(KINDS[kind](rng, 200_000), share))
+    width = (limit / TOLERANCE).clamp_min(1).log() / log(max(quantile / TOLERANCE, 1 + 1e-9))
+    return {"promised": share, "covered": float((values[n] <= limit).double().mean()), "width": float(width.median())}
+
+
+def print_limits(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """The table of limits; twenty runs for each of the others, they are cheap."""
+    print(f"one further image, {20 * runs} runs; widths at a tolerance of {TOLERANCE:g} of the unit of the amplitudes")
+    print(f"{'errors':20}{'images':>7}{'asked':>7}{'promised':>9}{'covered':>8}{'width / oracle':>15}")
+    for kind in KINDS:
+        for n in (4, 12, 24, 48):
+            for level in (0.9, 0.99):
+                row = keep(
+                    f"limits {kind} {n} {level} {runs}", lambda k=kind, n=n, p=level: limit_row(k, n, p, 20 * runs)
+                )
+                numbers = f"{100 * row['promised']:9.1f}{100 * row['covered']:8.1f}{row['width']:15.2f}"
+                print(f"{kind:20}{n:7}{100 * level:7g}{numbers}")
+
+
+def keeper(path: Path | None) -> Callable[[str, Callable[[], Any]], Any]:
+    """Reads what was worked out before, works out the rest and writes it down."""
+    known = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def keep(key: str, work: Callable[[], Any]) -> Any:
+        if key not in known:
+            known[key] = work()
+            if path:
+                path.write_text(json.dumps(known))
+        return known[key]
+
+    return keep
 
 
 def main() -> None:
-    """Run the survey, one network of it, or print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, nargs="?")
-    parser.add_argument("--one", help="a network, whose record is printed")
-    parser.add_argument("--library", default="", help="networks whose name begins so")
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(survey(options.one)))
-    elif options.path is None:
-        parser.error("name a file for the results")
-    elif options.table:
-        print(table(options.path))
-    else:
-        run(options.path, lambda name: name.startswith(options.library))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = {"sizes": print_sizes, "limits": print_limits}
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--kept", type=Path)
+    given = parser.parse_args()
+    for part in given.parts or parts:
+        parts[part](given.runs, keeper(given.kept))
 
 
 if __name__ == "__main__":
