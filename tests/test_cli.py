@@ -5,11 +5,13 @@ import subprocess
 import sys
 import types
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 import padprint
@@ -21,9 +23,14 @@ runner = CliRunner(env={"COLUMNS": "200"})
 
 
 @pytest.fixture
-def calls(monkeypatch) -> list[dict]:
-    """A fake engine and a fake model loader; the list of what the engine was called with."""
+def calls(monkeypatch, tmp_path_factory) -> list[dict]:
+    """A fake engine and a fake model loader beside real images; the list of what the engine was called with."""
     seen: list[dict] = []
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    (here / "photos").mkdir()
+    for name in ("photos/a.png", "a.png", "b.png"):
+        Image.new("L", (640, 700)).save(here / name)
 
     def measure(model, images, **options):
         seen.append({"model": model, "images": images, **options})
@@ -37,7 +44,7 @@ def calls(monkeypatch) -> list[dict]:
         mean, std = (None, None) if spec == "unknown" else ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
         source = f"file {weights}" if weights else "random initialisation" if spec == "random" else "trained"
         return types.SimpleNamespace(
-            model=f"model {spec}",
+            model=nn.Sequential(OrderedDict((name, nn.Identity()) for name in "abc")),
             name=spec,
             mean=mean,
             std=std,
@@ -66,7 +73,7 @@ def test_defaults_reach_the_engine(calls) -> None:
     assert result.exit_code == 0, result.output
     assert calls == [
         {
-            "model": "model net",
+            "model": calls[0]["model"],
             "images": Path("photos"),
             "layers": "auto",
             "crop": (224, 224),
@@ -77,6 +84,7 @@ def test_defaults_reach_the_engine(calls) -> None:
             "seed": 0,
             "limit": None,
             "resize_short_side": None,
+            "max_megapixels": None,
             "strict": False,
             "device": None,
             "progress": False,
@@ -186,7 +194,7 @@ def test_wrong_usage_is_status_2(calls, arguments: str) -> None:
 
 
 def test_random_weights_are_pointed_out_unless_calibrated(calls, monkeypatch, tmp_path: Path) -> None:
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (140, 30), "red").save(tmp_path / "a.png")
     seen: list = []
     monkeypatch.setattr("padprint.models.calibrate_batchnorm", lambda model, images: seen.extend(images))
     arguments = ["measure", "random", str(tmp_path), "--crop", "16x80"]
@@ -194,7 +202,7 @@ def test_random_weights_are_pointed_out_unless_calibrated(calls, monkeypatch, tm
     result = runner.invoke(app, [*arguments, "--calibrate", "3"])
     assert result.exit_code == 0, result.output
     assert "random initial weights" not in result.stderr
-    assert [tuple(image.shape) for image in seen] == [(3, 16, 40)]
+    assert [tuple(image.shape) for image in seen] == [(3, 16, 80)]
 
 
 def test_several_processes_join_and_leave_and_one_speaks(calls, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from padprint.cli import _commands, _loading, app
+from padprint.cli._options import Photographs
 from padprint.errors import ImagesError, ResultError
 from padprint.models import LoadedModel
 
@@ -189,19 +190,19 @@ def loaded(name: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | N
     return LoadedModel(nn.ReLU(), name, mean, std, None, "")  # type: ignore[arg-type]
 
 
-def asked(mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None) -> _loading.Job:
-    return _loading.Job([], (), [], mean, std, None, 0, None, False, {})
+def asked(mean: str | None = None, std: str | None = None) -> Photographs:
+    return Photographs(mean=mean, std=std)
 
 
 def test_what_is_not_known_of_the_normalisation_is_named() -> None:
     half = (0.5, 0.5, 0.5)
     a, b, nothing = loaded("a", half, half), loaded("b", half, (0.2, 0.2, 0.2)), loaded("c", None, None)
     assert _loading.common_normalisation(asked(), [a, a]) == (half, half)
-    assert _loading.common_normalisation(asked(half, half), [a, b, nothing]) == (half, half)
+    assert _loading.common_normalisation(asked("half"), [a, b, nothing]) == (half, half)
     with pytest.raises(ImagesError, match=r"^c does not say .*: give --mean and --std as in training"):
         _loading.common_normalisation(asked(), [a, nothing])
     with pytest.raises(ImagesError, match=r"^c does not say .*: give --std as in training"):
-        _loading.common_normalisation(asked(mean=half), [a, nothing])
+        _loading.common_normalisation(asked(mean="0.5,0.5,0.5"), [a, nothing])
     with pytest.raises(
         ImagesError, match=r"a wants mean 0\.5,0\.5,0\.5 and deviation 0\.5,.*, b 0\.5,.* and 0\.2,0\.2,0\.2"
     ):

@@ -25,6 +25,9 @@ HEADERS = (
     "rim cells t b l r",
     "rim px t b l r",
 )
+LESS = ("rim cells t b l r", "aware channels", "MAE (floor)", "stride", "rim px t b l r", "relative %")
+"""Columns that a narrow table does without, the first of them first."""
+
 SIDE_NAMES = ("top", "bottom", "left", "right")
 
 
@@ -57,6 +60,49 @@ def interval(estimate: Estimate, sign: int = 1) -> str:
         return number(value)
     low, high = min(low, high), max(low, high)
     return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def middle(text: str, width: int) -> str:
+    """A text of at most so many characters (4 or more); of a longer one the middle is left out."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}\u2026{text[-tail:]}"
+
+
+def fitted(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, less: Sequence[str], names: int = 1, gap: int = 2
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """A table that fits a width: columns are left out one after another, then names lose their middle.
+
+    Args:
+        headers: of the columns.
+        rows: of texts.
+        width: characters.
+        less: columns it may do without, the first of them first.
+        names: so many first columns hold names; each keeps 16 characters while there are columns to leave out.
+        gap: characters between columns.
+
+    Returns:
+        Headers, rows, and the columns left out in the order they stood.
+    """
+    kept = list(headers)
+    for absent in (None, *less):
+        if absent in kept:
+            kept.remove(absent)
+        places = [headers.index(header) for header in kept]
+        widths = [max(len(row[place]) for row in (headers, *rows)) for place in places]
+        room = width - sum(widths[names:]) - gap * (len(places) - 1)
+        if room >= sum(min(one, 16) for one in widths[:names]):
+            break
+    of_names = widths[:names]
+    while sum(of_names) > room and max(of_names) > 4:
+        of_names[of_names.index(max(of_names))] -= 1
+    cut = [
+        [middle(text, of_names[i]) if i < names else text for i, text in enumerate(row[place] for place in places)]
+        for row in rows
+    ]
+    return kept, cut, [header for header in headers if header not in kept]
 
 
 def cells(layer: LayerMeasurement) -> tuple[str, ...]:
@@ -147,6 +193,9 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 COMPARISON_HEADERS = ("layer", "measured", "SNR [95 %]", "MAE (floor)", "relative %", "SNR minus the first [95 %]")
+
+COMPARISON_LESS = ("MAE (floor)", "relative %", "SNR [95 %]")
+"""Likewise, of a comparison."""
 
 
 def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from padprint.forwards import Forwards, window
 from padprint.geometry import Sides
 from padprint.guard import NUDGE, Guard, nudged
 from padprint.plan import Canvas, CropPlan
+from padprint.progress import phase
 
 _SCENES = 2
 """How many scenes the self-check looks at, the first one as it is and others put together from its pieces."""
@@ -20,6 +21,7 @@ _RINGS = ((1, 2), (3, 1))
 """By scene: total strides of other content laid around the canvas, before and after the crop."""
 
 
+@phase("self-check")
 def self_check(
     forwards: Forwards, guard: Guard, plan: CropPlan, image: Tensor, exempt: Collection[str]
 ) -> dict[str, float]:

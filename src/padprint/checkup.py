@@ -19,7 +19,7 @@ from padprint.images import Images, as_source, holds_pixels
 from padprint.inspection import Inspection, inspect, stride_record
 from padprint.layers import uncalibrated, unwrapped
 from padprint.models import as_model, calibrate_batchnorm, declared_normalisation
-from padprint.progress import Phases
+from padprint.progress import display, phase
 from padprint.report.advice import SWAPS, strides_step
 from padprint.report.inspected import inspection_verdict
 from padprint.report.levels import level, stands_out
@@ -177,22 +177,20 @@ def check(
     """
     crop = crop_size(size)
     spec = name or (model if isinstance(model, str) else "MODEL")
-    with Phases(progress) as phase:
-        phase("loading")
-        network = unwrapped(as_model(model, seed=seed))
+    with display(progress):
+        with phase("loading"):
+            network = unwrapped(as_model(model, seed=seed))
         declared = declared_normalisation(network)
-        phase("tracing")
         geometry = trace(network, crop=crop, inputs=inputs)
-        phase("inspecting")
-        try:
-            inspection: Inspection | None = inspect(network, crop)
-        except PadprintError:
-            inspection = None
+        with phase("inspecting"):
+            try:
+                inspection: Inspection | None = inspect(network, crop)
+            except PadprintError:
+                inspection = None
         plan = _Plan(network, geometry, crop, declared, (mean, std), resize_short_side, seed)
         source = plan.scenes(images)
         measurement, refused = None, None
         if geometry.maps:
-            phase("measuring")
             try:
                 measurement = _measured(plan, source, geometry, inputs, seed)
             except (LayerError, ModelError, ImagesError) as error:

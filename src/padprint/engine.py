@@ -19,7 +19,7 @@ from padprint.models import as_model
 from padprint.options import OWN, Options, common_normalisation, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
 from padprint.processes import share, together
-from padprint.progress import progress_bar
+from padprint.progress import display, progress_bar
 from padprint.result import Measurement
 from padprint.run import Run, Settings
 from padprint.subject import Paddings, Subject
@@ -179,6 +179,7 @@ def _measured(
     distributed = o["distributed"]
     rank, world = share() if distributed else (0, 1)
     with ExitStack() as stack:
+        stack.enter_context(display(o["progress"] and rank == 0))
         with together(distributed):
             settings = run_settings(o)
             paddings = schemes_by_name(padding, settings.seed)

@@ -28,6 +28,7 @@ from padprint.axis import Axis, AxisLayer
 from padprint.errors import ModelError
 from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
 from padprint.models import as_model
+from padprint.progress import phase
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
@@ -140,6 +141,7 @@ class Geometry(Mapping[str, LayerGeometry]):
         return {name: g.reason for name, g in self.layers.items() if g.reason is not None}
 
 
+@phase("tracing")
 def trace(
     model: nn.Module | str,
     layers: str | Sequence[str] = "auto",

@@ -239,6 +239,10 @@ class ImageFolder(_Photographs):
                 raise ImagesError(f"{name} {error}") from error
         return found
 
+    def called(self, index: int) -> str:
+        """The file's name."""
+        return self._files[index][0]
+
     def _identity(self) -> object:
         return [(name, path.stat().st_size) for name, path in self._files]
 

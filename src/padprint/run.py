@@ -73,7 +73,7 @@ class Run:
             if self.first is None:
                 self.first = index
                 self.start(image, sizes)
-            self.add(index, image)
+            self.add(index, image, source.called(index))
             advance()
         if self.small:
             raise ImagesError(self._too_small(self.small, self.n_images + len(self.small)))
@@ -126,8 +126,8 @@ class Run:
             f"(resize_short_side={max(self.plan.smallest)}), use a smaller crop, earlier layers, or a margin below the reach"
         )
 
-    def add(self, index: int, image: Tensor) -> None:
-        """Measure one `(C, H, W)` image; one that is too small is only counted."""
+    def add(self, index: int, image: Tensor, called: str = "") -> None:
+        """Measure one `(C, H, W)` image, which messages call so; one that is too small is only counted."""
         size = (image.shape[-2], image.shape[-1])
         canvases = self.plan.canvases(size, index)
         if not canvases:
@@ -137,6 +137,7 @@ class Run:
         group = index % self.settings.groups
         for subject in self.subjects:
             subject.add(index, group, image, canvases, self.settings.batch_size, self._order(index))
+            subject.tick(called or f"image {index}")
         self.n_images += 1
         self.seen.append(fingerprint(image))
 

@@ -74,6 +74,10 @@ class Source(ABC):
         """(H, W) in pixels of every image by index, None where unknown; None if unknown without decoding."""
         return None
 
+    def called(self, index: int) -> str:
+        """How messages name an image: by its file, where it is one."""
+        return called(index, None)
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over what tells these images from others without reading them: how many, names, sizes.
 

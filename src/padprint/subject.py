@@ -149,14 +149,14 @@ class Subject:
         for name, reason in fresh.items():
             self.refused[name] = f"{reason}{blame and f' (it may be that {blame})'}"
 
-    def tick(self, index: int) -> None:
+    def tick(self, image: str) -> None:
         """Count an image as done, and check every so often that the network is still the one it was.
 
         Raises:
             ModelError: it is not.
         """
         if self.again is not None:
-            self.again.tick(index)
+            self.again.tick(image)
 
     def prepare(self, plan: CropPlan, groups: int) -> None:
         """Empty moments, for a process that may have no image of its own too."""
@@ -180,7 +180,6 @@ class Subject:
             self._canvas(group, image, canvas, batch_size, order[first : first + len(canvas.crops)])
             first += len(canvas.crops)
         self.refuse_nothing_left()
-        self.tick(index)
         if self.approximate and index < RESIDUAL_IMAGES:
             for name, squares in change_when_grown(self.forwards, self.plan, image).items():
                 self.moved[name] += squares
@@ -313,11 +312,11 @@ class Again:
         self._first = self._features()
         self._images = 0
 
-    def tick(self, index: int) -> None:
+    def tick(self, image: str) -> None:
         """Count an image; check after the first, the second, the fourth, the eighth and so on."""
         self._images += 1
         if self._images & (self._images - 1) == 0:
-            self.check(f" by image {index}")
+            self.check(f" by {image}")
 
     def check(self, when: str = "") -> None:
         """Raise ModelError where the features differ from the first ones."""

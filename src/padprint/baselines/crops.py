@@ -38,6 +38,7 @@ class Batch:
 
     Attributes:
         index: of the image.
+        called: what messages call it.
         group: of the image, index modulo the number of groups.
         pixels: `(B, C, H, W)`, the crops themselves.
         padded: by layer, `(B, C, h, w)` features F(x; p) of the crops alone.
@@ -109,7 +110,7 @@ class Crops:
                     yield batch
             self.n_images += 1
             with as_measured(run.subject.model):
-                run.subject.tick(scene.index)
+                run.subject.tick(scene.called)
 
     def _batches(self, subject: Views, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
         size, own = self._scenes.settings.batch_size, generators(subject.model)
@@ -133,12 +134,14 @@ class Scene:
 
     Attributes:
         index: of the image.
+        called: what messages call it.
         group: that it belongs to, index modulo the number of groups.
         image: `(C, H, W)`.
         device, dtype: of the model.
     """
 
     index: int
+    called: str
     group: int
     image: Tensor
     device: torch.device
@@ -158,6 +161,7 @@ class Scenes:
         images: likewise.
         options: of `padprint.measure`, by name.
         allowed: names of the options that make sense; None for all but `distributed`.
+        work: what is done with them, for the progress bar.
 
     Attributes:
         model: the module to hook.
@@ -172,13 +176,19 @@ class Scenes:
     """
 
     def __init__(
-        self, model: nn.Module | str, images: Images, options: Mapping[str, Any], allowed: Collection[str] | None = None
+        self,
+        model: nn.Module | str,
+        images: Images,
+        options: Mapping[str, Any],
+        allowed: Collection[str] | None = None,
+        work: str = "measuring",
     ) -> None:
         unknown = set(options) - (set(engine.DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
         if unknown:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
         self.options: dict[str, Any] = {**engine.DEFAULTS, **options}
         self.settings: Settings = run_settings(self.options)
+        self.work = work
         self.at_end: list[Callable[[], None]] = []
         self.model = unwrapped(as_model(model, seed=self.settings.seed))
         mean, std = self.options["mean"], self.options["std"]
@@ -197,11 +207,11 @@ class Scenes:
         with (
             on_device(self.model, self.options["device"]) as (device, dtype),
             inputs_made(self.model, self.options["inputs"]),
-            progress_bar(self.source.length, self.options["progress"]) as advance,
+            progress_bar(self.source.length, self.options["progress"], self.work) as advance,
         ):
             for index, image in self.source.items():
                 none = False
-                yield Scene(index, index % self.settings.groups, image, device, dtype)
+                yield Scene(index, self.source.called(index), index % self.settings.groups, image, device, dtype)
                 advance()
             for finish in self.at_end:
                 finish()

@@ -229,7 +229,7 @@ class _Labelled:
             inside = min(n, region or n)
             if inside < size:
                 raise ImagesError(
-                    f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: a window "
+                    f"{scene.called} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: a window "
                     f"of {size} px does not fit; use larger images, a larger region or a smaller window"
                 )
             covered = size + (inside - size) // step * step
@@ -251,7 +251,7 @@ class _Labelled:
             first, end = ceil(size / stride), ceil((inside - size) / stride)
             if end <= first:
                 raise ImagesError(
-                    f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: no cell of {name} "
+                    f"{scene.called} is {scene.size[0]}x{scene.size[1]} px, of which {inside} are covered: no cell of {name} "
                     f"lies {size} px or more from every border, which those that count must; use images and a region of more "
                     f"than {2 * size} px, a smaller window, or count all cells"
                 )

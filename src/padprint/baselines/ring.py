@@ -266,7 +266,7 @@ def _windows(scene: Scene, size: int, grid: int) -> Iterator[Tensor]:
     spare = [n - size for n in scene.size]
     if min(spare) < 0:
         raise ImagesError(
-            f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px, smaller than a window of {size} px: "
+            f"{scene.called} is {scene.size[0]}x{scene.size[1]} px, smaller than a window of {size} px: "
             "use larger images or a smaller window"
         )
     steps = [sorted({free * i // max(1, grid - 1) for i in range(grid)}) for free in spare]

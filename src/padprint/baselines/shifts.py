@@ -178,7 +178,7 @@ def _pairs(run: CropRun, scene: Scene, shift: int, step: int) -> list[tuple[tupl
     if min(free) < 0:
         need = "x".join(str(n + (shift - 1) // step * step) for n in run.plan.smallest)
         raise ImagesError(
-            f"image {scene.index} is {scene.size[0]}x{scene.size[1]} px: a crop with its margins and a shift of {shift} px "
+            f"{scene.called} is {scene.size[0]}x{scene.size[1]} px: a crop with its margins and a shift of {shift} px "
             f"needs {need} px; use larger images, a smaller crop, shift or margin, or earlier layers"
         )
     rng = np.random.default_rng((run.plan.seed, scene.index))

@@ -10,40 +10,32 @@ import typer
 
 from padprint import __version__
 from padprint.cli import _check, _halo, _parts, baseline, study
+from padprint.cli._bundles import bundled
 from padprint.cli._options import (
+    CROPS,
+    FILES,
     MODEL_HELP,
-    BatchSize,
-    Calibrate,
+    NETWORK,
     Crop,
-    CropsPerImage,
-    Device,
-    Groups,
+    Crops,
+    Files,
     Images,
-    Json,
     Layers,
-    Limit,
-    Margin,
-    Mean,
-    Megapixels,
     Model,
-    Output,
+    Network,
     Padding,
-    Plots,
-    Quiet,
-    Report,
-    Resize,
-    Seed,
-    Std,
-    Strict,
+    Photographs,
+    Place,
+    Screen,
     Weights,
 )
-from padprint.cli._parse import Lists
+from padprint.cli._parse import Command, Group
 
 app = typer.Typer(
     name="padprint",
+    cls=Group,
     help="Measure what padding tells a convolutional network about position.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -68,76 +60,39 @@ def _root(
     """Measure what padding tells a convolutional network about position."""
 
 
-app.command(epilog=_check.EPILOG)(_check.check)
+app.command(epilog=_check.EPILOG, cls=Command)(_check.check)
 
 
-@app.command(epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result")
+@app.command(
+    epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result", cls=Command
+)
+@bundled()
 def measure(
     model: Model,
     images: Images,
     *,
-    layers: Layers = None,
-    crop: Crop = "224",
-    crops_per_image: CropsPerImage = 16,
-    groups: Groups = 20,
-    margin: Margin = None,
-    batch_size: BatchSize = 16,
-    seed: Seed = 0,
-    weights: Weights = None,
-    mean: Mean = None,
-    std: Std = None,
-    images_limit: Limit = None,
-    resize_short_side: Resize = None,
-    max_megapixels: Megapixels = None,
-    strict: Strict = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
+    crops: Crops,
+    photographs: Photographs,
+    network: Network,
     padding: Padding = None,
-    output: Output = None,
-    plots: Plots = False,
-    report: Report = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    files: Files,
+    screen: Screen,
 ) -> None:
     """Measure the padding pattern of a model's layers on images; runs under torchrun too."""
-    from padprint.cli import _commands, _loading, _parse
+    from padprint.cli import _commands, _loading
 
-    options = _parse.options(
-        layers,
-        crop,
-        crops_per_image,
-        groups,
-        margin,
-        batch_size,
-        seed,
-        images_limit,
-        resize_short_side,
-        strict,
-        max_megapixels,
-    )
-    schemes = () if padding is None else (padding,)
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _loading.Job(
-        [(model, weights)],
-        schemes,
-        images,
-        *rgb,
-        device,
-        calibrate,
-        _parse.output(output, plots, report),
-        plots,
-        options,
-        report,
-    )
-    _commands.measure(job, as_json=json, quiet=quiet)
+    options = {**crops.keywords(), **photographs.keywords()}
+    job = _loading.Job([(model, network.weights)], images, photographs, network, options)
+    _commands.measure(job, padding, files.checked(), screen)
 
 
 @app.command(
-    cls=Lists,
+    cls=Command,
     epilog="Examples: padprint compare torchvision:resnet18@DEFAULT photos/ --padding own reflect replicate randn | "
     "padprint compare photos/ --model torchvision:resnet18@DEFAULT --model torchvision:resnet34@DEFAULT | "
     "padprint compare torchvision:resnet18 photos/ --weights epoch1.pth --weights epoch90.pth",
 )
+@bundled()
 def compare(
     arguments: Annotated[
         list[str],
@@ -149,130 +104,109 @@ def compare(
     ],
     *,
     model: Annotated[
-        list[str] | None, typer.Option("--model", metavar="MODEL", help="A model to compare; give it twice or more.")
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="A model to compare; give it twice or more.", rich_help_panel=NETWORK
+        ),
     ] = None,
-    weights: Annotated[
+    checkpoints: Annotated[
         list[Path] | None,
-        typer.Option("--weights", metavar="FILE", help="State dict; repeated, each is compared (checkpoints)."),
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="State dict; repeated, each is compared (checkpoints).",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     padding: Annotated[
         list[str] | None,
-        typer.Option("--padding", metavar="SCHEMES", help='Schemes to swap in, one or several; "own": as it is.'),
+        typer.Option(
+            "--padding",
+            metavar="SCHEMES",
+            help='Schemes to swap in, one or several; "own": as it is.',
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
-    layers: Layers = None,
-    crop: Crop = "224",
-    crops_per_image: CropsPerImage = 16,
-    groups: Groups = 20,
-    margin: Margin = None,
-    batch_size: BatchSize = 16,
-    seed: Seed = 0,
-    mean: Mean = None,
-    std: Std = None,
-    images_limit: Limit = None,
-    resize_short_side: Resize = None,
-    max_megapixels: Megapixels = None,
-    strict: Strict = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
-    output: Output = None,
-    plots: Plots = False,
-    report: Report = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    crops: Crops,
+    photographs: Photographs,
+    place: Place,
+    files: Files,
+    screen: Screen,
 ) -> None:
     """Compare paddings, models or checkpoints over the same crops, with paired differences."""
     from padprint.cli import _commands, _loading, _parse
 
-    options = _parse.options(
-        layers,
-        crop,
-        crops_per_image,
-        groups,
-        margin,
-        batch_size,
-        seed,
-        images_limit,
-        resize_short_side,
-        strict,
-        max_megapixels,
-    )
-    models, images = _parse.compared(arguments, model or [], weights or [])
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    job = _loading.Job(
-        models,
-        padding or (),
-        images,
-        *rgb,
-        device,
-        calibrate,
-        _parse.output(output, plots, report),
-        plots,
-        options,
-        report,
-    )
-    _commands.compare(job, as_json=json, quiet=quiet)
+    models, images = _parse.compared(arguments, model or [], checkpoints or [])
+    job = _loading.Job(models, images, photographs, place, {**crops.keywords(), **photographs.keywords()})
+    _commands.compare(job, padding or (), files.checked(), screen)
 
 
-@app.command(epilog="Example: padprint layers torchvision:resnet18 --crop 224")
-def layers(
-    model: Model,
-    *,
-    layers: Layers = None,
-    crop: Crop = "224",
-    weights: Weights = None,
-    json: Json = False,
-) -> None:
+@app.command(epilog="Example: padprint layers torchvision:resnet18 --crop 224", cls=Command)
+@bundled()
+def layers(model: Model, *, layers: Layers = None, crop: Crop = "224", weights: Weights = None, screen: Screen) -> None:
     """List a model's layers: stride, receptive field, and how far padding reaches into each."""
     from padprint.cli import _commands, _parse
 
-    _commands.layers(model, weights, _parse.layers(layers), _parse.crop(crop), as_json=json)
+    _commands.layers(model, weights, _parse.layers(layers), _parse.crop(crop), screen)
 
 
-@app.command(epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320")
+@app.command(epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320", cls=Command)
+@bundled()
 def inspect(
     model: Model,
     *,
-    size: Annotated[str, typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.")] = "224",
+    size: Annotated[
+        str,
+        typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
+    ] = "224",
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Also write the inspection as one HTML page.")
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Also write the inspection as one HTML page.", rich_help_panel=FILES
+        ),
     ] = None,
-    json: Json = False,
+    screen: Screen,
 ) -> None:
     """List every operator of a model that pads, how, and whether its stride divides evenly."""
     from padprint.cli import _commands, _parse
 
-    _commands.inspect(model, _parse.crop(size, "--size"), as_json=json, page=report)
+    _commands.inspect(model, _parse.crop(size, "--size"), screen, page=report)
 
 
-@app.command(epilog="Example: padprint report result --output report.html")
+@app.command(epilog="Example: padprint report result --output report.html", cls=Command)
+@bundled()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders that --output wrote.")],
     *,
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The HTML file.")] = Path("report.html"),
-    quiet: Quiet = False,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="The HTML file.", rich_help_panel=FILES)
+    ] = Path("report.html"),
+    screen: Screen,
 ) -> None:
     """Write saved results as one HTML page that needs no network."""
     from padprint.cli import _commands
 
-    _commands.report(folders, output, quiet=quiet)
+    _commands.report(folders, output, screen)
 
 
-@app.command(epilog="Example: padprint demo --output padprint-demo")
+@app.command(epilog="Example: padprint demo --output padprint-demo", cls=Command)
+@bundled()
 def demo(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for results and pictures.")] = Path(
-        "padprint-demo"
-    ),
-    json: Json = False,
-    quiet: Quiet = False,
+    output: Annotated[
+        Path,
+        typer.Option("--output", metavar="DIR", help="Folder for results and pictures.", rich_help_panel=FILES),
+    ] = Path("padprint-demo"),
+    *,
+    screen: Screen,
 ) -> None:
     """Measure ImageNet's MobileNetV2 on a dozen photographs (under two minutes on two cores)."""
     from padprint.cli import _commands
 
-    _commands.demo(output, as_json=json, quiet=quiet)
+    _commands.demo(output, screen)
 
 
-app.command(epilog=_halo.EPILOG, cls=Lists)(_halo.halo)
-app.command(epilog=_parts.EPILOG)(_parts.parts)
+app.command(epilog=_halo.EPILOG, cls=Command)(_halo.halo)
+app.command(epilog=_parts.EPILOG, cls=Command)(_parts.parts)
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from padprint.cli._options import Json, Mean, Model, Quiet, Resize, Seed, Std, Weights
+from padprint.cli._bundles import bundled
+from padprint.cli._options import CROPS, Mean, Model, Resize, Screen, Seed, Std, Weights
 
 EPILOG = "Examples: padprint check torchvision:resnet50 | padprint check mynet:make photos/ --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25"
 
 
+@bundled()
 def check(
     model: Model,
     images: Annotated[
@@ -24,14 +26,16 @@ def check(
         ),
     ] = None,
     *,
-    size: Annotated[str, typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.")] = "224",
+    size: Annotated[
+        str,
+        typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
+    ] = "224",
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
     resize_short_side: Resize = None,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Look at a network for the first time: what pads, how far that reaches, what it leaves, and what to do next.
 
@@ -40,9 +44,9 @@ def check(
     from padprint.cli import _parse, _show
 
     crop = _parse.crop(size, "--size")
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
+    rgb = _parse.normalisation(mean, std)
     given = None if not images else images[0] if len(images) == 1 else images
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         import torch
 
         from padprint.checkup import check as work
@@ -60,11 +64,11 @@ def check(
             std=rgb[1],
             resize_short_side=resize_short_side,
             seed=seed,
-            progress=_show.wants_progress(quiet),
+            progress=_show.wants_progress(screen.quiet),
             name=model,
             arguments=arguments,
         )
-        if not quiet:
+        if not screen.quiet:
             _show.lines(console, str(found).splitlines())
-    if json:
+    if screen.json:
         _show.as_json(found.to_dict())

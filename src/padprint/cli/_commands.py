@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes, _show
-from padprint.cli._loading import Job, common_normalisation, given_images, load_models, warn_uncalibrated
+from padprint.cli._loading import Job, load, warn_uncalibrated
+from padprint.cli._options import Files, Screen
 from padprint.errors import PadprintError, ResultError
 
 if TYPE_CHECKING:
@@ -19,65 +20,68 @@ if TYPE_CHECKING:
     from padprint.result import Measurement
 
 
-def measure(job: Job, *, as_json: bool, quiet: bool) -> None:
+def measure(job: Job, padding: str | None, files: Files, screen: Screen) -> None:
     """Measure, then write and show the result; only the first process of several shows and writes."""
-    with _show.reporting() as console:
-        check_output(job.output, plots=job.plots, report=job.report)
-        with _processes.joined(job.device) as device:
-            result = _measured(job, device, progress=_show.wants_progress(quiet))
+    with _show.reporting(screen) as console:
+        check_output(files.output, plots=files.plots, report=files.report)
+        with _processes.joined(job.place.device) as device:
+            result = _measured(job, padding, device, progress=_show.wants_progress(screen.quiet))
         if _processes.first():
-            written = write(result, job.output, plots=job.plots) + write_report(result, job.output, wanted=job.report)
-            if not quiet:
+            written = write(result, files.output, plots=files.plots)
+            written += write_report(result, files.output, wanted=files.report)
+            if not screen.quiet:
                 _show.measurement(console, result)
                 _show.lines(console, written)
-    if as_json and _processes.first():
+    if screen.json and _processes.first():
         _show.as_json(result.to_dict())
 
 
-def compare(job: Job, *, as_json: bool, quiet: bool) -> None:
+def compare(job: Job, paddings: Sequence[str], files: Files, screen: Screen) -> None:
     """Compare, then write and show the result; only the first process of several shows and writes."""
-    with _show.reporting() as console:
-        check_output(job.output, plots=job.plots, report=job.report)
-        with _processes.joined(job.device) as device:
-            result = _compared(job, device, progress=_show.wants_progress(quiet))
+    with _show.reporting(screen) as console:
+        check_output(files.output, plots=files.plots, report=files.report)
+        with _processes.joined(job.place.device) as device:
+            result = _compared(job, paddings, device, progress=_show.wants_progress(screen.quiet))
         if _processes.first():
-            written = write_comparison(result, job.output, plots=job.plots)
-            written += write_report(result, job.output, wanted=job.report)
-            if not quiet:
+            written = write_comparison(result, files.output, plots=files.plots)
+            written += write_report(result, files.output, wanted=files.report)
+            if not screen.quiet:
                 _show.comparison(console, result)
                 _show.lines(console, written)
-    if as_json and _processes.first():
+    if screen.json and _processes.first():
         _show.as_json(result.to_dict())
 
 
-def report(folders: Sequence[Path], output: Path, *, quiet: bool) -> None:
+def report(folders: Sequence[Path], output: Path, screen: Screen) -> None:
     """Write the report of saved results."""
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.report import collect, write
 
         written = write(collect(folders), output)
-        if not quiet:
+        if not screen.quiet:
             _show.lines(console, [f"wrote {written}"])
 
 
-def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], *, as_json: bool) -> None:
+def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], screen: Screen) -> None:
     """Show the geometry of a model's layers."""
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.geometry import trace
         from padprint.models import load_model
+        from padprint.progress import phase
 
-        loaded = load_model(model, weights=weights)
+        with phase("loading"):
+            loaded = load_model(model, weights=weights)
         warn_uncalibrated(loaded)
         geometry = trace(loaded.model, layers=names, crop=crop)
-        if not as_json:
+        if not screen.json:
             _show.geometry(console, geometry, crop)
-    if as_json:
+    if screen.json:
         _show.as_json(_show.geometry_document(geometry, crop))
 
 
-def inspect(model: str, size: tuple[int, int], *, as_json: bool, page: Path | None = None) -> None:
+def inspect(model: str, size: tuple[int, int], screen: Screen, *, page: Path | None = None) -> None:
     """Show every operator of a model that pads, and write a page of it where wanted."""
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         check_output(None if page is None else page.parent, report=page is not None)
         from padprint.inspection import inspect
         from padprint.models import load_model
@@ -85,29 +89,29 @@ def inspect(model: str, size: tuple[int, int], *, as_json: bool, page: Path | No
         loaded = load_model(model)
         warn_uncalibrated(loaded)
         found = inspect(loaded.model, size)
-        if not as_json:
+        if not screen.json:
             _show.inspection(console, found)
         if page is not None:
             from padprint.report import write
 
             _show.lines(console, [f"wrote {write(found, page, name=model)}"])
-    if as_json:
+    if screen.json:
         _show.as_json(found.to_dict())
 
 
-def demo(output: Path, *, as_json: bool, quiet: bool) -> None:
+def demo(output: Path, screen: Screen) -> None:
     """Run the demonstration, write its files and show them."""
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         check_output(output, plots=True, report=True)
         from padprint import demo
 
-        result = demo.run(progress=_show.wants_progress(quiet))
+        result = demo.run(progress=_show.wants_progress(screen.quiet))
         _note_command(result)
         written = write(result, output, plots=True) + write_report(result, output, wanted=True)
-        if not quiet:
+        if not screen.quiet:
             _show.measurement(console, result)
             _show.lines(console, written)
-    if as_json:
+    if screen.json:
         _show.as_json(result.to_dict())
 
 
@@ -172,47 +176,43 @@ def write_report(result: Measurement | Comparison, folder: Path | None, *, wante
     return [f"wrote {report.write(result, folder / 'report.html')}"]
 
 
-def _measured(job: Job, device: str | None, *, progress: bool) -> Measurement:
+def _measured(job: Job, padding: str | None, device: str | None, *, progress: bool) -> Measurement:
     from padprint.engine import measure
 
-    (name, loaded), *_ = load_models(job).items()
-    mean, std = common_normalisation(job, [loaded])
+    loaded = load(job)
     result: Measurement = measure(
-        loaded.model,
-        given_images(job),
+        loaded.model.model,
+        loaded.images,
         device=device,
         progress=progress,
         distributed=_processes.several(),
-        name=name,
-        padding=job.padding[0] if job.padding else None,
-        mean=mean,
-        std=std,
+        name=next(iter(loaded.models)),
+        padding=padding,
+        **loaded.normalisation,
         **job.options,
     )
-    _note(result, job, loaded, _strides(loaded, result.crop))
+    _note(result, job, loaded.model, _strides(loaded.model, result.crop))
     return result
 
 
-def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
+def _compared(job: Job, padding: Sequence[str], device: str | None, *, progress: bool) -> Comparison:
     from padprint.engine import compare
     from padprint.options import OWN
 
-    models = load_models(job)
-    mean, std = common_normalisation(job, list(models.values()))
-    paddings = list(job.padding) or [OWN]
+    loaded = load(job)
+    paddings = list(padding) or [OWN]
     result = compare(
-        {name: loaded.model for name, loaded in models.items()},
-        given_images(job),
+        {name: one.model for name, one in loaded.models.items()},
+        loaded.images,
         paddings,
         device=device,
         progress=progress,
         distributed=_processes.several(),
-        mean=mean,
-        std=std,
+        **loaded.normalisation,
         **job.options,
     )
     crop = next(iter(result.values())).crop
-    noted = [(loaded, _strides(loaded, crop)) for loaded in models.values()]
+    noted = [(one, _strides(one, crop)) for one in loaded.models.values()]
     for i, one in enumerate(result.values()):  # the paddings of the first model, then those of the second
         _note(one, job, *noted[i // len(paddings)])
     return result
@@ -220,12 +220,12 @@ def _compared(job: Job, device: str | None, *, progress: bool) -> Comparison:
 
 def _note(result: Measurement, job: Job, loaded: LoadedModel, strides: dict[str, Any] | None) -> None:
     """Put into a result's provenance what only the command knows."""
-    given = job.mean is not None or job.std is not None
+    given = job.photographs.rgb != (None, None)
     _note_command(result)
     result.provenance.update(
         weights_source=loaded.weights_source,
         normalisation_source="command line" if given else loaded.normalisation_source,
-        calibrated_on=job.calibrate,
+        calibrated_on=job.place.calibrate,
         strides=strides,
     )
 

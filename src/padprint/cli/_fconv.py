@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from padprint.cli._bundles import bundled
 from padprint.cli._options import (
+    FILES,
     BatchSize,
-    Calibrate,
     Device,
     Images,
-    Json,
     Limit,
     Mean,
     Megapixels,
     Model,
-    Quiet,
+    Network,
+    Photographs,
+    Screen,
     Std,
     Strict,
-    Weights,
 )
-from padprint.cli._parse import Lists
+from padprint.cli._parse import Command, Group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from padprint.baselines.fconv.trials import Trials
 
 app = typer.Typer(
+    cls=Group,
     name="fconv",
     help="F-Conv's tests: does a convolutional network know where things are?",
     no_args_is_help=True,
@@ -51,11 +53,17 @@ _Variants = Annotated[
 _Seeds = typer.Option("--seeds", min=1, help="Networks trained with each scheme: seeds 0, 1, ...")
 _Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="DIR", help="Folder that keeps each training; the same command goes on there."),
+    typer.Option(
+        "--output",
+        metavar="DIR",
+        help="Folder that keeps each training; the same command goes on there.",
+        rich_help_panel=FILES,
+    ),
 ]
 
 
-@app.command(epilog="Example: padprint baseline fconv rook --padding zeros none full --inset 2", cls=Lists)
+@app.command(epilog="Example: padprint baseline fconv rook --padding zeros none full --inset 2", cls=Command)
+@bundled()
 def rook(
     *,
     padding: _Variants = None,
@@ -67,13 +75,12 @@ def rook(
     lr: Annotated[float, typer.Option("--lr", help="Learning rate.")] = 0.1,
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum.")] = 0.9,
     output: _Output = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Train one convolution to tell in which of two corners a figure is."""
     from padprint.cli import _show
 
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.baselines.fconv import rook as test
 
         training = {"epochs": epochs, "lr": lr, "momentum": momentum}
@@ -82,15 +89,16 @@ def rook(
             seeds=range(seeds),
             inset=inset,
             folder=output,
-            progress=_show.wants_progress(quiet),
+            progress=_show.wants_progress(screen.quiet),
             **training,  # type: ignore[arg-type]
         )
-        _shown(console, result, quiet)
-    if json:
+        _shown(console, result, screen)
+    if screen.json:
         _show.as_json(result.to_dict())
 
 
-@app.command("red-green", epilog="Example: padprint baseline fconv red-green --padding zeros full --leaky", cls=Lists)
+@app.command("red-green", epilog="Example: padprint baseline fconv red-green --padding zeros full --leaky", cls=Command)
+@bundled()
 def red_green(
     *,
     padding: _Variants = None,
@@ -111,13 +119,12 @@ def red_green(
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-5,
     output: _Output = None,
     device: Device = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Train a network with each padding scheme on a task that location would solve, and test it where that misleads."""
     from padprint.cli import _show
 
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.baselines.fconv import red_green as home
 
         settings = home.RedGreenSettings(
@@ -129,14 +136,15 @@ def red_green(
             settings=settings,
             folder=output,
             device=device,
-            progress=_show.wants_progress(quiet),
+            progress=_show.wants_progress(screen.quiet),
         )
-        _shown(console, result, quiet)
-    if json:
+        _shown(console, result, screen)
+    if screen.json:
         _show.as_json(result.to_dict())
 
 
-@app.command(epilog="Example: padprint baseline fconv quadrants torchvision:mobilenet_v2@DEFAULT photos/")
+@app.command(cls=Command, epilog="Example: padprint baseline fconv quadrants torchvision:mobilenet_v2@DEFAULT photos/")
+@bundled()
 def quadrants(
     model: Model,
     images: Images,
@@ -172,25 +180,22 @@ def quadrants(
     least_lr: Annotated[float, typer.Option("--least-lr", help="Learning rate at which training ends.")] = 1e-6,
     batch_size: BatchSize = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of folds, initial weights and order.")] = 0,
-    weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
     images_limit: Limit = None,
     max_megapixels: Megapixels = None,
     strict: Strict = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    network: Network,
+    screen: Screen,
 ) -> None:
     """Tell the corner that a picture lies in from a model's global maxima, the farther from the border the harder."""
-    from padprint.cli import _loading, _parse, _show
+    from padprint.cli import _loading, _show
 
-    loading = {"seed": seed, "crop": (crop, crop), "resize_short_side": resize_short_side, "strict": strict}
-    loading |= _parse.limit_of(max_megapixels)
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
+    photographs = Photographs(images_limit, resize_short_side, max_megapixels, strict, mean, std)
+    options = {"seed": seed, "crop": (crop, crop)}
+    job = _loading.Job([(model, network.weights)], images, photographs, network, options, whole=True)
     widths = _numbers(borders, "--borders")
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.baselines.fconv.canvases import CanvasSettings
         from padprint.baselines.fconv.location import LocationSettings
         from padprint.baselines.fconv.quadrants import quadrants as work
@@ -199,10 +204,10 @@ def quadrants(
         training = LocationSettings(
             epochs, training_batch_size, lr, momentum, nesterov, weight_decay, patience, least_lr
         )
-        loaded, given, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, loading)
+        loaded = _loading.load(job)
         result = work(
-            loaded.model,
-            given,
+            loaded.model.model,
+            loaded.images,
             borders=widths,
             layer=layer,
             train_backbone=train_backbone,
@@ -215,12 +220,12 @@ def quadrants(
             limit=images_limit,
             strict=strict,
             max_megapixels=max_megapixels,
-            device=device,
-            progress=_show.wants_progress(quiet),
-            **normalisation,
+            device=network.device,
+            progress=_show.wants_progress(screen.quiet),
+            **loaded.normalisation,
         )
-        _shown(console, result, quiet)
-    if json:
+        _shown(console, result, screen)
+    if screen.json:
         _show.as_json(result.to_dict())
 
 
@@ -231,8 +236,8 @@ def _numbers(text: str, option: str) -> Sequence[int]:
     return [int(part) for part in parts]
 
 
-def _shown(console: Console, result: Trials | QuadrantsResult, quiet: bool) -> None:
+def _shown(console: Console, result: Trials | QuadrantsResult, screen: Screen) -> None:
     from padprint.cli import _show
 
-    if not quiet:
+    if not screen.quiet:
         _show.lines(console, str(result).splitlines())

@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padprint.cli._bundles import bundled
 from padprint.cli._options import (
+    FILES,
     MODEL_HELP,
     BatchSize,
-    Calibrate,
-    Device,
-    Json,
-    Limit,
+    Config,
+    Files,
     Margin,
-    Mean,
-    Megapixels,
-    Quiet,
+    Network,
+    Photographs,
     Report,
-    Resize,
+    Screen,
     Seed,
-    Std,
-    Strict,
-    Weights,
 )
 
 if TYPE_CHECKING:
+    from padprint.cli._loading import Job
     from padprint.overlap import Halo
 
 EPILOG = (
@@ -37,6 +34,7 @@ EPILOG = (
 )
 
 
+@bundled()
 def halo(
     model: Annotated[
         str,
@@ -98,34 +96,31 @@ def halo(
     margin: Margin = None,
     batch_size: BatchSize = 4,
     seed: Seed = 0,
-    weights: Weights = None,
-    mean: Mean = None,
-    std: Std = None,
-    images_limit: Limit = None,
-    resize_short_side: Resize = None,
-    max_megapixels: Megapixels = None,
-    strict: Strict = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
+    photographs: Photographs,
+    network: Network,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Folder for halo.json, halo.safetensors and halo.png."),
+        typer.Option(
+            "--output",
+            metavar="DIR",
+            help="Folder for halo.json, halo.safetensors and halo.png.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     report: Report = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    config: Config = None,  # noqa: ARG001  # read before the command runs
+    screen: Screen,
 ) -> None:
     """Find how much tiles must overlap so that a tiled run agrees with one pass, in the units of tiling tools.
 
     The exit status is 1 where no tile size keeps the tolerance, and with --verify where the tiled run does not keep it; what
     was measured is written all the same, and can be read at another tolerance.
     """
-    from padprint.cli import _commands, _parse, _show
+    from padprint.cli import _commands, _loading, _parse, _show
 
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
     names = _parse.layers(output_layer)
     size = _parse.crop(tile, "--tile")
-    output = _parse.output(output, False, report)
+    Files(output, report=report).checked()
     saved = is_saved(Path(model))
     given = images or []
     if (saved or structural) and (given or verify):
@@ -135,17 +130,10 @@ def halo(
         raise typer.BadParameter("--structural measures nothing that could be written", param_hint="--output")
     if not saved and not structural and not given:
         raise typer.BadParameter("there are no images after the model; --structural needs none", param_hint="IMAGES")
-    options: dict[str, Any] = {
-        "seed": seed,
-        "limit": images_limit,
-        "strict": strict,
-        "resize_short_side": resize_short_side,
-        **_parse.limit_of(max_megapixels),
-    }
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         _commands.check_output(output, plots=output is not None, report=report)
         if structural:
-            document, lines, failed = _structure(model, weights, None if names == "auto" else names, size)
+            document, lines, failed = _structure(model, network.weights, None if names == "auto" else names, size)
         elif saved:
             document, lines, failed = _read(Path(model), tolerance, output, report)
         else:
@@ -158,15 +146,19 @@ def halo(
                 "padding": padding or ["own"],
                 "tiles_per_image": tiles_per_image,
                 "margin": margin,
-                **options,
+                "seed": seed,
+                **photographs.keywords(),
             }
-            shared = {"device": device, "batch_size": batch_size, "progress": _show.wants_progress(quiet)}
-            document, lines, failed = _measure(
-                (model, weights, given, rgb, calibrate), verify, output, report, asked, shared
-            )
-        if not quiet:
+            shared = {
+                "device": network.device,
+                "batch_size": batch_size,
+                "progress": _show.wants_progress(screen.quiet),
+            }
+            job = _loading.Job([(model, network.weights)], given, photographs, network, {"crop": size, "seed": seed})
+            document, lines, failed = _measure(job, verify, output, report, asked, shared)
+        if not screen.quiet:
             _show.lines(console, lines)
-    if json:
+    if screen.json:
         _show.as_json(document)
     if failed:
         raise typer.Exit(1)
@@ -205,7 +197,7 @@ def _read(folder: Path, tolerance: float | None, output: Path | None, report: bo
 
 
 def _measure(
-    loading: tuple[str, Path | None, list[Path], tuple[Any, Any], int],
+    job: Job,
     others: list[Path] | None,
     output: Path | None,
     report: bool,
@@ -216,12 +208,10 @@ def _measure(
     from padprint.cli import _loading
     from padprint.overlap import halo as work
 
-    model, weights, images, rgb, calibrate = loading
-    loaded, given, normalisation = _loading.one_model(
-        model, weights, images, rgb, calibrate, {**asked, "crop": asked["tile"]}
-    )
-    shared = {**shared, **normalisation}
-    result = work(loaded.model, given, name=loaded.name, **asked, **shared)
+    ready = _loading.load(job)
+    network = ready.model.model
+    shared = {**shared, **ready.normalisation}
+    result = work(network, ready.images, name=ready.model.name, **asked, **shared)
     document, lines, failed = result.to_dict(), _said(result), _without(result)
     written = _write(result, output, report)  # before anything else can fail
     if others:
@@ -229,7 +219,7 @@ def _measure(
         options = {key: asked[key] for key in keys if key in asked}
         held_out = others[0] if len(others) == 1 else others
         checks = [
-            result.verify(loaded.model, held_out, padding=one.padding, **options, **shared)
+            result.verify(network, held_out, padding=one.padding, **options, **shared)
             for one in result.values()
             if one.tiling is not None
         ]

@@ -4,75 +4,111 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes
-from padprint.errors import ImagesError, ModelError, readable
+from padprint.cli._options import Photographs, Place
+from padprint.cli._parse import Channels
+from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, readable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from padprint.models import LoadedModel
 
-Channels = tuple[float, ...]
 RANDOM = "random initialisation"  # what load_model calls it
+_RAW: Channels = (0.0, 0.0, 0.0)
+_UNIT: Channels = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One ``padprint measure`` or ``padprint compare``.
+    """What a command runs on.
 
     Attributes:
         models: for each model, its specification and a file with a state dict, or None.
-        padding: schemes to swap in; none for the models' own padding.
         images: image files and folders.
-        mean: channel means, or None for the model's own.
-        std: channel deviations, or None for the model's own.
-        device: torch device, or None.
-        calibrate: images to calibrate BatchNorm on; 0 for none.
-        output: folder for the result, or None.
-        plots: whether to write pictures too.
-        options: further arguments of `padprint.measure`.
-        report: whether to write a report too.
+        photographs: which of them, how large and how normalised.
+        place: where networks run, and on how many images BatchNorm is calibrated.
+        options: keywords of the work, without the normalisation; "crop", "seed" and "layers" are read here too.
+        whole: whether images are taken as they are, however small, and not cut into crops.
     """
 
     models: Sequence[tuple[str, Path | None]]
-    padding: Sequence[str]
     images: Sequence[Path]
-    mean: Channels | None
-    std: Channels | None
-    device: str | None
-    calibrate: int
-    output: Path | None
-    plots: bool
-    options: dict[str, Any]
-    report: bool = False
+    photographs: Photographs
+    place: Place
+    options: dict[str, Any] = field(default_factory=dict)
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        self.photographs.rgb  # noqa: B018  # wrong usage is told before anything is done
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """(Height, width), px."""
+        size: tuple[int, int] = self.options.get("crop", (224, 224))
+        return size
+
+    @property
+    def given(self) -> Path | list[Path]:
+        """One folder or file, or a list of files."""
+        return self.images[0] if len(self.images) == 1 else list(self.images)
 
 
-def load_models(job: Job) -> dict[str, LoadedModel]:
-    """The models by name; of one model with several weights files, by the files'."""
-    import torch
+@dataclass(frozen=True)
+class Loaded:
+    """Models and images, ready for the work.
 
-    from padprint.models import load_model
+    Attributes:
+        models: by name; of one model with several weights files, by the files'.
+        images: as a source takes them.
+        normalisation: "mean" and "std" of the images.
+    """
+
+    models: dict[str, LoadedModel]
+    images: Path | list[Path]
+    normalisation: dict[str, Any]
+
+    @property
+    def model(self) -> LoadedModel:
+        """The first one."""
+        return next(iter(self.models.values()))
+
+
+def load(job: Job) -> Loaded:
+    """Load the models; what is missing is told at once, and before a model is built where that can be.
+
+    Raises:
+        PadprintError: images that are not there, unreadable or too small, a model that cannot be loaded, normalisation that
+            nobody says, layers that no model has: all of it in one message.
+    """
     from padprint.processes import together
+    from padprint.progress import phase
 
-    found: dict[str, LoadedModel] = {}
-    with together(_processes.several()):
-        for spec, weights in job.models:
-            torch.manual_seed(job.options["seed"])  # random initial weights are the same in every run and process
-            loaded = load_model(spec, weights=weights)
-            name = loaded.name if weights is None or len(job.models) == 1 else readable(f"{loaded.name} {weights.stem}")
-            if name in found:
-                raise ModelError(
-                    f"{name} is there twice: two models would have that name in the result; compare different ones, or "
-                    "rename one of the weights files"
-                )
-            found[name] = loaded
-            if job.calibrate:
-                _calibrate(loaded, job, *common_normalisation(job, [loaded]))
+    with together(_processes.several()), phase("loading"):
+        problems = list(_of_images(job))
+        unsaid = [spec for spec, weights in job.models if _says_nothing(spec, weights)]
+        if None in job.photographs.rgb and unsaid:
+            problems.append(ImagesError(_unsaid(unsaid[0], job.photographs.rgb)))
+        if problems and (unsaid or all(_built_elsewhere(spec) for spec, _ in job.models)):
+            raise _together(problems)
+        models = _models(job)
+        problems += _of_layers(job, models)
+        try:
+            mean, std = common_normalisation(job.photographs, list(models.values()))
+        except ImagesError as error:
+            problems.append(error)
+        if problems:
+            raise _together(problems)
+        for loaded in models.values():
+            if job.place.calibrate:
+                _calibrate(loaded, job, mean, std)
             elif loaded.weights_source == RANDOM:
                 warnings.warn(
                     f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
@@ -81,6 +117,80 @@ def load_models(job: Job) -> dict[str, LoadedModel]:
                 )
             else:
                 warn_uncalibrated(loaded)
+    return Loaded(models, job.given, {"mean": mean, "std": std})
+
+
+def _together(problems: Sequence[PadprintError]) -> PadprintError:
+    """One error that says them all."""
+    return problems[0] if len(problems) == 1 else ImagesError("; and ".join(str(one) for one in problems))
+
+
+def _of_images(job: Job) -> Iterator[PadprintError]:
+    """What the files and their headers say against the work."""
+    from padprint.images import as_source
+
+    try:
+        source = as_source(job.given, mean=_RAW, std=_UNIT, **job.photographs.keywords())
+        sizes = [size for size in source.sizes() or () if size is not None]
+    except ImagesError as error:
+        yield error
+        return
+    rows, columns = job.crop
+    small = [size for size in sizes if size[0] < rows or size[1] < columns]
+    if small and not job.whole:
+        height, width = small[0]
+        short = max(ceil(min(size) * max(rows / size[0], columns / size[1])) for size in small)
+        yield ImagesError(
+            f"{len(small)} of {len(sizes)} images are smaller than the crop of {rows}x{columns} px (the first is {height}x{width} px), "
+            "and a margin around it is needed too: give larger ones, a smaller crop, or enlarge them (to "
+            f"resize_short_side={short} or more)"
+        )
+
+
+def _of_layers(job: Job, models: dict[str, LoadedModel]) -> Iterator[PadprintError]:
+    """Names of layers that match no module of any model; what a call returns is called output."""
+    from padprint.layers import OUTPUT, unwrapped
+
+    asked = job.options.get("layers", "auto")
+    if isinstance(asked, str):
+        return
+    for loaded in models.values():
+        known = [name for name, _ in unwrapped(loaded.model).named_modules()]
+        for name in asked:
+            if name in known or name in ("", OUTPUT) or any(sign in name for sign in "*?["):
+                continue  # what a glob or a part of an output means is known when the network has run
+            near = get_close_matches(name, known, n=3, cutoff=0.4) or known[-3:]
+            yield LayerError(
+                f"no layer of {loaded.name} is called {name!r}; nearest: {', '.join(near)} (globs work too: 'layer*')"
+            )
+
+
+def _says_nothing(spec: str, weights: Path | None) -> bool:
+    """Whether a model is known to say nothing of normalisation, before it is built."""
+    return (weights is None and spec.startswith("torchvision:") and "@" not in spec) or spec.lower().endswith(".pt2")
+
+
+def _built_elsewhere(spec: str) -> bool:
+    """Whether a model comes from a library or a file, and not from the user's code, which may say more."""
+    return spec.startswith(("torchvision:", "timm:")) or spec.lower().endswith(".pt2")
+
+
+def _models(job: Job) -> dict[str, LoadedModel]:
+    import torch
+
+    from padprint.models import load_model
+
+    found: dict[str, LoadedModel] = {}
+    for spec, weights in job.models:
+        torch.manual_seed(job.options.get("seed", 0))  # random initial weights are the same in every run and process
+        loaded = load_model(spec, weights=weights)
+        name = loaded.name if weights is None or len(job.models) == 1 else readable(f"{loaded.name} {weights.stem}")
+        if name in found:
+            raise ModelError(
+                f"{name} is there twice: two models would have that name in the result; compare different ones, or "
+                "rename one of the weights files"
+            )
+        found[name] = loaded
     return found
 
 
@@ -93,51 +203,18 @@ def warn_uncalibrated(loaded: LoadedModel) -> None:
         warnings.warn(f"{loaded.name}: {fresh}", stacklevel=2)
 
 
-def one_model(
-    model: str,
-    weights: Path | None,
-    images: Sequence[Path],
-    rgb: tuple[Channels | None, Channels | None],
-    calibrate: int,
-    options: Mapping[str, Any],
-) -> tuple[LoadedModel, Path | list[Path], dict[str, Any]]:
-    """One model, its images as a source takes them, and their ``mean`` and ``std``.
-
-    Args:
-        model: its specification.
-        weights: a file with a state dict, or None.
-        images: files and folders.
-        rgb: mean and deviation asked for.
-        calibrate: images to calibrate BatchNorm on, at the options' crop; 0 for none.
-        options: of the work; seed, strict, resize_short_side and crop count.
-    """
-    known = {"seed": 0, "strict": False, "resize_short_side": None, "crop": (224, 224), **options}
-    job = Job([(model, weights)], (), images, *rgb, None, calibrate, None, False, known)
-    (loaded,) = load_models(job).values()
-    mean, std = common_normalisation(job, [loaded])
-    return loaded, given_images(job), {"mean": mean, "std": std}
-
-
-def given_images(job: Job) -> Path | list[Path]:
-    """One folder or file, or a list of files."""
-    return job.images[0] if len(job.images) == 1 else list(job.images)
-
-
-def common_normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
+def common_normalisation(photographs: Photographs, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
     """What was asked for, else what the models declare.
 
     Raises:
         ImagesError: neither says it, or the models differ.
     """
     wanted: list[tuple[str, Channels, Channels]] = []
+    asked = photographs.rgb
     for one in models:
-        mean, std = job.mean or one.mean, job.std or one.std
+        mean, std = asked[0] or one.mean, asked[1] or one.std
         if mean is None or std is None:
-            missing = [option for option, value in (("--mean", mean), ("--std", std)) if value is None]
-            raise ImagesError(
-                f"{one.name} does not say how its images must be normalised: give {' and '.join(missing)} as in training, "
-                "for ImageNet mostly --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
-            )
+            raise ImagesError(_unsaid(one.name, (mean, std)))
         wanted.append((one.name, mean, std))
     (first, mean, std), *others = wanted
     for name, other_mean, other_std in others:
@@ -150,6 +227,14 @@ def common_normalisation(job: Job, models: Sequence[LoadedModel]) -> tuple[Chann
     return mean, std
 
 
+def _unsaid(name: str, found: tuple[Channels | None, Channels | None]) -> str:
+    missing = [option for option, value in zip(("--mean", "--std"), found, strict=True) if value is None]
+    return (
+        f"{name} does not say how its images must be normalised: give {' and '.join(missing)} as in training, as R,G,B or by name: "
+        "--mean imagenet (most networks trained on photographs), --mean half ([-1, 1]), --mean none ([0, 1])"
+    )
+
+
 def _listed(values: Channels) -> str:
     return ",".join(f"{value:g}" for value in values)
 
@@ -158,22 +243,16 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
     """Set BatchNorm's statistics from centre crops of the first images."""
     from padprint.images import as_source
     from padprint.models import calibrate_batchnorm
+    from padprint.progress import phase
     from padprint.source import nothing_decoded
 
-    source = as_source(
-        given_images(job),
-        mean=mean,
-        std=std,
-        limit=job.calibrate,
-        strict=job.options["strict"],
-        resize_short_side=job.options["resize_short_side"],
-        max_megapixels=job.options.get("max_megapixels"),
-    )
-    crop = job.options["crop"]
-    crops = [_centre(image, crop).clone() for _, image in source.items()]
-    if not crops:
-        raise nothing_decoded(source)
-    calibrate_batchnorm(loaded.model, crops)
+    options = job.photographs.keywords() | {"limit": job.place.calibrate}
+    source = as_source(job.given, mean=mean, std=std, **options)
+    with phase("calibrating"):
+        crops = [_centre(image, job.crop).clone() for _, image in source.items()]
+        if not crops:
+            raise nothing_decoded(source)
+        calibrate_batchnorm(loaded.model, crops)
 
 
 def _centre(image: Tensor, crop: tuple[int, int]) -> Tensor:

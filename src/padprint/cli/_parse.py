@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from padprint.cli import _config
+
+Channels = tuple[float, ...]
+
+NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Mean and deviation that networks are often trained with: torchvision's, to [-1, 1], and none, which is [0, 1]."""
 
 
 def layers(texts: Sequence[str] | None) -> str | list[str]:
@@ -29,64 +40,32 @@ def crop(text: str, option: str = "--crop") -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
-def channels(text: str | None, option: str) -> tuple[float, ...] | None:
+def channels(text: str, option: str) -> Channels:
     """``"0.485,0.456,0.406"`` as numbers, one per channel.
 
     Raises:
         typer.BadParameter: something in it is not a number.
     """
-    if text is None:
-        return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list such as 0.485,0.456,0.406", param_hint=option) from None
+        named = ", ".join(NORMALISATIONS)
+        raise typer.BadParameter(
+            f"{text!r} is not a list such as 0.485,0.456,0.406, and none of {named}", param_hint=option
+        ) from None
 
 
-def output(folder: Path | None, plots: bool, report: bool = False) -> Path | None:
-    """The folder for results.
+def normalisation(mean: str | None, std: str | None) -> tuple[Channels | None, Channels | None]:
+    """Mean and deviation by channel, or None where neither their own option nor a name in the other gives them.
 
     Raises:
-        typer.BadParameter: pictures or a report are wanted and there is no folder.
+        typer.BadParameter: one is neither numbers nor a name.
     """
-    for option, wanted in (("--plots", plots), ("--report", report)):
-        if wanted and folder is None:
-            raise typer.BadParameter(f"{option} needs --output, the folder to write to", param_hint=option)
-    return folder
-
-
-def options(
-    names: Sequence[str] | None,
-    size: str,
-    crops_per_image: int,
-    groups: int,
-    margin: int | None,
-    batch_size: int,
-    seed: int,
-    limit: int | None,
-    resize_short_side: int | None,
-    strict: bool,
-    max_megapixels: float | None = None,
-) -> dict[str, Any]:
-    """Keywords of `padprint.measure` and `padprint.compare`."""
-    return {
-        **limit_of(max_megapixels),
-        "layers": layers(names),
-        "crop": crop(size),
-        "crops_per_image": crops_per_image,
-        "groups": groups,
-        "margin": margin,
-        "batch_size": batch_size,
-        "seed": seed,
-        "limit": limit,
-        "resize_short_side": resize_short_side,
-        "strict": strict,
-    }
-
-
-def limit_of(max_megapixels: float | None) -> dict[str, float]:
-    """The keyword, where it was given: its default is the library's."""
-    return {} if max_megapixels is None else {"max_megapixels": max_megapixels}
+    found: list[Channels | None] = []
+    for place, (text, other, option) in enumerate(((mean, std, "--mean"), (std, mean, "--std"))):
+        named = NORMALISATIONS.get(text or "") or (NORMALISATIONS.get(other or "") if text is None else None)
+        found.append(named[place] if named else None if text is None else channels(text, option))
+    return found[0], found[1]
 
 
 def compared(
@@ -109,19 +88,56 @@ def compared(
     return list(zip(named, files, strict=True)), images
 
 
-class Lists(TyperCommand):
-    """A command whose ``--padding`` takes several schemes in a row, as in ``--padding zeros reflect``."""
+class Group(TyperGroup):
+    """Commands whose own flags are shown without a type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See click."""
+        return _untyped(super().get_params(ctx))
+
+
+def _untyped(parameters: list[Any]) -> list[Any]:
+    """Flags, --help among them, have no value of which --help could name the type."""
+    for one in parameters:
+        if getattr(one, "is_flag", False) and one.metavar is None:
+            one.metavar = " "
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command that may read a file of arguments, and whose ``--padding`` may take schemes in a row (``--padding zeros reflect``)."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See click."""
+        return _untyped(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See click: repeats ``--padding`` before each further scheme."""
-        if "--padding" not in args:
-            return super().parse_args(ctx, args)
-        from padprint.padding import available  # imports torch
+        """See click."""
+        options = {text: one for one in self.params for text in one.opts}
+        if "--config" in options:
+            args = _config.expanded(self, ctx, args)
+        if "--padding" in args and "--padding" in options and options["--padding"].multiple:
+            args = _spelled_out(args)
+        return super().parse_args(ctx, args)
 
-        known = {*available(), "own"}
-        spelled: list[str] = []
-        for one in args:
-            # a further scheme follows a scheme: the option's name is put before it again
-            more = spelled[-2:-1] == ["--padding"] and one.partition(":")[0].partition("@")[0] in known
-            spelled += ["--padding", one] if more else [one]
-        return super().parse_args(ctx, spelled)
+    def invoke(self, ctx: Any) -> Any:
+        """See click: the arguments are left in the folder that the command wrote, finished or not."""
+        try:
+            return super().invoke(ctx)
+        finally:
+            folder = ctx.params.get("output")
+            if "config" in ctx.params and folder is not None and folder.is_dir():
+                _config.write(folder / f"{self.name}.toml", self, ctx)
+
+
+def _spelled_out(args: Sequence[str]) -> list[str]:
+    """Arguments with ``--padding`` before every scheme."""
+    from padprint.padding import available  # imports torch
+
+    known = {*available(), "own"}
+    spelled: list[str] = []
+    for one in args:
+        # a further scheme follows a scheme: the option's name is put before it again
+        more = spelled[-2:-1] == ["--padding"] and one.partition(":")[0].partition("@")[0] in known
+        spelled += ["--padding", one] if more else [one]
+    return spelled

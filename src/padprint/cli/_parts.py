@@ -3,91 +3,45 @@
 # heavy imports wait until the command runs
 from __future__ import annotations
 
-from padprint.cli._options import (
-    BatchSize,
-    Calibrate,
-    Crop,
-    CropsPerImage,
-    Device,
-    Groups,
-    Images,
-    Json,
-    Layers,
-    Limit,
-    Margin,
-    Mean,
-    Megapixels,
-    Model,
-    Output,
-    Quiet,
-    Resize,
-    Seed,
-    Std,
-    Strict,
-    Weights,
-)
+from padprint.cli._bundles import bundled
+from padprint.cli._options import Config, Crops, Images, Model, Network, Output, Photographs, Screen
 
 EPILOG = "Example: padprint parts torchvision:mobilenet_v3_small@DEFAULT photos/ --crop 128"
 
 
+@bundled(crops_per_image=4, groups=10, batch_size=4)
 def parts(
     model: Model,
     images: Images,
     *,
-    layers: Layers = None,
-    crop: Crop = "224",
-    crops_per_image: CropsPerImage = 4,
-    groups: Groups = 10,
-    margin: Margin = None,
-    batch_size: BatchSize = 4,
-    seed: Seed = 0,
-    weights: Weights = None,
-    mean: Mean = None,
-    std: Std = None,
-    images_limit: Limit = None,
-    resize_short_side: Resize = None,
-    max_megapixels: Megapixels = None,
-    strict: Strict = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
+    crops: Crops,
+    photographs: Photographs,
+    network: Network,
     output: Output = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    config: Config = None,  # noqa: ARG001  # read before the command runs
+    screen: Screen,
 ) -> None:
     """Tell padding from a crop's own statistics in a network that sees the whole input (normalisation, gates, attention)."""
-    from padprint.cli import _commands, _loading, _parse, _show
+    from padprint.cli import _commands, _loading, _show
 
-    options = _parse.options(
-        layers,
-        crop,
-        crops_per_image,
-        groups,
-        margin,
-        batch_size,
-        seed,
-        images_limit,
-        resize_short_side,
-        strict,
-        max_megapixels,
-    )
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    folder = _parse.output(output, plots=False)
-    with _show.reporting() as console:
+    options = {**crops.keywords(), **photographs.keywords()}
+    job = _loading.Job([(model, network.weights)], images, photographs, network, options)
+    with _show.reporting(screen) as console:
         from padprint.wholemap.run import parts as work
 
-        _commands.check_output(folder)
-        loaded, files, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, options)
+        _commands.check_output(output)
+        loaded = _loading.load(job)
         found = work(
-            loaded.model,
-            files,
-            device=device,
-            progress=_show.wants_progress(quiet),
-            name=loaded.name,
-            **normalisation,
+            loaded.model.model,
+            loaded.images,
+            device=network.device,
+            progress=_show.wants_progress(screen.quiet),
+            name=loaded.model.name,
+            **loaded.normalisation,
             **options,
         )
-        written = [] if folder is None else [f"wrote {found.save(folder)}"]
-        if not quiet:
+        written = [] if output is None else [f"wrote {found.save(output)}"]
+        if not screen.quiet:
             _show.lines(console, [*str(found).splitlines(), *written])
-    if json:
+    if screen.json:
         _show.as_json(found.to_dict())

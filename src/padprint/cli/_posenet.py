@@ -3,36 +3,35 @@
 # heavy imports wait until the command runs
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padprint.cli._bundles import bundled
 from padprint.cli._options import (
+    FILES,
+    PHOTOGRAPHS,
     BatchSize,
-    Calibrate,
+    Config,
     Crop,
-    Device,
     Images,
-    Json,
     Layers,
-    Limit,
     Margin,
-    Megapixels,
     Model,
-    Quiet,
-    Resize,
-    Strict,
-    Weights,
+    Network,
+    Photographs,
+    Screen,
 )
 
-_Mean = Annotated[
-    str | None, typer.Option("--mean", metavar="R,G,B", help="Channel means for normalisation. Default: 0.")
+if TYPE_CHECKING:
+    from padprint.cli._loading import Job
+
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="DIR", help="Folder for the result, posenet.json.", rich_help_panel=FILES),
 ]
-_Std = Annotated[
-    str | None, typer.Option("--std", metavar="R,G,B", help="Channel deviations for normalisation. Default: 1.")
-]
-_Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder for the result, posenet.json.")]
 
 EPILOG = (
     "Examples: padprint baseline posenet torchvision:vgg16@DEFAULT train/ --test-images test/ | "
@@ -40,6 +39,7 @@ EPILOG = (
 )
 
 
+@bundled()
 def posenet(
     model: Model,
     images: Images,
@@ -84,39 +84,38 @@ def posenet(
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum.")] = 0.9,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 1e-4,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of crops, split and readouts.")] = 0,
-    weights: Weights = None,
     normalise: Annotated[
-        bool, typer.Option("--normalise", help="Normalise images as the model wants them; the authors do not.")
+        bool,
+        typer.Option(
+            "--normalise",
+            help="Normalise images as the model wants them; the authors do not, and --mean and --std say how else.",
+            rich_help_panel=PHOTOGRAPHS,
+        ),
     ] = False,
-    mean: _Mean = None,
-    std: _Std = None,
-    images_limit: Limit = None,
-    resize_short_side: Resize = None,
-    max_megapixels: Megapixels = None,
-    strict: Strict = False,
     half: Annotated[bool, typer.Option("--half", help="Keep features in half precision: half the memory.")] = False,
-    device: Device = None,
-    calibrate: Calibrate = 0,
+    photographs: Photographs,
+    network: Network,
     output: _Output = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    config: Config = None,  # noqa: ARG001  # read before the command runs
+    screen: Screen,
 ) -> None:
     """Train PosENet's readout of position on a model's features, and on controls that padding cannot reach."""
-    from padprint.cli import _parse
+    from padprint.cli import _loading, _parse
 
-    rgb = _parse.channels(mean, "--mean"), _parse.channels(std, "--std")
-    if not normalise and rgb == (None, None):
-        rgb = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if not normalise and photographs.rgb == (None, None):
+        photographs = replace(photographs, mean="none")
     options: dict[str, Any] = {
         "layers": _parse.layers(layers),
         "crop": _parse.crop(crop),
         "batch_size": batch_size,
         "seed": seed,
-        "limit": images_limit,
-        "strict": strict,
-        **_parse.limit_of(max_megapixels),
+        **photographs.keywords(),
     }
-    of_crops = {"crops_per_image": crops_per_image, "margin": margin, "resize_short_side": resize_short_side}
+    of_crops = {
+        "crops_per_image": crops_per_image,
+        "margin": margin,
+        "resize_short_side": options.pop("resize_short_side"),
+    }
     given = {key: value for key, value in of_crops.items() if value is not None}
     if given and views == "whole":
         named = ", ".join(f"--{key.replace('_', '-')}" for key in given)
@@ -140,21 +139,10 @@ def posenet(
         "sources": None if sources is None else _names(sources),
         "patterns": _names(patterns),
     }
-    _run(
-        model,
-        weights,
-        images,
-        rgb,
-        device,
-        calibrate,
-        {**options, **given},
-        training,
-        wanted,
-        half,
-        output,
-        json,
-        quiet,
+    job = _loading.Job(
+        [(model, network.weights)], images, photographs, network, {**options, **given}, whole=views == "whole"
     )
+    _run(job, training, wanted, half, output, screen)
 
 
 def _names(text: str) -> list[str]:
@@ -162,24 +150,12 @@ def _names(text: str) -> list[str]:
 
 
 def _run(
-    model: str,
-    weights: Path | None,
-    images: list[Path],
-    rgb: tuple[tuple[float, ...] | None, tuple[float, ...] | None],
-    device: str | None,
-    calibrate: int,
-    options: dict[str, Any],
-    training: dict[str, Any],
-    wanted: dict[str, Any],
-    half: bool,
-    output: Path | None,
-    as_json: bool,
-    quiet: bool,
+    job: Job, training: dict[str, Any], wanted: dict[str, Any], half: bool, output: Path | None, screen: Screen
 ) -> None:
     """Load, train, write and show."""
     from padprint.cli import _commands, _loading, _show
 
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         _commands.check_output(output)
         import torch
 
@@ -187,25 +163,25 @@ def _run(
         from padprint.baselines import posenet as work
 
         settings = ReadoutSettings(**training)
-        loaded, given, normalisation = _loading.one_model(model, weights, images, rgb, calibrate, options)
+        loaded = _loading.load(job)
         tests = wanted.pop("test_images")
         result = work(
-            loaded.model,
-            given,
+            loaded.model.model,
+            loaded.images,
             test_images=tests[0] if tests and len(tests) == 1 else tests or None,
             settings=settings,
             storage=torch.float16 if half else torch.float32,
-            name=loaded.name,
-            **normalisation,
-            device=device,
-            progress=_show.wants_progress(quiet),
+            name=loaded.model.name,
+            **loaded.normalisation,
+            device=job.place.device,
+            progress=_show.wants_progress(screen.quiet),
             **wanted,
-            **options,
+            **job.options,
         )
         if output is not None:
             result.save(output)
-        if not quiet:
+        if not screen.quiet:
             _show.lines(console, str(result).splitlines())
             _show.lines(console, [] if output is None else [f"wrote {output}/posenet.json"])
-    if as_json:
+    if screen.json:
         _show.as_json(result.to_dict())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padprint.cli._options import Json, Quiet
+from padprint.cli._bundles import bundled
+from padprint.cli._options import Screen
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EPILOG = "Example: padprint study reliability --output reliability --quick"
 
 
+@bundled()
 def reliability(
     output: Annotated[
         Path,
@@ -31,8 +33,7 @@ def reliability(
     scenes: Annotated[int | None, typer.Option(min=6, help="Scenes in each repetition.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of PosENet's readout.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Try every metric of position on networks of which the truth is known."""
     from dataclasses import replace
@@ -41,13 +42,13 @@ def reliability(
     from padprint.studies.reliability import QUICK, Settings, run
 
     asked: dict[str, Any] = {"repetitions": repetitions, "scenes": scenes, "epochs": epochs, "seed": seed}
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         settings = replace(QUICK if quick else Settings(), **{k: v for k, v in asked.items() if v is not None})
-        found = run(output, settings, progress=_show.wants_progress(quiet))
+        found = run(output, settings, progress=_show.wants_progress(screen.quiet))
         found.save(output)
-        if not quiet:
+        if not screen.quiet:
             _print(console, found, output)
-    if json:
+    if screen.json:
         _show.as_json(found.to_dict())
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,19 +23,29 @@ from padprint.errors import PadprintError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from padprint.baselines.estimates import ByLayer
+    from padprint.cli._options import Screen
     from padprint.comparison import Comparison
     from padprint.geometry import Geometry, LayerGeometry
     from padprint.inspection import Inspection
     from padprint.result import Measurement
 
-_WIDTH = 160  # of tables that go to a file or a pipe
+_WORDS = ("swappable",)  # columns of words, which may wrap
+_UNBOUND = 10_000  # columns of what goes to a file or a pipe, and of --wide
+_VALUE = r"(\[[^\]]*\]|'[^']*'|[\w.+-]*\w)"
+_KEYWORDS = re.compile(
+    rf"\b(resize_short_side|max_megapixels|crops_per_image|batch_size|limit|margin|layers|output_layer|crop|tile|tolerance|padding)={_VALUE}"
+)
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[Console]:
-    """A console on standard error, one line for a warning, and one line and status 1 for an expected failure.
+def reporting(screen: Screen | None = None) -> Iterator[Console]:
+    """A console on standard error, with the phases of the work; one line for a warning, and one and status 1 for an expected failure.
 
     What the work prints on standard output (a model's own code may) goes to standard error as well.
+
+    Args:
+        screen: what is to be shown there.
 
     Raises:
         typer.Exit: with status 1, after a padprint error, an error of the file system, an interruption, or where the code
@@ -40,21 +53,53 @@ def reporting() -> Iterator[Console]:
     """
     from rich.console import Console
 
-    fixed = None if sys.stderr.isatty() or "COLUMNS" in os.environ else _WIDTH
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False, width=fixed)
+    from padprint.progress import display
+
+    unbound = (screen is not None and screen.wide) or not (sys.stderr.isatty() or "COLUMNS" in os.environ)
+    console = Console(
+        stderr=True, markup=False, highlight=False, emoji=False, width=_UNBOUND if unbound else None, soft_wrap=False
+    )
 
     def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
         lines(console, [f"warning: {_tidy(message)}"])
 
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _logging(console, screen):
         warnings.showwarning = one_line
         try:
-            yield console
+            with display(screen is not None and wants_progress(screen.quiet), console):
+                yield console
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, PadprintError | OSError):
                 raise
             lines(console, [f"error: {_why(error)}"])
             raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def _logging(console: Console, screen: Screen | None) -> Iterator[None]:
+    """What padprint logs goes to the console: with --verbose what is done, and from the level on that PADPRINT_LOG names."""
+    from padprint.progress import log
+
+    named = os.environ.get("PADPRINT_LOG", "").upper()
+    level = logging.getLevelName(named) if named else logging.INFO if screen is not None and screen.verbose else None
+    if isinstance(level, str):
+        raise typer.BadParameter(f"{named!r} is no level: debug, info, warning or error", param_hint="PADPRINT_LOG")
+    if level is None or not _processes.first():
+        yield
+        return
+
+    class OnConsole(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines(console, [f"{record.levelname.lower()}: {_tidy(record.getMessage())}"])
+
+    handler, before = OnConsole(), log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def _why(error: BaseException) -> str:
@@ -87,14 +132,21 @@ def as_json(document: dict[str, Any]) -> None:
 def measurement(console: Console, result: Measurement) -> None:
     """The table of a measurement, then notes, unmeasured layers and warnings."""
     rows = [_tables.cells(layer) for layer in result.layers.values()]
-    table(console, _tables.HEADERS, rows)
+    table(console, _tables.HEADERS, rows, _tables.LESS)
     lines(console, [_tables.summary(result), *_tables.remarks(result)])
 
 
 def comparison(console: Console, result: Comparison) -> None:
     """The table of a comparison, then what a reader must know."""
-    table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result))
+    table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result), _tables.COMPARISON_LESS, names=2)
     lines(console, _tables.comparison_remarks(result))
+
+
+def by_layer(console: Console, result: ByLayer[Any]) -> None:
+    """The table of an older metric, then what belongs under it."""
+    headers, rows = result.table()
+    table(console, headers, rows)
+    lines(console, [_tables.printable(line) for line in result.lines()])
 
 
 def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
@@ -109,7 +161,8 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
         "reach px t b l r",
         "witness",
     )
-    table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None])
+    less = ("witness", "channels", "receptive field px", "size", "stride")
+    table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None], less)
     rows, columns = crop
     py, px = found.period
     top, bottom, left, right = found.margin
@@ -127,7 +180,7 @@ def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
 def inspection(console: Console, found: Inspection) -> None:
     """The table of padding operators, then counts and what is uneven."""
     headers, rows = _inspection_text.table(found)
-    table(console, headers, rows)
+    table(console, headers, rows, ("kernel", "map", "stride", "swappable"))
     lines(console, _inspection_text.remarks(found))
 
 
@@ -166,17 +219,33 @@ def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
     )
 
 
-def table(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; all columns but the first are numbers."""
+def table(
+    console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]], less: Sequence[str] = (), names: int = 1
+) -> None:
+    """Print a table; all columns but those of names are numbers, which never wrap.
+
+    Args:
+        console: where to.
+        headers: of the columns.
+        rows: of texts.
+        less: columns that it does without on a narrow screen, the first of them first.
+        names: so many first columns hold names.
+    """
     from rich import box
     from rich.table import Table
 
+    kept, cut, absent = _tables.fitted(headers, rows, console.width - 2, less, names, gap=3)
     printed = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, header in enumerate(headers):
-        printed.add_column(header, overflow="fold", justify="left" if position == 0 else "right")
-    for row in rows:
+    for position, header in enumerate(kept):
+        wraps = header in _WORDS
+        printed.add_column(
+            header, no_wrap=not wraps, overflow="fold", justify="left" if position < names or wraps else "right"
+        )
+    for row in cut:
         printed.add_row(*row)
     console.print(printed)
+    if absent:
+        lines(console, [f"not shown on {console.width} columns (--wide shows all): {', '.join(absent)}"])
 
 
 def _plain(value: Any) -> Any:
@@ -184,5 +253,11 @@ def _plain(value: Any) -> Any:
 
 
 def _tidy(message: Any) -> str:
-    """The message on one line."""
-    return _tables.printable(str(message))
+    """The message on one line, with options as the command line spells them."""
+    return _KEYWORDS.sub(_as_option, _tables.printable(str(message)))
+
+
+def _as_option(found: re.Match[str]) -> str:
+    name, value = found.groups()
+    values = ",".join(part.strip(" '\"") for part in value.strip("[]'").split(","))
+    return f"--{'images-limit' if name == 'limit' else name.replace('_', '-')} {shlex.quote(values)}"

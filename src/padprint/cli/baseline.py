@@ -6,24 +6,25 @@ from __future__ import annotations
 import typer
 
 from padprint.cli import _fconv, _neighbours, _posenet
-from padprint.cli._parse import Lists
+from padprint.cli._parse import Command, Group
 
 app = typer.Typer(
+    cls=Group,
     name="baseline",
     help="Older metrics of position and border effects, with the controls they lack.",
     no_args_is_help=True,
 )
 
-app.command(epilog=_posenet.EPILOG)(_posenet.posenet)
+app.command(epilog=_posenet.EPILOG, cls=Command)(_posenet.posenet)
 app.add_typer(_fconv.app)
 
 _EXAMPLE = "torchvision:mobilenet_v2@DEFAULT photos/"
-app.command(epilog=f"Example: padprint baseline probe {_EXAMPLE} --layers features.14")(_neighbours.probe)
-app.command(epilog=f"Example: padprint baseline ring {_EXAMPLE} --padding own reflect replicate", cls=Lists)(
+app.command(epilog=f"Example: padprint baseline probe {_EXAMPLE} --layers features.14", cls=Command)(_neighbours.probe)
+app.command(epilog=f"Example: padprint baseline ring {_EXAMPLE} --padding own reflect replicate", cls=Command)(
     _neighbours.ring
 )
-app.command(epilog=f"Example: padprint baseline shift {_EXAMPLE}")(_neighbours.shift)
-app.command(epilog=f"Example: padprint baseline tiles {_EXAMPLE} --crop 256")(_neighbours.tiles)
-app.command(epilog="Example: padprint baseline labels mypackage.models:segmenter photos/ --window 473")(
+app.command(epilog=f"Example: padprint baseline shift {_EXAMPLE}", cls=Command)(_neighbours.shift)
+app.command(epilog=f"Example: padprint baseline tiles {_EXAMPLE} --crop 256", cls=Command)(_neighbours.tiles)
+app.command(epilog="Example: padprint baseline labels mypackage.models:segmenter photos/ --window 473", cls=Command)(
     _neighbours.labels
 )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from padprint.cli import _reliability
-from padprint.cli._options import Json, Quiet
-from padprint.cli._parse import Lists
+from padprint.cli._bundles import bundled
+from padprint.cli._options import Screen
+from padprint.cli._parse import Command, Group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,19 +21,23 @@ if TYPE_CHECKING:
     from padprint.studies.formation import Progress as Seen
 
 app = typer.Typer(
-    name="study", help="Studies of the pattern: run padprint's own again, or at your scale.", no_args_is_help=True
+    cls=Group,
+    name="study",
+    help="Studies of the pattern: run padprint's own again, or at your scale.",
+    no_args_is_help=True,
 )
 
-app.command(epilog=_reliability.EPILOG)(_reliability.reliability)
+app.command(epilog=_reliability.EPILOG, cls=Command)(_reliability.reliability)
 
 Pictures = Annotated[bool, typer.Option("--plots", help="Draw the study's figures into the output folder.")]
 
 
 @app.command(
-    cls=Lists,
+    cls=Command,
     epilog="Examples: padprint study formation --output formation | padprint study formation --output big "
     "--images photos/ --model torchvision:resnet50 --crop 224 --steps 20000 --padding zeros reflect randn",
 )
+@bundled()
 def formation(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Folder of the study; an unfinished one goes on.")
@@ -64,8 +69,7 @@ def formation(
         str | None, typer.Option("--precision", help="Of training: 32-true, bf16-mixed or 16-mixed.")
     ] = None,
     plots: Pictures = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Train with each padding scheme and follow the pattern; resumable, and shared out under torchrun."""
     from padprint.cli import _processes, _show
@@ -81,7 +85,7 @@ def formation(
         "steps": steps,
         "precision": precision,
     }
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
         from padprint.studies import formation as study
         from padprint.studies.formation_config import FormationConfig
@@ -90,21 +94,22 @@ def formation(
         check_output(output)
         settings = {} if config is None else FormationConfig.read(config).to_dict()
         settings |= {name: value for name, value in given.items() if value is not None}
-        with _bar(console, quiet) as watch:
+        with _bar(console, screen.quiet) as watch:
             table = study.formation(FormationConfig.from_dict(settings), output, watch)
         if _processes.first():
             table.to_csv(output / "table.csv", index=False)
             found = document(table, study.read_config(output))
             drawn = pictures(table, output) if plots else []
-            if not quiet:
+            if not screen.quiet:
                 _show.lines(console, words(table, found))
                 names = ["table.csv", *(path.name for path in drawn)]
                 _show.lines(console, [f"wrote {', '.join(names)} into {output}"])
-    if json and _processes.first():
+    if screen.json and _processes.first():
         _show.as_json(found)
 
 
-@app.command(epilog="Example: padprint study properties formation --plots")
+@app.command(cls=Command, epilog="Example: padprint study properties formation --plots")
+@bundled()
 def properties(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a formation study.")],
     *,
@@ -118,13 +123,12 @@ def properties(
         list[int] | None, typer.Option("--seed", help="Take trainings of this seed; repeatable. Default: the first.")
     ] = None,
     plots: Pictures = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    screen: Screen,
 ) -> None:
     """Measure a formation study's networks: every scheme swapped in, other input sizes, ever more images."""
     from padprint.cli import _show
 
-    with _show.reporting() as console:
+    with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
         from padprint.progress import progress_bar
         from padprint.studies.properties import PARTS, properties
@@ -132,16 +136,16 @@ def properties(
 
         folder = output or study / "properties"
         check_output(folder)
-        with progress_bar(None, _show.wants_progress(quiet), "measuring", "networks") as advance:
+        with progress_bar(None, _show.wants_progress(screen.quiet), "measuring", "networks") as advance:
             tables = properties(study, folder, part or PARTS, seed, watch=lambda *_: advance())
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False)
         drawn = pictures(tables, folder) if plots else []
-        if not quiet:
+        if not screen.quiet:
             _show.lines(console, words(tables))
             names = [*(f"{name}.csv" for name in tables), *(path.name for path in drawn)]
             _show.lines(console, [f"wrote {', '.join(names)} into {folder}"])
-    if json:
+    if screen.json:
         _show.as_json(document(tables))
 
 

@@ -156,10 +156,10 @@ class TileRun(CropRun):
             for canvas in canvases:
                 self._canvas(scene, canvas)
                 self.n_tiles += len(canvas.crops)
-            self.subject.tick(scene.index)
+            self.subject.tick(scene.called)
         for name, out in self.outputs.items():
             for sums in out.sums.values():
-                sums[-1].check(name, scene.index)
+                sums[-1].check(name, scene.called)
         self.believe()
         self.fingerprints.append(fingerprint(scene.image))
         self.n_images += 1
@@ -309,7 +309,7 @@ def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Seq
         if scene.size[0] < height or scene.size[1] < width:
             size, wanted = "x".join(map(str, scene.size)), "x".join(map(str, tile))
             raise ImagesError(
-                f"image {scene.index} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
+                f"{scene.called} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
             )
         x = scene.image[None, :, :height, :width].to(scene.device, scene.dtype)
         geometry = geometry_of(scenes.model, x, output_layer, tile)

@@ -101,11 +101,11 @@ class Sums:
             flat[3].index_add_(0, place, labels.sum(0).double().cpu().flatten()[known])
         self.energy += torch.tensor([float(reference.double().square().sum()), float(reference.numel())])
 
-    def check(self, name: str, image: int) -> None:
+    def check(self, name: str, image: str) -> None:
         """Raises HaloError where a sum is not finite: such values would count as no error at all."""
         if not (self.energy.isfinite().all() and self.squares.isfinite().all()):
             raise HaloError(
-                f"{name} holds NaN or infinite values on image {image}, and errors of such an output say nothing; check the "
+                f"{name} holds NaN or infinite values on {image}, and errors of such an output say nothing; check the "
                 "weights, the normalisation of the images, and their precision"
             )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from padprint._document import finite
-from padprint._tables import label, number
+from padprint._tables import label, number, printable
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling
@@ -60,6 +60,7 @@ class Verification:
         exact: along (y, x), whether some image was a whole step longer than a tile. In shorter images the last tile is moved
             back and overlaps by more than was advised, so that the bottom or right sides of tiles are not put to the test.
         dropped: images left out because the advice was measured on them.
+        names: what an image is called, by index.
     """
 
     padding: str
@@ -71,6 +72,7 @@ class Verification:
     n_tiles: int
     exact: tuple[bool, bool]
     dropped: int = 0
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -96,6 +98,9 @@ class Verification:
         )
         return document
 
+    def _called(self, index: int) -> str:
+        return printable(self.names.get(index, f"image {index}"))
+
     def __str__(self) -> str:
         lines = [
             f"verified on {self.n_images} other image{'s' * (self.n_images > 1)}, {self.n_tiles} tiles of "
@@ -108,10 +113,10 @@ class Verification:
             lines += [
                 f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {self.tolerance:g}, worst "
                 f"{distance:g} px from a tile's {side} border",
-                f"  within it {one.images_within} of {self.n_images} images alone, worst image {one.worst_image[1]}: "
+                f"  within it {one.images_within} of {self.n_images} images alone, worst {self._called(one.worst_image[1])}: "
                 f"{number(one.worst_image[0])}",
                 f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
-                f"{number(one.largest)} at ({y}, {x}) px of image {image}",
+                f"{number(one.largest)} at ({y}, {x}) px of {self._called(image)}",
             ]
             if one.coarse is not None and not one.passed:
                 lines.append(

@@ -68,7 +68,7 @@ def verify(
     if name not in halo:
         raise HaloError(f"the advice has no padding {name!r}, only {', '.join(halo)}")
     tiles = halo[name].advised if tiling is None else tiling
-    scenes = Scenes(model, images, {"crop": halo.tile, "batch_size": batch_size, **options})
+    scenes = Scenes(model, images, {"crop": halo.tile, "batch_size": batch_size, **options}, work="verifying")
     check: _Check | None = None
     seen, dropped = set(halo.provenance.get("measured", ())), 0
     for scene in scenes:
@@ -101,6 +101,7 @@ class _Check:
             for name, one in self.advice.outputs.items()
         }
         self.n_images = self.n_tiles = 0
+        self.names: dict[int, str] = {}
         self.exact = [False, False]
 
     def add(self, scene: Scene) -> None:
@@ -116,6 +117,7 @@ class _Check:
         for name, tally in self.tallies.items():
             tally.add(scene.index, stitched[name], maps[name], self._sides(name, maps[name], places))
         self.n_images += 1
+        self.names[scene.index] = scene.called
         self.n_tiles += len(places)
         for axis, n in enumerate(image.shape[1:]):
             self.exact[axis] |= n >= self.tiles.tile[axis] + self.tiles.step[axis]
@@ -131,7 +133,7 @@ class _Check:
         if any(n < t for n, t in zip(size, tile, strict=True)) or tuple(size) == tile:
             have, need = "x".join(map(str, scene.size)), "x".join(str(t + p) for t, p in zip(tile, period, strict=True))
             raise ImagesError(
-                f"image {scene.index} of {have} px holds no seam between tiles of {pair(tile)} px; use images of {need} px or more"
+                f"{scene.called} of {have} px holds no seam between tiles of {pair(tile)} px; use images of {need} px or more"
             )
         return scene.image[:, : size[0], : size[1]]
 
@@ -158,6 +160,7 @@ class _Check:
             self.n_images,
             self.n_tiles,
             (self.exact[0], self.exact[1]),
+            names=self.names,
         )
 
 
@@ -178,7 +181,7 @@ class _Tally:
         sums.add(
             change, changed_labels(stitched[None], whole[None], whole_numbers=self.whole_numbers), whole[None], *places
         )
-        sums.check(self.advice.name, index)
+        sums.check(self.advice.name, f"image {index}")
         self.sums.append(sums)
         self.indices.append(index)
         amount = change[0].abs().double()

@@ -11,6 +11,7 @@ from padprint.errors import ResultError
 from padprint.inspection import Inspection
 from padprint.overlap.result import Halo
 from padprint.overlap.result import load as load_halo
+from padprint.progress import phase
 from padprint.report.halos import halo_page
 from padprint.report.inspected import inspection_page
 from padprint.report.layout import check_available, fill, publish
@@ -20,6 +21,7 @@ from padprint.result import Measurement, load
 Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo
 
 
+@phase("drawing")
 def write(results: Results, path: str | Path, *, name: str | None = None) -> Path:
     """Write the report of a measurement, a comparison, several measurements by name, an inspection or a halo.
 

@@ -125,7 +125,7 @@ def parts(
         run = _Run(wrapped, layers, size, counts, margin, (where, dtype))
         with progress_bar(source.length, progress) as advance:
             for index, image in source.items():
-                run.add(index, image)
+                run.add(index, image, source.called(index))
                 advance()
         if run.n_images == 0:
             raise nothing_decoded(source)
@@ -209,8 +209,8 @@ class _Run:
             run_to(self.wrapped, noise, [self.runs.geometry.maps[layer].tap], lambda *_: None)
         return tuple(places)
 
-    def add(self, index: int, image: Tensor) -> None:
-        """Measure one `(C, H, W)` image.
+    def add(self, index: int, image: Tensor, called: str) -> None:
+        """Measure one `(C, H, W)` image, which messages call so.
 
         Raises:
             ImagesError: it is too small.
@@ -223,7 +223,7 @@ class _Run:
         if not canvases:
             need, size, crop = ("x".join(map(str, one)) for one in (plan.smallest, image.shape[-2:], self.crop))
             raise ImagesError(
-                f"image {index} is too small ({size} px): a {crop} crop with the margins {plan.margin} (top, bottom, left, right) "
+                f"{called} is too small ({size} px): a {crop} crop with the margins {plan.margin} (top, bottom, left, right) "
                 f"these layers reach needs {need} px; enlarge the photographs (resize_short_side={max(plan.smallest)}), use a "
                 "smaller crop, earlier layers, or a margin below the reach"
             )
