@@ -477,7 +477,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"])
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"])
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def fitted(
         rows: of texts.
         width: characters.
         less: columns it may do without, the first of them first.
-        names: so many first columns hold names; each keeps 16 characters while there are columns to leave out.
+        names: so many first columns hold names; each keeps 12 characters while there are columns to leave out.
         gap: characters between columns.
 
     Returns:
@@ -93,7 +93,7 @@ def fitted(
         places = [headers.index(header) for header in kept]
         widths = [max(len(row[place]) for row in (headers, *rows)) for place in places]
         room = width - sum(widths[names:]) - gap * (len(places) - 1)
-        if room >= sum(min(one, 16) for one in widths[:names]):
+        if room >= sum(min(one, 12) for one in widths[:names]):
             break
     of_names = widths[:names]
     while sum(of_names) > room and max(of_names) > 4:

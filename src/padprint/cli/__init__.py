@@ -29,7 +29,7 @@ from padprint.cli._options import (
     Screen,
     Weights,
 )
-from padprint.cli._parse import Command, Group
+from padprint.cli._parse import Command, Group, Repeatable
 
 app = typer.Typer(
     name="padprint",
@@ -64,7 +64,8 @@ app.command(epilog=_check.EPILOG, cls=Command)(_check.check)
 
 
 @app.command(
-    epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result", cls=Command
+    epilog="Example: padprint measure torchvision:resnet18@DEFAULT photos/ --layers layer4 --output result",
+    cls=Repeatable,
 )
 @bundled()
 def measure(
@@ -87,7 +88,7 @@ def measure(
 
 
 @app.command(
-    cls=Command,
+    cls=Repeatable,
     epilog="Examples: padprint compare torchvision:resnet18@DEFAULT photos/ --padding own reflect replicate randn | "
     "padprint compare photos/ --model torchvision:resnet18@DEFAULT --model torchvision:resnet34@DEFAULT | "
     "padprint compare torchvision:resnet18 photos/ --weights epoch1.pth --weights epoch90.pth",
@@ -205,8 +206,8 @@ def demo(
     _commands.demo(output, screen)
 
 
-app.command(epilog=_halo.EPILOG, cls=Command)(_halo.halo)
-app.command(epilog=_parts.EPILOG, cls=Command)(_parts.parts)
+app.command(epilog=_halo.EPILOG, cls=Repeatable)(_halo.halo)
+app.command(epilog=_parts.EPILOG, cls=Repeatable)(_parts.parts)
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def _untyped(parameters: list[Any]) -> list[Any]:
 
 
 class Command(TyperCommand):
-    """A command that may read a file of arguments, and whose ``--padding`` may take schemes in a row (``--padding zeros reflect``)."""
+    """A command whose flags are shown without a type, and whose ``--padding`` may take schemes in a row (``--padding zeros reflect``)."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """See click."""
@@ -113,20 +113,24 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click."""
-        options = {text: one for one in self.params for text in one.opts}
-        if "--config" in options:
-            args = _config.expanded(self, ctx, args)
-        if "--padding" in args and "--padding" in options and options["--padding"].multiple:
-            args = _spelled_out(args)
-        return super().parse_args(ctx, args)
+        several = any("--padding" in one.opts and one.multiple for one in self.params)
+        return super().parse_args(ctx, _spelled_out(args) if several and "--padding" in args else args)
+
+
+class Repeatable(Command):
+    """A command that leaves its arguments in the folder that it writes, and reads such a file, ``--config``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        return super().parse_args(ctx, _config.expanded(self, ctx, args))
 
     def invoke(self, ctx: Any) -> Any:
-        """See click: the arguments are left in the folder that the command wrote, finished or not."""
+        """See click: the arguments are left there whether the work was finished or not."""
         try:
             return super().invoke(ctx)
         finally:
             folder = ctx.params.get("output")
-            if "config" in ctx.params and folder is not None and folder.is_dir():
+            if folder is not None and folder.is_dir():
                 _config.write(folder / f"{self.name}.toml", self, ctx)
 
 

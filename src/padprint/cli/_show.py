@@ -53,7 +53,7 @@ def reporting(screen: Screen | None = None) -> Iterator[Console]:
     """
     from rich.console import Console
 
-    from padprint.progress import display
+    from padprint.progress import display, phase
 
     unbound = (screen is not None and screen.wide) or not (sys.stderr.isatty() or "COLUMNS" in os.environ)
     console = Console(
@@ -66,7 +66,7 @@ def reporting(screen: Screen | None = None) -> Iterator[Console]:
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _logging(console, screen):
         warnings.showwarning = one_line
         try:
-            with display(screen is not None and wants_progress(screen.quiet), console):
+            with display(screen is not None and wants_progress(screen.quiet), console), phase("starting"):
                 yield console
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, PadprintError | OSError):
@@ -213,9 +213,9 @@ def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
         " x ".join(f"{size}" for size in layer.size or ()),
         _tables.stride(layer.stride) if layer.stride else "",
         " x ".join(f"{size}" for size in layer.receptive_field or ()),
-        " ".join(f"{side}" for side in layer.rim or ()),
+        " ".join(f"{side}" for side in layer.rim or ()) + ("" if layer.exact else "*"),
         " ".join(f"{side}" for side in layer.reach or ()),
-        f"{layer.witness}{'' if layer.exact else '*'}",
+        f"{layer.witness}",
     )
 
 

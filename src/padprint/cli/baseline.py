@@ -6,7 +6,7 @@ from __future__ import annotations
 import typer
 
 from padprint.cli import _fconv, _neighbours, _posenet
-from padprint.cli._parse import Command, Group
+from padprint.cli._parse import Command, Group, Repeatable
 
 app = typer.Typer(
     cls=Group,
@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-app.command(epilog=_posenet.EPILOG, cls=Command)(_posenet.posenet)
+app.command(epilog=_posenet.EPILOG, cls=Repeatable)(_posenet.posenet)
 app.add_typer(_fconv.app)
 
 _EXAMPLE = "torchvision:mobilenet_v2@DEFAULT photos/"
