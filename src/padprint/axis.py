@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from padprint.errors import ModelError
 from padprint.layers import Leaf, Tap
 from padprint.padding.intercept import Call
+from padprint.receptive import Spans, fields_from, offset_of
 from padprint.strip import SQUARE, Run, Strip, run_strip
 from padprint.witness import OPEN, Expected, Sizes, hear, untouched
 
@@ -40,8 +41,8 @@ class AxisLayer:
         seen: the part of the rim that the second witness saw move; None where it saw nothing at all, or did not run.
         wider: whether the second witness saw more cells move than the first one could tell.
         exact: whether the first witness could read every operator on the way.
-        fields: first and last input pixel that can reach each of the first cells, one period of them; empty where not
-            found. Behind upsampling the cells of one period differ.
+        fields: the input pixels that can reach each of the first cells, one period of them; empty where not found. Behind
+            upsampling the cells of one period differ.
         reason: the operator that makes the layer global, or another reason why it cannot be measured.
     """
 
@@ -54,7 +55,7 @@ class AxisLayer:
     seen: tuple[int, int] | None = None
     wider: bool = False
     exact: bool = True
-    fields: tuple[tuple[int, int], ...] = ()
+    fields: tuple[Spans, ...] = ()
     reason: str | None = None
 
     @property
@@ -65,22 +66,21 @@ class AxisLayer:
     @property
     def offset(self) -> float:
         """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, what fits them on average."""
-        centres = [Fraction(a + b, 2) - i * self.stride for i, (a, b) in enumerate(self.fields)]
-        return float(sum(centres) / len(centres)) if centres else nan
+        return float(offset_of(self.fields, self.stride)) if self.fields else nan
 
     @property
     def field_size(self) -> int:
         """Receptive field of one cell in pixels, the largest in a period."""
-        return max((b - a + 1 for a, b in self.fields), default=0)
+        return max((one[-1][1] - one[0][0] for one in self.fields), default=0)
 
     def reach(self, crop: int) -> tuple[int, int]:
         """Pixels beyond the crop's edge that the map sees (before, after)."""
         if not self.fields:
             return ceil(self.rim[0] * self.stride), ceil(self.rim[1] * self.stride)
         n = self.phases
-        before = min((a for a, _ in self.fields[: self.size]), default=0)
+        before = min((one[0][0] for one in self.fields[: self.size]), default=0)
         cells = range(max(0, self.size - n), self.size)
-        after = max((self.fields[i % n][1] + i // n * self.period for i in cells), default=0) - (crop - 1)
+        after = max((self.fields[i % n][-1][1] + i // n * self.period for i in cells), default=0) - crop
         return max(0, -before) if self.rim[0] else 0, max(0, after) if self.rim[1] else 0
 
 
@@ -310,12 +310,7 @@ class Axis:
             return True
         if bool(mask[:, 0].any()) or bool(mask[:, -1].any()):
             return False
-        phases = self.layers[leaf].phases
-        strip, cell = mask.nonzero(as_tuple=True)
-        pixel = first + strip - torch.div(cell, phases, rounding_mode="floor") * self.period
-        of_phase = [pixel[cell % phases == i] for i in range(phases)]
-        if all(len(seen) for seen in of_phase):
-            self._set(leaf, fields=tuple((int(seen.min()), int(seen.max())) for seen in of_phase))
+        self._set(leaf, fields=fields_from(mask, first, self.layers[leaf].phases) or ())
         return True
 
     def _look(self, taps: Sequence[Tap], other: Axis) -> int | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, inf
 from typing import Any
@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from padprint.axis import Axis, AxisLayer
-from padprint.errors import ModelError
+from padprint.errors import LayerError, ModelError
 from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
 from padprint.models import as_model
 from padprint.progress import phase
+from padprint.receptive import AxisFields, Field, cells_seeing, field_of
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
@@ -58,6 +59,7 @@ class LayerGeometry:
             padding) or ``"change"`` (other content outside the crop), whichever is wider.
         exact: whether the rim is exact: the structural witness could read every operator, and the other one does not
             contradict it. Else it is what was seen to move, and may be too small for content that was not tried.
+        axes: the receptive fields along the map's axes; empty where they were not found.
     """
 
     name: str
@@ -72,6 +74,49 @@ class LayerGeometry:
     margin: Sides | None = None
     witness: str | None = None
     exact: bool | None = None
+    axes: tuple[AxisFields, ...] = field(default=(), repr=False, compare=False)
+
+    def field(self, cell: Sequence[int]) -> Field:
+        """The box of input pixels that a cell can see, were there scene all around; what lies beyond the input is padding.
+
+        Padding that copies (reflect, replicate, circular) shows a cell at the border pixels of the input that may lie
+        outside its box.
+
+        Args:
+            cell: (row, column) of the layer's map, counted from 0, or from the end where below 0, as in Python.
+
+        Raises:
+            LayerError: the map has no such cell, or the fields are not known: the layer sees the whole input, say.
+        """
+        return field_of(self.name, cell, self._fields(), exact=bool(self.exact))
+
+    def cells(self, box: Sequence[int | Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+        """The rows and the columns of the layer's map that can see any of a box of input pixels.
+
+        The cells are those in one of the rows and in one of the columns. None is left out; where a network looks along rows
+        and along columns in different branches, some of them see no pixel of the box.
+
+        Args:
+            box: a pixel (row, column); or for rows, then columns, the first pixel and the one behind the last, as in
+                `Field.box`. Pixels below 0 lie before the input.
+
+        Raises:
+            LayerError: the box is none, or the fields are not known.
+        """
+        return cells_seeing(self.name, box, self._fields())
+
+    def _fields(self) -> tuple[AxisFields, ...]:
+        if self.axes:
+            return self.axes
+        if self.reason is not None:
+            raise LayerError(f"{self.name} has no receptive fields: {self.reason}")
+        why = (
+            "more cells move with what lies outside a crop than the operators that were read account for"
+            if self.witness == "change"
+            else "some cell sees no pixel at all, or the network does not run on narrow strips of input, so that finding them takes "
+            "too many runs"
+        )
+        raise LayerError(f"the receptive fields of {self.name} are not known: {why}; name another layer")
 
 
 @dataclass(frozen=True)
@@ -126,7 +171,7 @@ class Geometry(Mapping[str, LayerGeometry]):
         """The same, with some layers refused."""
         layers = {name: LayerGeometry(name, reasons[name]) if name in reasons else one for name, one in self.items()}
         maps = {name: one for name, one in self.maps.items() if name not in reasons}
-        return Geometry(layers, self.crop, self.period, maps)
+        return replace(self, layers=layers, maps=maps)
 
     @property
     def margin(self) -> Sides:
@@ -342,9 +387,16 @@ def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[i
             ),
             witness=_witness(y, x),
             exact=y.exact and x.exact,
+            axes=_axes((y, x), crop),
         )
         maps[tap.name] = MapSpec(tap, (y.dim, x.dim), strides, size, channels)
     return Geometry(found, crop, period, maps)
+
+
+def _axes(along: Sequence[AxisLayer], crop: Sequence[int]) -> tuple[AxisFields, ...]:
+    if not all(one.fields for one in along):
+        return ()
+    return tuple(AxisFields(one.fields, one.period, one.size, n) for one, n in zip(along, crop, strict=True))
 
 
 def _witness(y: AxisLayer, x: AxisLayer) -> str:
