@@ -100,8 +100,8 @@ def test_differences_are_paired_over_groups(paddings: Comparison) -> None:
     """Value and interval from the replicates, by hand."""
     for found in paddings.differences("relative"):
         a, b = (paddings[name][found.layer].relative for name in (found.first, found.second))
-        assert found.estimate.value == pytest.approx(a.value - b.value, abs=1e-12)
-        left_out = torch.tensor(a.replicates, dtype=torch.float64) - torch.tensor(b.replicates, dtype=torch.float64)
+        assert found.estimate.value == pytest.approx(b.value - a.value, abs=1e-12)
+        left_out = torch.tensor(b.replicates, dtype=torch.float64) - torch.tensor(a.replicates, dtype=torch.float64)
         g = len(left_out)
         assert g == 6
         half = stats.t.ppf(0.975, g - 1) * sqrt((g - 1) / g * float((left_out - left_out.mean()).square().sum()))

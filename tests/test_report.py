@@ -270,6 +270,26 @@ def test_a_comparison_says_what_was_not_measured_in_all(tmp_path: Path) -> None:
     assert "one: there is no SNR with b." in page
 
 
+def test_a_difference_has_one_sign_everywhere(blank) -> None:
+    """The second SNR is 3 and the first 1: plus 2 in the table, the frame, JSON, the page and notebooks, in words too."""
+    low, high = (
+        made_measurement(made_layer("one", snr=Estimate(snr, snr - 0.1, snr + 0.1, (snr, snr)))) for snr in (1.0, 3.0)
+    )
+    result = Comparison({"low": low, "high": high})
+    (found,) = result.differences()
+    assert (found.first, found.second, found.estimate.value) == ("low", "high", 2.0)
+    assert result.difference_frame()["value"].item() == 2.0
+    assert result.to_dict()["differences"][0]["value"] == 2.0
+    header, _, *rows = str(result).splitlines()[:4]
+    assert header.endswith("SNR minus the first [95 %]")
+    assert rows[1].endswith(" 3.10        2.00 [2.00, 2.00]")
+    assert "SNR minus the first [95 %]" in result._repr_html_()
+    page = Page(report.render(result)).text
+    assert "second minus first [95 %]" in page
+    assert "2.00 [2.00, 2.00]" in page
+    assert "-2.00" not in page + str(result) + result._repr_html_()
+
+
 def test_a_comparison_of_nothing_in_common_or_of_nothing() -> None:
     apart = Comparison({"a": made_measurement(made_layer("x")), "b": made_measurement(made_layer("y"))})
     assert apart.layers == apart.differences() == []

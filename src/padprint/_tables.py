@@ -53,12 +53,11 @@ def label(name: str) -> str:
     return printable(name) or "(model)"
 
 
-def interval(estimate: Estimate, sign: int = 1) -> str:
-    """``0.123 [0.110, 0.136]``, or the value alone where there is no interval; with sign -1, of the negative."""
-    value, low, high = (sign * end + 0.0 for end in (estimate.value, estimate.low, estimate.high))
+def interval(estimate: Estimate) -> str:
+    """``0.123 [0.110, 0.136]``, or the value alone where there is no interval."""
+    value, low, high = (end + 0.0 for end in (estimate.value, estimate.low, estimate.high))  # no "-0"
     if math.isnan(low) and math.isnan(high):
         return number(value)
-    low, high = min(low, high), max(low, high)
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
@@ -212,7 +211,7 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
                 continue
             _, _, snr, mae, relative, *_ = cells(comparison[name][layer])
             minus = against.get((name, layer))
-            rows.append((label(layer), label(name), snr, mae, relative, "" if minus is None else interval(minus, -1)))
+            rows.append((label(layer), label(name), snr, mae, relative, "" if minus is None else interval(minus)))
     return rows
 
 

@@ -30,8 +30,8 @@ class Difference:
     Attributes:
         layer: the layer's name.
         quantity: which number, such as "snr".
-        first, second: names of the two measurements.
-        estimate: first minus second, with an interval paired over groups: what both owe to the same images cancels.
+        first, second: names of the two measurements, in the comparison's order.
+        estimate: second minus first, above zero where the second's number is larger, with an interval paired over groups: what both owe to the same images cancels.
     """
 
     layer: str
@@ -90,7 +90,7 @@ class Comparison(Mapping[str, Measurement]):
         return [name for name in (every[0] if every else ()) if all(name in one for one in every)]
 
     def differences(self, quantity: str = "snr") -> list[Difference]:
-        """Every pair of measurements, in every layer that both have; NaN where one of them has no number.
+        """Every pair of measurements, the later minus the earlier, in every layer that both have; NaN where one has no number.
 
         Layers that one of a pair lacks have no difference; the tables and the report name them.
 
@@ -104,7 +104,7 @@ class Comparison(Mapping[str, Measurement]):
         if quantity not in known:
             raise ResultError(f"no quantity {quantity!r}; there are {', '.join(known)}")
         return [
-            Difference(layer, quantity, a, b, difference(getattr(one[layer], quantity), getattr(two[layer], quantity)))
+            Difference(layer, quantity, a, b, difference(getattr(two[layer], quantity), getattr(one[layer], quantity)))
             for (a, one), (b, two) in combinations(self.measurements.items(), 2)
             for layer in one
             if layer in two
@@ -132,7 +132,7 @@ class Comparison(Mapping[str, Measurement]):
         return table
 
     def difference_frame(self, quantity: str = "snr") -> pd.DataFrame:
-        """One row for each of `differences`: layer, quantity, first, second, value, low, high."""
+        """One row for each of `differences`: layer, quantity, first, second, value (second minus first), low, high."""
         import pandas as pd  # only frames need pandas
 
         rows = [_difference_row(one) for one in self.differences(quantity)]
@@ -193,11 +193,11 @@ def _is_name(part: str) -> bool:
     return part not in ("", "..") and Path(part).name == part and part.isprintable()
 
 
-def difference(first: Estimate, second: Estimate) -> Estimate:
-    """First minus second, from estimates over the same crops and groups; its interval is paired over groups."""
-    value = torch.tensor(first.value - second.value, dtype=torch.float64)
-    paired = len(first.replicates) == len(second.replicates)
-    pairs = zip(first.replicates, second.replicates, strict=True) if paired else ()
+def difference(of: Estimate, to: Estimate) -> Estimate:
+    """One estimate minus another over the same crops and groups; the interval is paired over groups."""
+    value = torch.tensor(of.value - to.value, dtype=torch.float64)
+    paired = len(of.replicates) == len(to.replicates)
+    pairs = zip(of.replicates, to.replicates, strict=True) if paired else ()
     replicates = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
     found = interval_of(value, replicates)
     return Estimate(float(found.value), float(found.low), float(found.high), tuple(replicates.tolist()))
