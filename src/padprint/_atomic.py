@@ -54,6 +54,23 @@ def publish(folder: Path, write: Callable[[Path], object]) -> None:
     _finish(folder)
 
 
+def publish_file(path: Path, write: Callable[[Path], object]) -> Path:
+    """Have `write` make one file at the path it is given, which then takes its place: whole, or not at all.
+
+    Args:
+        path: of the file; its folder is made with its parents.
+        write: writes to the path it is given.
+
+    Returns:
+        The path.
+
+    Raises:
+        ResultError: see `publish`.
+    """
+    publish(path.parent, lambda unfinished: write(unfinished / path.name))
+    return path
+
+
 def tidy(folder: Path, pattern: str = f"**/{SAVING}*") -> None:
     """Remove what killed processes left unfinished in a folder and below it; what is still worked on stays."""
     for left in folder.glob(pattern):

@@ -60,7 +60,7 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     Raises:
         ResultError: the folder's path is a file.
     """
-    _atomic.publish(path.parent, lambda unfinished: dump(unfinished / path.name, document))
+    _atomic.publish_file(path, lambda unfinished: dump(unfinished, document))
 
 
 def dump(path: Path, document: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from padprint import _atomic, _saved
+from padprint._atomic import publish_file
 from padprint._fields import typed
 from padprint.errors import ResultError
 
@@ -95,21 +96,7 @@ class Records:
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write plain JSON values, and nan and inf as Python's json spells them; the file is whole or absent."""
     text = json.dumps(document, indent=1) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file, which then takes its place at once: whoever is killed leaves it whole or absent.
-
-    Args:
-        path: of the file; folders are made.
-        write: writes to the path it is given.
-
-    Raises:
-        ResultError: a folder's path is a file, or the file's a folder.
-    """
-    _atomic.publish(path.parent, lambda unfinished: write(unfinished / path.name))
-    path.with_name(f".{path.name}").unlink(missing_ok=True)  # an unfinished file of earlier versions
+    publish_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _read(path: Path) -> Record:

@@ -161,9 +161,10 @@ def write_comparison(result: Comparison, folder: Path | None, *, plots: bool) ->
     result.save(folder)
     if not plots:
         return [f"wrote {folder}/comparison.json and a folder for each of {len(result)} measurements"]
+    from padprint._atomic import publish_file
     from padprint.plot import comparison
 
-    comparison(result).savefig(folder / "comparison.png")
+    publish_file(folder / "comparison.png", comparison(result).savefig)
     return [f"wrote {folder}/comparison.json, comparison.png and a folder for each of {len(result)} measurements"]
 
 

@@ -51,7 +51,7 @@ def _flag(parameter: Any, value: object, what: str) -> list[str]:
 
 def write(file: Path, command: TyperCommand, ctx: Any) -> None:
     """Write what was given of a command's arguments; a name that is no Unicode text leaves no file."""
-    from padprint._atomic import publish
+    from padprint._atomic import publish_file
 
     lines = [f"# padprint {command.name} --config {file.name}"]
     for parameter in command.params:
@@ -70,7 +70,7 @@ def write(file: Path, command: TyperCommand, ctx: Any) -> None:
         text.encode()
     except UnicodeEncodeError:
         return
-    publish(file.parent, lambda folder: (folder / file.name).write_text(text, encoding="utf-8"))
+    publish_file(file, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _key(parameter: Any) -> str:

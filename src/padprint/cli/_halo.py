@@ -255,8 +255,10 @@ def _write(result: Halo, output: Path | None, report: bool) -> list[str]:
     """Save a halo with its picture and, where wanted, its page; lines about it."""
     if output is None:
         return []
+    from padprint._atomic import publish_file
+
     result.save(output)
-    result.plot().savefig(output / "halo.png")
+    publish_file(output / "halo.png", result.plot().savefig)
     lines = [f"wrote halo.json, halo.safetensors and halo.png to {output}"]
     if report:
         from padprint import report as pages

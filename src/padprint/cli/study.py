@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padprint._atomic import publish_file
 from padprint.cli import _reliability
 from padprint.cli._bundles import bundled
 from padprint.cli._options import Screen
@@ -97,7 +99,7 @@ def formation(
         with _bar(console, screen.quiet) as watch:
             table = study.formation(FormationConfig.from_dict(settings), output, watch)
         if _processes.first():
-            table.to_csv(output / "table.csv", index=False)
+            publish_file(output / "table.csv", partial(table.to_csv, index=False))
             found = document(table, study.read_config(output))
             drawn = pictures(table, output) if plots else []
             if not screen.quiet:
@@ -139,7 +141,7 @@ def properties(
         with progress_bar(None, _show.wants_progress(screen.quiet), "measuring", "networks") as advance:
             tables = properties(study, folder, part or PARTS, seed, watch=lambda *_: advance())
         for name, table in tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+            publish_file(folder / f"{name}.csv", partial(table.to_csv, index=False))
         drawn = pictures(tables, folder) if plots else []
         if not screen.quiet:
             _show.lines(console, words(tables))

@@ -71,5 +71,5 @@ def publish(page: str, path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ResultError(f"{path} is a folder; name the file to write, such as {path / 'report.html'}")
-    _atomic.publish(path.parent, lambda unfinished: (unfinished / path.name).write_text(page, encoding="utf-8"))
+    _atomic.publish_file(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
     return path

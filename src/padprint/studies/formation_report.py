@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import padprint
+from padprint._atomic import publish_file
 from padprint._document import finite
 from padprint.errors import PadprintError
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure
@@ -120,9 +121,7 @@ def pictures(table: pd.DataFrame, folder: Path) -> list[Path]:
             figure = draw(table)
         except PadprintError:
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.append(folder / f"formation-{name}.png")
-        figure.savefig(drawn[-1])
+        drawn.append(publish_file(folder / f"formation-{name}.png", figure.savefig))
     return drawn
 
 

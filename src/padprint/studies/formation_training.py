@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint import _document
+from padprint._atomic import publish_file
 from padprint.engine import measure
 from padprint.errors import ResultError
 from padprint.layers import as_measured
 from padprint.models import calibrate_batchnorm
 from padprint.padding import Scheme, convert
-from padprint.records import write_whole
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.networks import build
 from padprint.studies.tasks import Task
@@ -100,7 +100,7 @@ class Training:
                 "optimizer": self._optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
             }
-            write_whole(file, lambda unfinished: torch.save(state, unfinished))
+            publish_file(file, lambda unfinished: torch.save(state, unfinished))
         self.fabric.barrier()
 
     def load(self, file: Path) -> None:
@@ -122,7 +122,7 @@ class Training:
 def save_weights(model: nn.Module, file: Path) -> None:
     """Write a state dict as safetensors, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_whole(file, lambda unfinished: save_file(weights, unfinished))
+    publish_file(file, lambda unfinished: save_file(weights, unfinished))
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:

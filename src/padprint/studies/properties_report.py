@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from padprint._atomic import publish_file
 from padprint._document import finite
 from padprint.errors import PadprintError
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure
@@ -108,9 +109,7 @@ def pictures(tables: Tables, folder: Path) -> list[Path]:
     drawn = []
     for name, draw in (("swap", swap), ("size", size), ("images", images)):
         if name in tables:
-            folder.mkdir(parents=True, exist_ok=True)
-            drawn.append(folder / f"properties-{name}.png")
-            draw(tables[name]).savefig(drawn[-1])
+            drawn.append(publish_file(folder / f"properties-{name}.png", draw(tables[name]).savefig))
     return drawn
 
 

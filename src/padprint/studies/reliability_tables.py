@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan, sqrt
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
+from padprint._atomic import publish_file
 from padprint._document import finite
 from padprint._tables import number
 from padprint.statistics import student_quantile
@@ -194,10 +196,11 @@ class Reliability:
         from padprint.studies.reliability_figure import draw
 
         for name in TABLES:
-            getattr(self, name)().to_csv(Path(folder) / f"{name}.csv", index=False, float_format="%.6g")
+            table = getattr(self, name)()
+            publish_file(Path(folder) / f"{name}.csv", partial(table.to_csv, index=False, float_format="%.6g"))
         figure = draw(self)
         for suffix in ("png", "svg"):
-            figure.savefig(Path(folder) / f"reliability.{suffix}")
+            publish_file(Path(folder) / f"reliability.{suffix}", figure.savefig)
         return Path(folder)
 
     def _values(self, part: str) -> Iterator[tuple[str, dict[str, list[float]]]]:
