@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import textwrap
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,8 @@ from typer.testing import CliRunner
 import padprint
 from padprint.cli import app
 from padprint.models import LoadedModel
-from test_cli_first import commands
+from padprint.padding import scheme
+from test_cli_first import ROOT, commands
 
 SMALL: dict[str, str] = {
     "--crop": "32",
@@ -139,3 +143,30 @@ def test_what_is_named_here_is_on_the_pages() -> None:
         assert any(text.startswith(start) for text in texts), start
     for name in (*VARIABLES, *FILES, *FOLDERS):
         assert any(name in text for text in texts), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/padding.md", "docs/training.md"])
+def test_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sandbox)
+    monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])
+    monkeypatch.setattr("padprint.padding.scheme._SCHEMES", {**scheme._SCHEMES})
+    model = load("a:network").model
+    scenes = torch.randn(4, 3, 240, 250, generator=torch.Generator().manual_seed(0))
+    names: dict[str, Any] = {
+        "padprint": padprint,
+        "model": model,
+        "model_a": model,
+        "model_b": load("b:network").model,
+        "images": scenes,
+        "scenes": scenes,
+        "x": scenes[:1],
+        "writer": lambda *_: None,
+        "loader": [1, 2],
+        "Trainer": lambda **_: SimpleNamespace(),
+        "trainer": None,
+    }
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
+    assert blocks
+    for block in blocks:
+        names["trainer"] = SimpleNamespace(add_callback=lambda _: None)
+        exec(compile(textwrap.dedent(block), page, "exec"), names)
