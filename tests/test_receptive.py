@@ -225,6 +225,107 @@ def test_a_field_as_text_and_as_plain_values() -> None:
     }
 
 
+# ---------------------------------------------------------------------------------------------------- misaligned paths
+
+
+class Block(nn.Module):
+    """A residual block: what `body` and `skip` make of the input, added or concatenated."""
+
+    def __init__(self, body: nn.Module, skip: nn.Module, join: str = "add") -> None:
+        super().__init__()
+        self.body, self.skip, self.join = body, skip, join
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.body(x), self.skip(x)
+        if self.join == "add in place":
+            one += two
+            return one
+        return one + two if self.join == "add" else torch.cat([one, two], 1)
+
+
+def apart(net: nn.Module, crop: int | tuple[int, int] = 32) -> list[tuple[str, tuple[float, ...]]]:
+    return [(one.module, one.pixels) for one in trace(ready(net), "*", crop).misaligned]
+
+
+@pytest.mark.parametrize("join", ["add", "add in place", "cat"])
+def test_paths_of_a_residual_block_are_aligned(join: str) -> None:
+    # 3x3 of stride 2 with padding 1, then 3x3: cell i is centred on px 2i, as that of a 1x1 of stride 2
+    body = nn.Sequential(conv(3, 4, stride=2), nn.Tanh(), conv(4, 4))
+    assert apart(Block(body, conv(3, 4, 1, stride=2), join)) == []
+    assert apart(Block(conv(3, 3, 5), nn.Identity(), join)) == []
+
+
+@pytest.mark.parametrize("join", ["add", "add in place", "cat"])
+def test_an_even_kernel_beside_none_is_half_a_pixel_off(join: str) -> None:
+    # cell i sees i-1..i+2: centred on i + 0.5
+    block = Block(conv(3, 3, 4, padding="same"), nn.Identity(), join)
+    assert apart(nn.Sequential(block, nn.Tanh())) == [("0", (0.5, 0.5))]
+    block = Block(conv(3, 3, (1, 4), padding="same"), conv(3, 3), join)
+    assert apart(nn.Sequential(conv(3, 3), block, nn.Tanh())) == [("1", (0.0, 0.5))]
+
+
+def test_strides_of_another_phase_are_a_pixel_off() -> None:
+    # 2i against 2i + 1
+    other = nn.Sequential(Lambda(lambda x: x[:, :, 1:, :]), conv(3, 4, 1, stride=2))
+    assert apart(Block(conv(3, 4, stride=2), other)) == [("", (1.0, 0.0))]
+
+
+def test_a_shortcut_that_pools_is_half_a_cell_off() -> None:
+    # 3x3 of stride 2 with padding 1: 2i; 2x2 of stride 2: 2i + 0.5; behind another stride of 2 twice as far
+    blocks = [Block(conv(c, 4, stride=2), nn.Sequential(nn.AvgPool2d(2), conv(c, 4, 1))) for c in (3, 4)]
+    found = trace(ready(nn.Sequential(*blocks)), "*", 32).misaligned
+    assert [(one.module, one.pixels) for one in found] == [("0", (0.5, 0.5)), ("1", (1.0, 1.0))]
+    assert found[0].offsets == ((0.0, 0.5), (0.0, 0.5))
+    assert str(found[1]) == "add in 1 joins maps that are centred 1 x 1 px apart"
+    assert found[0].to_dict() == {
+        "module": "0",
+        "operator": "add",
+        "pixels": [0.5, 0.5],
+        "offsets": [[0.0, 0.5], [0.0, 0.5]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "px"),
+    [
+        # a 3x3 of stride 2 puts cell j on 2j, a 2x2 pooling on 2j + 0.5; the first of both cells that come of it lies on 2j
+        ("conv", "nearest", 0.5),
+        ("conv", "bilinear", 0.5),
+        ("conv", "transposed2", 0.5),
+        ("conv", "transposed3", 0.0),  # cell 2j sees j, cell 2j + 1 sees j and j + 1
+        ("conv", "transposed4", 0.5),
+        ("pool", "nearest", 0.0),
+        ("pool", "bilinear", 0.0),
+        ("pool", "transposed2", 0.0),
+        ("pool", "transposed3", 0.5),
+        ("pool", "transposed4", 0.0),
+    ],
+)
+def test_u_nets_whose_way_up_is_not_their_way_down(down: str, up: str, px: float) -> None:
+    smaller = conv(3, 4, stride=2) if down == "conv" else nn.Sequential(nn.MaxPool2d(2), conv(3, 4))
+    body = nn.Sequential(smaller, nets._upsampling(up))
+    assert apart(Block(body, conv(3, 4), "cat")) == ([("", (px, px))] if px else [])
+
+
+@pytest.mark.parametrize("up", nets.UPS)
+def test_centres_of_paths_are_those_of_their_layers(up: str) -> None:
+    geometry = trace(nets.unet(1, up), "*", (24, 32))
+    offsets = geometry["up.0"].offset, geometry["stem"].offset  # checked against changes of pixels with the trace
+    apart_by = tuple(abs(a - b) for a, b in zip(*offsets, strict=True))
+    assert [one.pixels for one in geometry.misaligned] == [apart_by] * any(apart_by)
+
+
+def test_paths_behind_the_last_layer_that_was_asked_for_are_not_looked_at() -> None:
+    net = ready(nn.Sequential(conv(3, 3), Block(conv(3, 3, 4, padding="same"), nn.Identity())))
+    assert trace(net, ["0"], 32).misaligned == ()
+    assert len(trace(net, ["1"], 32).misaligned) == 1
+
+
+def test_gates_and_masks_are_no_paths_of_their_own() -> None:
+    gated = Lambda(lambda x: x * torch.sigmoid(x) + torch.linspace(0, 1, x.shape[1]).view(1, -1, 1, 1))
+    assert apart(nn.Sequential(conv(3, 4, 4, padding="same"), gated)) == []
+
+
 # ------------------------------------------------------------------------------------------------------- not at all
 
 
@@ -246,7 +347,7 @@ def test_whole_numbers_of_numpy() -> None:
     assert found.cells((np.int64(3), 4)) == found.cells((3, 4))
 
 
-@pytest.mark.parametrize("name", nets.WHOLE)
+@pytest.mark.parametrize("name", ["squeeze_excite", "group_norm"])
 def test_layers_that_see_the_whole_input_have_no_fields(name: str) -> None:
     make, blame = nets.WHOLE[name]
     found = last(make(), 32)

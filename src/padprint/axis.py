@@ -87,6 +87,9 @@ class AxisLayer:
 class Axis:
     """One axis of a model that `cpu_copy` made: shapes at once, then `trace` for rims and receptive fields.
 
+    Attributes:
+        joins: by call of several maps, the pixel on which the first cell's field of each of them is centred.
+
     Args:
         model: the copy; it is run on strips of two lengths, in evaluation mode and without gradients.
         taps: the layers; a run ends when all were reached.
@@ -121,6 +124,7 @@ class Axis:
         self._suspects: dict[Leaf, str] = {}
         self._soft: dict[Leaf, str] = {}
         self.lost: dict[str, str] = {}
+        self.joins: dict[Call, tuple[Fraction, ...]] = {}
         strides = _strides(self._short, self._long, self._growth)
         self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
         self._taps = list(taps)
@@ -275,6 +279,8 @@ class Axis:
     def _find_fields(self, taps: list[Tap]) -> None:
         """Mark one input row in each of `period` strips; the cells it reaches give the receptive field to the pixel."""
         across = self.strip.width or 1
+        joining = _joining(self._short, self._long, self._growth, self.strip)
+        joins = {call: dim for call, (dim, _) in joining.items()}
         for length in self._lengths(self._length, _LONGEST):
             cells = length if across == SQUARE else across
             if not taps or length * cells * self.period > _BUDGET:
@@ -284,7 +290,9 @@ class Axis:
             rows = strip.movedim(2 + self.strip.axis, 1)
             for i in range(self.period):
                 rows[i, first + i] = nan
-            run = run_strip(self.strip, strip, taps, Run(along=self._along, dims=self._dims(taps)))
+            run = run_strip(self.strip, strip, taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+            for call, masks in run.joined.items():
+                self._join(call, masks, first, joining[call][1])
             self._blame([tap for tap in taps if (m := run.masks.get(tap.leaf)) is not None and bool(m.all())], strip)
             taps = [
                 tap
@@ -312,6 +320,14 @@ class Axis:
             return False
         self._set(leaf, fields=fields_from(mask, first, self.layers[leaf].phases) or ())
         return True
+
+    def _join(self, call: Call, masks: Sequence[Tensor], first: int, stride: Fraction) -> None:
+        """Note where the inputs of a call are centred; those that reach the strip's ends are not known on this length."""
+        phases = self.period / stride
+        if phases.denominator == 1:
+            found = [fields_from(mask, first, int(phases)) for mask in masks]
+            if None not in found:
+                self.joins[call] = tuple(offset_of(one, stride) for one in found if one is not None)
 
     def _look(self, taps: Sequence[Tap], other: Axis) -> int | None:
         """Widen rims by what the second witness sees, and refuse what it contradicts.
@@ -394,6 +410,22 @@ def _grown_dims(short: Run, long: Run, strip: Strip) -> dict[Call, set[int]]:
                 dims = [dims[strip.axis]]
             grown[call] = set(dims)
     return grown
+
+
+def _joining(short: Run, long: Run, growth: int, strip: Strip) -> dict[Call, tuple[int, Fraction]]:
+    """For each call that returns a map: the dimension, counted from the end, that runs along the strip, and its stride."""
+    found = {}
+    paired = _paired(short, long)
+    for call, shapes in short.shapes.items():
+        one, other = shapes[0], long.shapes.get(call, ((),))[0]
+        if (call.module, call.operator) not in paired or len(one) != len(other):
+            continue
+        dims = [d for d, (a, b) in enumerate(zip(one, other, strict=True)) if b > a]
+        if strip.width == SQUARE and len(dims) == 2:
+            dims = [dims[strip.axis]]
+        if len(dims) == 1:
+            found[call] = dims[0] - len(one), Fraction(growth, other[dims[0]] - one[dims[0]])
+    return found
 
 
 def _strides(short: Run, long: Run, growth: int) -> set[int]:

@@ -29,7 +29,7 @@ from padprint.errors import LayerError, ModelError
 from padprint.layers import Tap, as_measured, check_runnable, discover, run_to, select, unwrapped
 from padprint.models import as_model
 from padprint.progress import phase
-from padprint.receptive import AxisFields, Field, cells_seeing, field_of
+from padprint.receptive import AxisFields, Field, Misalignment, cells_seeing, field_of
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
@@ -147,12 +147,15 @@ class Geometry(Mapping[str, LayerGeometry]):
         crop: (height, width) in input pixels.
         period: (y, x): the total stride in input pixels; shifting the input by it shifts every map by whole cells.
         maps: for the layers that can be measured, how to read them.
+        misaligned: calls before the last layer that join maps whose cells look at different places, in order of execution.
+            Behind them one cell mixes what lies some pixels apart.
     """
 
     layers: dict[str, LayerGeometry]
     crop: tuple[int, int]
     period: tuple[int, int]
     maps: dict[str, MapSpec]
+    misaligned: tuple[Misalignment, ...] = ()
 
     def __getitem__(self, name: str) -> LayerGeometry:
         if name not in self.layers:
@@ -390,7 +393,16 @@ def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[i
             axes=_axes((y, x), crop),
         )
         maps[tap.name] = MapSpec(tap, (y.dim, x.dim), strides, size, channels)
-    return Geometry(found, crop, period, maps)
+    return Geometry(found, crop, period, maps, _misaligned((vertical, horizontal)))
+
+
+def _misaligned(along: Sequence[Axis]) -> tuple[Misalignment, ...]:
+    calls = dict.fromkeys(call for axis in along for call in axis.joins)
+    found = (
+        Misalignment(call.module, call.operator, tuple(tuple(map(float, axis.joins.get(call, ()))) for axis in along))
+        for call in calls
+    )
+    return tuple(one for one in found if any(one.pixels))
 
 
 def _axes(along: Sequence[AxisLayer], crop: Sequence[int]) -> tuple[AxisFields, ...]:

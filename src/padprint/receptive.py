@@ -135,6 +135,36 @@ class Field:
         return f"{where}: sees {box}{gaps}; {padding}{'' if self.exact else '; as far as was seen'}"
 
 
+@dataclass(frozen=True)
+class Misalignment:
+    """A call that joins maps (adds, concatenates) whose cells look at different places.
+
+    Attributes:
+        module: path of the module that makes the call; "" is the model itself.
+        operator: its name.
+        offsets: for rows, then columns: the pixel on which the first cell's receptive field is centred, for each of the maps;
+            where the cells of one period differ, as behind upsampling, on average. Empty along an axis where it is not known.
+    """
+
+    module: str
+    operator: str
+    offsets: tuple[tuple[float, ...], ...]
+
+    @property
+    def pixels(self) -> tuple[float, ...]:
+        """How far the maps' centres are apart (y, x), input px."""
+        return tuple(max(one) - min(one) if one else 0.0 for one in self.offsets)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        offsets = [list(one) for one in self.offsets]
+        return {"module": self.module, "operator": self.operator, "pixels": list(self.pixels), "offsets": offsets}
+
+    def __str__(self) -> str:
+        apart = " x ".join(f"{n:g}" for n in self.pixels)
+        return f"{self.operator} in {self.module or 'the model itself'} joins maps that are centred {apart} px apart"
+
+
 def field_of(layer: str, cell: object, axes: Sequence[AxisFields], *, exact: bool) -> Field:
     """The field of a cell; see `LayerGeometry.field`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any, NamedTuple
@@ -62,10 +62,13 @@ class Run:
         spread: asked: operators that make NaN throughout of NaN in part are looked for.
         along: asked: for each padding operator, the dimensions of its input that run along the strip.
         dims: asked: the dimension of each layer that runs along the strip; those layers are checked for NaN.
+        joins: asked: calls whose inputs are looked at, where they hold NaN in part: the dimension of their output, counted from
+            the end, that runs along the strip.
         shapes: of every tensor each call returned.
         inputs: shape of each padding operator's input.
         leaves: shape of each layer reached.
         masks: `(batch, cells)`, which cells of a layer are NaN.
+        joined: `(batch, cells)` likewise, for each input of such a call that is as long as its output; where there are several.
         reasons: why a layer has no local geometry: the operator to blame, in words.
         soft: operators that spread NaN further than numbers, because what they add up cancels; by layer.
         lost: operators that lost NaN on the way, and operators whose padding is not read, each with what is known of it.
@@ -77,10 +80,12 @@ class Run:
     spread: bool = False
     along: dict[Call, set[int]] | None = None
     dims: dict[Leaf, int] = field(default_factory=dict)
+    joins: Mapping[Call, int] = field(default_factory=dict)
     shapes: dict[Call, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     inputs: dict[Call, tuple[int, ...]] = field(default_factory=dict)
     leaves: dict[Leaf, tuple[int, ...]] = field(default_factory=dict)
     masks: dict[Leaf, Tensor] = field(default_factory=dict)
+    joined: dict[Call, list[Tensor]] = field(default_factory=dict)
     reasons: dict[Leaf, str] = field(default_factory=dict)
     soft: dict[Leaf, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
@@ -252,12 +257,14 @@ def _handle(
     marks = {id(tensor): mask for tensor in inputs if (mask := marked(tensor)) is not None} if risky else {}
     if strip.width is None and call.operator.removeprefix("_").startswith("max_unpool"):
         raise ModelError("max unpooling puts cells where indices say, which a strip of one cell has no room for")
+    parts = _parts(run, call, inputs, shares) if op is None else []
     if op is None:
         out = func(*args, **kwargs)
     else:
         run.inputs[call] = tuple(op.input.shape)
         out = _supply(strip, run, call, op, lambda: func(*args, **kwargs))
     outputs = [tensor for _, tensor in leaves_of(out)]
+    _note_join(run, call, parts, outputs)
     if outputs:
         run.shapes[call] = tuple(tuple(tensor.shape) for tensor in outputs)
     elif out is None:  # x[...] = y and the like change their first argument
@@ -277,6 +284,23 @@ def _handle(
         for tensor in outputs:
             setattr(tensor, _MARK, mark)
     return out
+
+
+def _parts(run: Run, call: Call, inputs: Sequence[Tensor], shares: Sequence[float]) -> list[Tensor]:
+    """Which cells along the strip are NaN, of a call's inputs that are so in part; nothing where their lengths differ."""
+    dim = run.joins.get(call)
+    if dim is None:
+        return []
+    local = [tensor for tensor, share in zip(inputs, shares, strict=True) if share and tensor.dim() >= -dim]
+    if len(local) < 2 or len({(tensor.shape[0], tensor.shape[dim]) for tensor in local}) > 1:
+        return []
+    return [_touched(tensor, dim) for tensor in local]
+
+
+def _note_join(run: Run, call: Call, parts: list[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Keep them, where the call's output is as long."""
+    if parts and outputs and outputs[0].shape[run.joins[call]] == parts[0].shape[1]:
+        run.joined[call] = parts
 
 
 def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callable[[], Any]) -> Any:
