@@ -198,7 +198,7 @@ def test_what_is_not_known_of_the_normalisation_is_named() -> None:
     half = (0.5, 0.5, 0.5)
     a, b, nothing = loaded("a", half, half), loaded("b", half, (0.2, 0.2, 0.2)), loaded("c", None, None)
     assert _loading.common_normalisation(asked(), [a, a]) == (half, half)
-    assert _loading.common_normalisation(asked("half"), [a, b, nothing]) == (half, half)
+    assert _loading.common_normalisation(asked("0.5,0.5,0.5", "0.5,0.5,0.5"), [a, b, nothing]) == (half, half)
     with pytest.raises(ImagesError, match=r"^c does not say .*: give --mean and --std as in training"):
         _loading.common_normalisation(asked(), [a, nothing])
     with pytest.raises(ImagesError, match=r"^c does not say .*: give --std as in training"):

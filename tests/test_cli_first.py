@@ -127,10 +127,10 @@ def test_messages_spell_options_as_the_command_line_does(message: str, shown: st
     [
         (None, None, (None, None)),
         ("imagenet", None, ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
-        (None, "half", ((0.5,) * 3, (0.5,) * 3)),
-        ("none", None, ((0.0,) * 3, (1.0,) * 3)),
+        (None, "half", ((0.5,), (0.5,))),
+        ("none", None, ((0.0,), (1.0,))),
         ("imagenet", "1,1,2", ((0.485, 0.456, 0.406), (1.0, 1.0, 2.0))),
-        ("none", "half", ((0.0,) * 3, (0.5,) * 3)),
+        ("none", "half", ((0.0,), (0.5,))),
         ("0.1", None, ((0.1,), None)),
     ],
 )
@@ -454,7 +454,7 @@ def test_every_command_of_the_pages_is_understood(page: str, text: str) -> None:
     command = typer.main.get_command(app)
     while hasattr(command, "commands") and arguments and arguments[0] in command.commands:
         command = command.commands[arguments.pop(0)]
-    if arguments in (["--help"], ["--version"]):
+    if arguments in (["--help"], ["--version"]) or "--config" in arguments:  # a file that another command writes
         return
     context = command.make_context(command.name or "padprint", arguments)
     assert not context.args

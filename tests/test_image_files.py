@@ -25,6 +25,12 @@ from padprint.images import ImageFolder, as_source
 PLAIN: Any = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
+@pytest.fixture(autouse=True)
+def pillow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if tifffile were not there, which reads what Pillow would cut: see ``test_bands``."""
+    monkeypatch.setattr("padprint.images.can_read_tiffs", lambda: False)
+
+
 def colours(bands: int = 3, h: int = 6, w: int = 8) -> np.ndarray:
     return np.random.default_rng(bands).integers(0, 65536, (h, w, bands), dtype=np.uint16)
 

@@ -258,8 +258,15 @@ def test_options_are_checked(tmp_path):
         as_source(tmp_path, mean=(0, 0, 0))
     with pytest.raises(ImagesError, match=r"std must be above 0"):
         ImageFolder(tmp_path, mean=(0, 0, 0), std=(1, 0, 1))
-    with pytest.raises(ImagesError, match=r"mean must be 3 finite numbers"):
-        ImageFolder(tmp_path, mean=(0.5,), std=(1, 1, 1))
+    with pytest.raises(
+        ImagesError, match=r"mean must be finite numbers, one for each channel or one for all, got \[\]"
+    ):
+        ImageFolder(tmp_path, mean=(), std=(1, 1, 1))
+    two = ImageFolder(tmp_path, mean=(0.5, 0.5), std=(1, 1, 1))
+    with pytest.raises(ImagesError, match=r"a\.png has 3 channels and mean has 2 numbers: give one for each"):
+        next(two.items())
+    one = ImageFolder(tmp_path, mean=(0.5,), std=(2,))
+    assert torch.equal(one[0], ImageFolder(tmp_path, mean=(0.5,) * 3, std=(2,) * 3)[0])
     with pytest.raises(ImagesError, match=r"limit must be 1 or more, got 0"):
         as_source(torch.rand(2, 3, 4, 4), limit=0)
     with pytest.raises(ImagesError, match=r"resize_short_side must be 1 or more"):

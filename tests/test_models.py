@@ -306,8 +306,10 @@ def test_declared_normalisation():
     assert declared_normalisation(net) is None
     net.default_cfg = {"mean": IMAGENET[0], "std": list(IMAGENET[1])}
     assert declared_normalisation(net) == IMAGENET
-    net.pretrained_cfg = {"mean": (0.5,), "std": (0.5,)}  # one channel: not for RGB images
+    net.pretrained_cfg = {"mean": (0.5,), "std": (0.5, 0.5)}
     assert declared_normalisation(net) == IMAGENET
+    net.pretrained_cfg = {"mean": (0.5,), "std": (0.5,)}
+    assert declared_normalisation(net) == ((0.5,), (0.5,))
 
 
 # ---- weights and statistics ----------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from padprint.bands import bands_size, can_read_tiffs, is_bands, is_tiff, read_bands
 from padprint.errors import ImagesError, readable
 from padprint.given import Given
-from padprint.pictures import find_files, header_size, look_for_files, read_upright, upright
+from padprint.pictures import CutError, find_files, header_size, look_for_files, read_upright, upright
 from padprint.source import Source, check_positive, count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
@@ -74,6 +75,31 @@ class _Photographs(Source):
             image = image.resize((width, height), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.array(image, dtype=np.float32))
         pixels = pixels.permute(2, 0, 1) / 255 if image.mode == "RGB" else pixels.clamp(0, 1).expand(3, -1, -1)
+        return self._scaled(pixels)
+
+    def _normalised_bands(self, bands: NDArray[np.float32], index: int) -> Tensor:
+        """Bands `(C, H, W)`, resized and normalised."""
+        height, width = self._resized(*bands.shape[1:])
+        if height > bands.shape[1]:
+            self._enlarged.add(index)
+        if (height, width) != bands.shape[1:]:
+            size = (width, height)
+            bands = np.stack(
+                [np.asarray(Image.fromarray(band).resize(size, Image.Resampling.LANCZOS)) for band in bands]
+            )
+        return self._scaled(torch.from_numpy(bands))
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
+        """Less the mean, over the deviation.
+
+        Raises:
+            ImagesError: there are not as many numbers as channels.
+        """
+        for name, values in (("mean", self._mean), ("std", self._std)):
+            if len(values) not in (1, len(pixels)):
+                raise _RefusedError(
+                    f"has {len(pixels)} channels and {name} has {len(values)} numbers: give one for each channel, or one for all"
+                )
         return ((pixels - self._mean) / self._std).contiguous()
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
@@ -87,7 +113,7 @@ class _Photographs(Source):
         size = self._resized(height, width)
         for (rows, columns), when in (((height, width), ""), (size, f" after resizing ({height}x{width} px before)")):
             if rows * columns > self._most * 1e6:
-                raise _TooLargeError(
+                raise _RefusedError(
                     f"has {rows}x{columns} px{when}, {rows * columns / 1e6:.4g} megapixels, and {self._most:g} are allowed: "
                     "leave it out, crop it, or raise max_megapixels (--max-megapixels)"
                 )
@@ -127,14 +153,18 @@ class InMemory(_Photographs):
                     UserWarning,
                     stacklevel=3,
                 )
-            yield index, None, self._normalised(picture, index)
+            try:
+                image = self._normalised(picture, index)
+            except _RefusedError as error:
+                raise ImagesError(f"image {index} {error}") from error
+            yield index, None, image
 
     def _size(self, index: int) -> tuple[int, int]:
         picture = _as_picture(self._images[index], index)
         lies = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations of pictures on their side
         try:
             return self._checked(*(picture.size if lies else picture.size[::-1]))
-        except _TooLargeError as error:
+        except _RefusedError as error:
             raise ImagesError(f"image {index} {error}") from error
 
 
@@ -163,12 +193,16 @@ class ImageFolder(_Photographs):
     in [0, 1], turned upright by its EXIF orientation. Grey, palette, CMYK and 1-bit images become RGB;
     transparency is dropped, not composited, with a warning where it hid something. 16-bit grey is divided by 65535;
     floating point grey must lie in [0, 1]. A file of which bits or bands would be cut (colours of more than 8 bits, TIFFs
-    of more than three colours) cannot be used.
+    of more than three colours) cannot be used, but for TIFFs where tifffile is installed, which reads them whole.
+
+    Arrays (``.npy``, and ``.npz`` with one array; of a folder only where it holds no pictures) and what tifffile reads are images of any
+    number of bands: (H, W), or bands first or last, whichever axis is the shorter; of a TIFF, as it says. Unsigned whole numbers are
+    divided by the largest of their kind, others are taken as they are.
 
     Args:
         files: a folder, one image file, or a list of files (kept in the order given).
-        mean: per-channel mean the network was trained with.
-        std: per-channel standard deviation, likewise, above 0.
+        mean: mean the network was trained with, for each channel or one for all.
+        std: standard deviation, likewise, above 0.
         resize_short_side: resize so that the short side has this many pixels (Lanczos, aspect kept).
         strict: raise at the first file that cannot be used instead of warning, skipping and counting it.
         limit: take only the first so many files.
@@ -214,7 +248,7 @@ class ImageFolder(_Photographs):
         name, path = self._files[index]
         try:
             return self._load(path, range(len(self))[index])
-        except _TooLargeError as error:
+        except _RefusedError as error:
             raise ImagesError(f"{name} {error}") from error
         except Exception as error:  # Pillow raises whatever a damaged file leads it to
             raise ImagesError(_said(name, _reason(error, name, path))) from error
@@ -232,10 +266,11 @@ class ImageFolder(_Photographs):
         """
         found: list[tuple[int, int] | None] = []
         for name, path in self._files:
-            size = header_size(path)
+            size = None if is_bands(path) else header_size(path)
+            size = size or (bands_size(path) if is_bands(path) or is_tiff(path) else None)
             try:
                 found.append(None if size is None else self._checked(*size))
-            except _TooLargeError as error:
+            except _RefusedError as error:
                 raise ImagesError(f"{name} {error}") from error
         return found
 
@@ -254,7 +289,7 @@ class ImageFolder(_Photographs):
             try:
                 image = self[index]
             except ImagesError as error:
-                if isinstance(error.__cause__, _TooLargeError):
+                if isinstance(error.__cause__, _RefusedError):
                     raise
                 self._skip(name, _reason(error.__cause__ or error, name, path), str(error))
             else:
@@ -269,14 +304,21 @@ class ImageFolder(_Photographs):
                 yield index, name, image
 
     def _load(self, path: Path, index: int) -> Tensor:
-        image, transparent = read_upright(path, self._checked)
+        if is_bands(path):
+            return self._normalised_bands(read_bands(path, self._checked), index)
+        try:
+            image, transparent = read_upright(path, self._checked)
+        except (CutError, UnidentifiedImageError):
+            if is_tiff(path) and can_read_tiffs():
+                return self._normalised_bands(read_bands(path, self._checked), index)
+            raise
         if transparent:
             self._transparent.add(index)
         return self._normalised(image, index)
 
 
-class _TooLargeError(ImagesError):
-    """An image of more pixels than allowed, which is never skipped."""
+class _RefusedError(ImagesError):
+    """An image of more pixels than allowed, or of other channels than are normalised, which is never skipped."""
 
 
 def as_source(
@@ -365,8 +407,8 @@ def are_files(images: object) -> TypeGuard[Files]:
 
 
 def _per_channel(name: str, values: Sequence[float]) -> Tensor:
-    if len(values) != 3 or not all(math.isfinite(value) for value in values):
-        raise ImagesError(f"{name} must be 3 finite numbers (red, green, blue), got {list(values)}")
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ImagesError(f"{name} must be finite numbers, one for each channel or one for all, got {list(values)}")
     return torch.tensor(values, dtype=torch.float32)[:, None, None]
 
 

@@ -22,7 +22,7 @@ from padprint.errors import ImagesError, ModelError, readable
 from padprint.exported import load_program
 from padprint.weights import fill, first_line, read_state
 
-Channels: TypeAlias = tuple[float, float, float]
+Channels: TypeAlias = tuple[float, ...]
 _FETCHING = ("urllib", "urllib3", "http", "requests", "httpx", "httpcore", "huggingface_hub", "ssl", "socket")
 _FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
 
@@ -56,7 +56,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
     * `timm:NAME`: a name with a tag (`resnet50.a1_in1k`) means those pretrained weights, unless `weights` is
       given; a plain name means random initial weights.
     * `package.module:factory`: imported, with the current directory importable, and called without arguments;
-      it may also be an `nn.Module` itself. Lists `mean` and `std` of three numbers, of the network or of the Python
+      it may also be an `nn.Module` itself. Lists `mean` and `std` of numbers by channel, of the network or of the Python
       module, say how its images are normalised.
     * `FILE.pt2`: an exported program (`torch.export.save`), unflattened so that its layers keep their dotted
       names. Its archive is checked first, and refused where loading it would run more than a network's operators; like
@@ -112,9 +112,9 @@ def as_model(model: nn.Module | str, *, seed: int = 0) -> nn.Module:
 
 
 def declared_normalisation(model: object) -> tuple[Channels, Channels] | None:
-    """The (mean, std), three floats each, that a network or a Python module of one declares, or None.
+    """The (mean, std), a float for each channel, that a network or a Python module of one declares, or None.
 
-    Where: timm's `pretrained_cfg` or `default_cfg`, then attributes `mean` and `std` that are lists or tuples of three numbers.
+    Where: timm's `pretrained_cfg` or `default_cfg`, then attributes `mean` and `std` that are lists or tuples of numbers, as many each.
     Tensors of these names are left alone: a network that holds them mostly normalises its input itself.
     """
     for attribute in ("pretrained_cfg", "default_cfg"):
@@ -332,11 +332,11 @@ def _ended(error: BaseException) -> str:
 
 
 def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
-    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != 3 or len(std) != 3:
+    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or not 1 <= len(mean) == len(std):
         return None
     if not all(isinstance(one, int | float) for one in (*mean, *std)):
         return None
-    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
+    return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

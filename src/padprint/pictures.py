@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from padprint.bands import is_bands
 from padprint.depth import cut
 from padprint.errors import ImagesError, readable
 
 _DRAWN = ("EPS", "WMF")  # pages that Pillow hands to another program, which runs what they say
+
+
+_WITH_TIFFFILE = "install tifffile, which reads all of it (pip install 'padprint[readers]'), or "
+
+
+class CutError(ImagesError):
+    """Not all bits or bands of a picture would be read."""
 
 
 def find_files(files: Any) -> tuple[list[tuple[str, Path]], str]:
@@ -59,10 +67,11 @@ def _listed(paths: list[Path]) -> list[tuple[str, Path]]:
 
 
 def _found_below(root: Path) -> tuple[list[tuple[str, Path]], dict[str, str]]:
-    """The files with a picture's suffix below a folder, hidden ones left out; and what cannot be used of the rest."""
+    """The pictures below a folder, or its arrays where there is none, but hidden ones; and what cannot be used of the rest."""
     Image.init()
     wanted = {suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats()}
     found: list[tuple[str, Path]] = []
+    arrays: list[tuple[str, Path]] = []
     left_out: dict[str, str] = {}
 
     def name_of(path: Path) -> str:
@@ -79,13 +88,14 @@ def _found_below(root: Path) -> tuple[list[tuple[str, Path]], dict[str, str]]:
                 left_out[readable(name_of(here / one))] = "a link to a folder, which is not followed"
         for one in files:
             path = here / one
-            if one.startswith(".") or path.suffix.lower() not in wanted:
+            if one.startswith(".") or not (path.suffix.lower() in wanted or is_bands(path)):
                 continue
             if path.is_file():
-                found.append((name_of(path), path))
+                (arrays if is_bands(path) else found).append((name_of(path), path))
             else:
                 left_out[readable(name_of(path))] = _kind(path)
-    return [(readable(name), path) for name, path in sorted(found)], dict(sorted(left_out.items()))
+    # arrays beside pictures are mostly labels
+    return [(readable(name), path) for name, path in sorted(found or arrays)], dict(sorted(left_out.items()))
 
 
 def _kind(path: Path) -> str:
@@ -141,9 +151,9 @@ def read_upright(path: Path, check_size: Callable[[int, int], object]) -> tuple[
         check_size(opened.height, opened.width)
         lost = cut(opened, path)
         if lost:
-            raise ImagesError(
-                f"{lost}: turn it into a tensor (C, H, W) with a reader of your own (tifffile, rasterio, OpenCV), normalise "
-                "it as the network was trained, and give the tensors"
+            raise CutError(
+                f"{lost}: {_WITH_TIFFFILE if opened.format == 'TIFF' else ''}turn it into a tensor (C, H, W) with a reader of your own "
+                "(tifffile, rasterio, OpenCV), normalise it as the network was trained, and give the tensors"
             )
         maybe_more = opened.format in ("TIFF", "JPEG2000")  # what cameras with four bands are saved as
         image, hides = upright(opened)

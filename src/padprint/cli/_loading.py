@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from padprint.models import LoadedModel
 
 RANDOM = "random initialisation"  # what load_model calls it
-_RAW: Channels = (0.0, 0.0, 0.0)
-_UNIT: Channels = (1.0, 1.0, 1.0)
+_RAW: Channels = (0.0,)
+_UNIT: Channels = (1.0,)
 
 
 @dataclass(frozen=True)

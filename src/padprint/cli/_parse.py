@@ -15,8 +15,8 @@ Channels = tuple[float, ...]
 
 NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "half": ((0.5,), (0.5,)),
+    "none": ((0.0,), (1.0,)),
 }
 """Mean and deviation that networks are often trained with: torchvision's, to [-1, 1], and none, which is [0, 1]."""
 
