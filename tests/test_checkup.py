@@ -126,3 +126,14 @@ def test_lines_that_fit_a_terminal() -> None:
     table = str(found).splitlines()[start + 1 :]
     assert all(len(line) <= 80 for line in table[: table.index("")])
     assert torch.is_grad_enabled()
+
+
+def test_a_folder_of_mixed_sizes_is_looked_at_as_a_whole(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "mixed", (80, 96))
+    photos(tmp_path / "small", (20, 24))
+    (tmp_path / "small" / "0.png").rename(folder / "a.png")
+    found = padprint.check(nets.stride_two(), folder, size=32)
+    assert found.measurement is not None and found.measurement.n_images == 3
+    (note,) = [one for one in found.notes if "1 of 4 images are too small and were left out" in one]
+    short = f"--resize-short-side {max(found.smallest)}"
+    assert short in found.commands[0] and f"short side of {max(found.smallest)} px" in note

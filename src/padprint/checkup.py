@@ -6,6 +6,7 @@ import copy
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -255,7 +256,7 @@ class _Plan:
             options: dict[str, Any] = (
                 {"mean": self.mean, "std": self.std, "resize_short_side": self.short} if pixels else {}
             )
-            source = as_source(images, limit=SCENES, **options)
+            source = as_source(images, **options)
             sizes = source.sizes()
             small = [one for one in sizes or () if one and (one[0] < self.needed[0] or one[1] < self.needed[1])]
             if sizes is None or len(small) < len(sizes):
@@ -266,8 +267,15 @@ class _Plan:
                         "its training"
                     )
                 if small:
-                    self.notes.append(f"{len(small)} of {len(sizes or ())} images are too small and were left out")
-                return [x for _, x in source.items() if x.shape[-2] >= self.needed[0] and x.shape[-1] >= self.needed[1]]
+                    self.short = max(self.needed)
+                    self.notes.append(
+                        f"{len(small)} of {len(sizes or ())} images are too small and were left out: the commands below resize all to a short "
+                        f"side of {self.short} px, unless you leave those files out too"
+                    )
+                large = (
+                    x for _, x in source.items() if all(n >= m for n, m in zip(x.shape[1:], self.needed, strict=True))
+                )
+                return list(islice(large, SCENES))
             height, width = small[0]
             self.notes.append(
                 f"the images are too small ({height} x {width} px, {self.needed[0]} x {self.needed[1]} are needed), so dead leaves "
