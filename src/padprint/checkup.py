@@ -230,8 +230,7 @@ class _Plan:
         self.normalised = declared is not None or None not in asked
         fallback = declared or _HALF
         self.mean, self.std = asked[0] or fallback[0], asked[1] or fallback[1]
-        top, bottom, left, right = geometry.margin
-        self.smallest = crop[0] + top + bottom, crop[1] + left + right
+        self.smallest = geometry.smallest_image()
         room = [max(0, (_LARGEST - n) // 2) for n in crop]
         self.margin: int | None = None
         self.needed = self.smallest

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import ceil, inf
-from typing import Any
+from math import ceil, inf, lcm
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from padprint.receptive import AxisFields, Field, Misalignment, cells_seeing, fi
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Sides = tuple[int, int, int, int]
 """(top, bottom, left, right)."""
@@ -75,6 +78,17 @@ class LayerGeometry:
     witness: str | None = None
     exact: bool | None = None
     axes: tuple[AxisFields, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """(row, column) of the cell in the middle of the map; the later one where there are two.
+
+        Raises:
+            LayerError: the layer has no map.
+        """
+        self._fields()
+        rows, columns = self.size or (0, 0)
+        return rows // 2, columns // 2
 
     def field(self, cell: Sequence[int]) -> Field:
         """The box of input pixels that a cell can see, were there scene all around; what lies beyond the input is padding.
@@ -187,6 +201,49 @@ class Geometry(Mapping[str, LayerGeometry]):
     def unmeasured(self) -> dict[str, str]:
         """Layers that cannot be measured, with the reason."""
         return {name: g.reason for name, g in self.layers.items() if g.reason is not None}
+
+    def smallest_image(self, margin: int | None = None) -> tuple[int, int]:
+        """(height, width) of the smallest image that the measurable layers can be measured on, px.
+
+        Args:
+            margin: pixels of scene around a crop, as in `padprint.measure`; None: as many as the layers need.
+        """
+        (top, bottom, left, right), _ = surroundings([self], margin)
+        return self.crop[0] + top + bottom, self.crop[1] + left + right
+
+    def approximate(self, margin: int) -> bool:
+        """Whether a margin, px, is less than some layer needs."""
+        have, _ = surroundings([self], margin)
+        return any(n < least for n, least in zip(have, self.margin, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        from padprint import _geometry_text  # which knows results
+
+        return _geometry_text.document(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per layer: layer, channels, height, width, stride, offset and receptive_field (each _y, _x; px), rim (cells),
+        reach and margin (px; each _top, _bottom, _left, _right), witness, exact, reason; empty where a layer has no geometry.
+        """  # noqa: D205
+        from padprint import _geometry_text
+
+        return _geometry_text.table(self)
+
+
+def surroundings(found: Sequence[Geometry], margin: int | None = None) -> tuple[Sides, tuple[int, int]]:
+    """Scene around the crops that several networks are measured on, px, and the stride (y, x) of the grid that the crops lie on.
+
+    Args:
+        found: the networks' geometries.
+        margin: pixels asked for on each side; None: as many as the layers of all need.
+    """
+    py, px = (lcm(*(one.period[axis] for one in found)) for axis in (0, 1))
+    wanted = (
+        [max(side) for side in zip(*(one.margin for one in found), strict=True)] if margin is None else [margin] * 4
+    )
+    top, bottom, left, right = (ceil(m / p) * p for m, p in zip(wanted, (py, py, px, px), strict=True))
+    return (top, bottom, left, right), (py, px)
 
 
 @phase("tracing")

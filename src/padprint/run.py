@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from math import ceil, inf, lcm
+from math import inf
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 import padprint
 from padprint.errors import ImagesError
-from padprint.geometry import Sides
+from padprint.geometry import surroundings
 from padprint.layers import uncalibrated
 from padprint.plan import CropPlan
 from padprint.processes import everyone, same_images
@@ -103,19 +103,9 @@ class Run:
 
     def _planned(self) -> CropPlan:
         """Crops on the grid of every network, with room for the layers of all."""
-        found = [subject.geometry for subject in self.subjects]
-        py, px = (lcm(*(one.period[axis] for one in found)) for axis in (0, 1))
-        periods = (py, py, px, px)
-        asked = self.settings.margin
-        wanted = (
-            [max(side) for side in zip(*(one.margin for one in found), strict=True)] if asked is None else [asked] * 4
-        )
-        top, bottom, left, right = (ceil(m / p) * p for m, p in zip(wanted, periods, strict=True))
-        margin: Sides = (top, bottom, left, right)
+        margin, period = surroundings([subject.geometry for subject in self.subjects], self.settings.margin)
         settings = self.settings
-        return CropPlan(
-            self.subjects[0].crop, margin, (py, px), settings.crops_per_image, settings.seed, settings.spend
-        )
+        return CropPlan(self.subjects[0].crop, margin, period, settings.crops_per_image, settings.seed, settings.spend)
 
     def _too_small(self, small: Sequence[str], total: int) -> str:
         need = "x".join(str(n) for n in self.plan.smallest)

@@ -9,25 +9,22 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
-from padprint.cli import _check, _halo, _parts, baseline, study
+from padprint.cli import _check, _halo, _layers, _parts, baseline, study
 from padprint.cli._bundles import bundled
 from padprint.cli._options import (
     CROPS,
     FILES,
     MODEL_HELP,
     NETWORK,
-    Crop,
     Crops,
     Files,
     Images,
-    Layers,
     Model,
     Network,
     Padding,
     Photographs,
     Place,
     Screen,
-    Weights,
 )
 from padprint.cli._parse import Command, Group, Repeatable
 
@@ -142,13 +139,7 @@ def compare(
     _commands.compare(job, padding or (), files.checked(), screen)
 
 
-@app.command(epilog="Example: padprint layers torchvision:resnet18 --crop 224", cls=Command)
-@bundled()
-def layers(model: Model, *, layers: Layers = None, crop: Crop = "224", weights: Weights = None, screen: Screen) -> None:
-    """List a model's layers: stride, receptive field, and how far padding reaches into each."""
-    from padprint.cli import _commands, _parse
-
-    _commands.layers(model, weights, _parse.layers(layers), _parse.crop(crop), screen)
+app.command(epilog=_layers.EPILOG, cls=Command)(_layers.layers)
 
 
 @app.command(epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320", cls=Command)

@@ -62,23 +62,6 @@ def report(folders: Sequence[Path], output: Path, screen: Screen) -> None:
             _show.lines(console, [f"wrote {written}"])
 
 
-def layers(model: str, weights: Path | None, names: str | list[str], crop: tuple[int, int], screen: Screen) -> None:
-    """Show the geometry of a model's layers."""
-    with _show.reporting(screen) as console:
-        from padprint.geometry import trace
-        from padprint.models import load_model
-        from padprint.progress import phase
-
-        with phase("loading"):
-            loaded = load_model(model, weights=weights)
-        warn_uncalibrated(loaded)
-        geometry = trace(loaded.model, layers=names, crop=crop)
-        if not screen.json:
-            _show.geometry(console, geometry, crop)
-    if screen.json:
-        _show.as_json(_show.geometry_document(geometry, crop))
-
-
 def inspect(model: str, size: tuple[int, int], screen: Screen, *, page: Path | None = None) -> None:
     """Show every operator of a model that pads, and write a page of it where wanted."""
     with _show.reporting(screen) as console:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from padprint.baselines.estimates import ByLayer
     from padprint.cli._options import Screen
     from padprint.comparison import Comparison
-    from padprint.geometry import Geometry, LayerGeometry
     from padprint.inspection import Inspection
     from padprint.result import Measurement
 
@@ -149,74 +148,11 @@ def by_layer(console: Console, result: ByLayer[Any]) -> None:
     lines(console, [_tables.printable(line) for line in result.lines()])
 
 
-def geometry(console: Console, found: Geometry, crop: tuple[int, int]) -> None:
-    """The table of a geometry, then the layers that cannot be measured."""
-    headers = (
-        "layer",
-        "channels",
-        "size",
-        "stride",
-        "receptive field px",
-        "rim cells t b l r",
-        "reach px t b l r",
-        "witness",
-    )
-    less = ("witness", "channels", "receptive field px", "size", "stride")
-    table(console, headers, [_geometry_row(layer) for layer in found.values() if layer.reason is None], less)
-    rows, columns = crop
-    py, px = found.period
-    top, bottom, left, right = found.margin
-    needed = f"an image needs {rows + top + bottom} x {columns + left + right} px for all of these layers"
-    lines(console, [f"crop {rows} x {columns} px, total stride {py} x {px} px; {needed}"])
-    if any(layer.exact is False for layer in found.values()):
-        note = "* as far as was seen: an operator on the way cannot be read, or loses the trace; other content may reach further"
-        lines(console, [note])
-    reasons = [
-        f"cannot be measured: {_tables.label(name)}: {layer.reason}" for name, layer in found.items() if layer.reason
-    ]
-    lines(console, reasons)
-
-
 def inspection(console: Console, found: Inspection) -> None:
     """The table of padding operators, then counts and what is uneven."""
     headers, rows = _inspection_text.table(found)
     table(console, headers, rows, ("kernel", "map", "stride", "swappable"))
     lines(console, _inspection_text.remarks(found))
-
-
-def geometry_document(found: Geometry, crop: tuple[int, int]) -> dict[str, Any]:
-    """A geometry as plain JSON values."""
-    keys = (
-        "channels",
-        "size",
-        "stride",
-        "offset",
-        "receptive_field",
-        "rim",
-        "reach",
-        "margin",
-        "witness",
-        "exact",
-        "reason",
-    )
-    return {
-        "crop": list(crop),
-        "period": list(found.period),
-        "layers": {name: {key: _plain(getattr(layer, key)) for key in keys} for name, layer in found.items()},
-    }
-
-
-def _geometry_row(layer: LayerGeometry) -> tuple[str, ...]:
-    return (
-        _tables.label(layer.name),
-        str(layer.channels),
-        " x ".join(f"{size}" for size in layer.size or ()),
-        _tables.stride(layer.stride) if layer.stride else "",
-        " x ".join(f"{size}" for size in layer.receptive_field or ()),
-        " ".join(f"{side}" for side in layer.rim or ()) + ("" if layer.exact else "*"),
-        " ".join(f"{side}" for side in layer.reach or ()),
-        f"{layer.witness}",
-    )
 
 
 def table(

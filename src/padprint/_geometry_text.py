@@ -1,0 +1,144 @@
+"""A geometry as text, as plain values and as a table for pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from padprint._frames import frame, pair, sides
+from padprint._tables import label, stride
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from padprint.geometry import Geometry, LayerGeometry
+
+HEADERS = (
+    "layer",
+    "channels",
+    "size",
+    "stride",
+    "receptive field px",
+    "rim cells t b l r",
+    "reach px t b l r",
+    "witness",
+)
+LESS = ("witness", "channels", "receptive field px", "size", "stride")
+"""Columns that a narrow table does without, the first of them first."""
+
+MARGIN = 64
+"""Pixels of scene around a crop that are proposed where the layers reach further."""
+
+_NAMED = 6  # misaligned calls named
+_KEYS = (
+    "channels",
+    "size",
+    "stride",
+    "offset",
+    "receptive_field",
+    "rim",
+    "reach",
+    "margin",
+    "witness",
+    "exact",
+    "reason",
+)
+
+
+def rows(found: Geometry) -> list[tuple[str, ...]]:
+    """One row for each layer that can be measured, as `HEADERS`."""
+    return [_row(layer) for layer in found.values() if layer.reason is None]
+
+
+def _row(layer: LayerGeometry) -> tuple[str, ...]:
+    return (
+        label(layer.name),
+        str(layer.channels),
+        " x ".join(f"{size}" for size in layer.size or ()),
+        stride(layer.stride) if layer.stride else "",
+        " x ".join(f"{size}" for size in layer.receptive_field or ()),
+        " ".join(f"{side}" for side in layer.rim or ()) + ("" if layer.exact else "*"),
+        " ".join(f"{side}" for side in layer.reach or ()),
+        f"{layer.witness}",
+    )
+
+
+def remarks(found: Geometry, margin: int | None = None) -> Iterator[str]:
+    """The lines under the table.
+
+    Args:
+        found: the geometry.
+        margin: scene around a crop, px, for which the smallest image is told too; None: `MARGIN`, if that is less than needed.
+    """
+    yield f"crop {_times(found.crop)} px, total stride {_times(found.period)} px"
+    if found.maps:
+        yield f"smallest image: {_times(found.smallest_image())} px{_with_margin(found, margin)}"
+    if any(layer.exact is False for layer in found.values()):
+        yield "* as far as was seen: an operator on the way cannot be read, or loses the trace; other content may reach further"
+    for one in found.misaligned[:_NAMED]:
+        yield f"misaligned: {one}"
+    if len(found.misaligned) > _NAMED:
+        yield f"misaligned: {len(found.misaligned) - _NAMED} more"
+    for name, reason in found.unmeasured.items():
+        yield f"cannot be measured: {label(name)}: {reason}"
+
+
+def _with_margin(found: Geometry, margin: int | None) -> str:
+    asked = MARGIN if margin is None else margin
+    less = found.approximate(asked)
+    if margin is None and not less:
+        return ""
+    return f"; with --margin {asked}: {_times(found.smallest_image(asked))} px{', approximate' * less}"
+
+
+def with_margin(found: Geometry, margin: int) -> dict[str, Any]:
+    """The smallest image for another margin, as plain JSON values."""
+    return {
+        "margin": margin,
+        "smallest_image": list(found.smallest_image(margin)),
+        "approximate": found.approximate(margin),
+    }
+
+
+def document(found: Geometry) -> dict[str, Any]:
+    """Everything as plain JSON values."""
+    layers = {name: {key: _plain(getattr(layer, key)) for key in _KEYS} for name, layer in found.items()}
+    return {
+        "crop": list(found.crop),
+        "period": list(found.period),
+        "smallest_image": list(found.smallest_image()) if found.maps else None,
+        "layers": layers,
+        "misaligned": [one.to_dict() for one in found.misaligned],
+    }
+
+
+def table(found: Geometry) -> pd.DataFrame:
+    """One row for each layer."""
+    return frame((_columns(layer) for layer in found.values()), ("layer",))
+
+
+def _columns(layer: LayerGeometry) -> dict[str, Any]:
+    size = layer.size or (None, None)
+    return {
+        "layer": layer.name,
+        "channels": layer.channels,
+        "height": size[0],
+        "width": size[1],
+        **pair("stride", layer.stride),
+        **pair("offset", layer.offset),
+        **pair("receptive_field", layer.receptive_field),
+        **sides("rim", layer.rim),
+        **sides("reach", layer.reach),
+        **sides("margin", layer.margin),
+        "witness": layer.witness,
+        "exact": layer.exact,
+        "reason": layer.reason,
+    }
+
+
+def _times(numbers: tuple[int, ...]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

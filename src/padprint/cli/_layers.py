@@ -1,0 +1,97 @@
+"""``padprint layers``: geometry alone, without images."""
+
+# heavy imports wait until the command runs
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padprint.cli._bundles import bundled
+from padprint.cli._options import CROPS, Crop, Layers, Margin, Model, Screen, Weights
+
+if TYPE_CHECKING:
+    from padprint.geometry import Geometry
+    from padprint.receptive import Field
+
+EPILOG = "Example: padprint layers torchvision:resnet50 --crop 224 --field layer4:0,0"
+
+_FIELD = re.compile(r"(?P<layer>[^:]+)(?::(?P<row>-?\d+),(?P<column>-?\d+))?")
+
+Wanted = list[tuple[str, tuple[int, int] | None]]
+
+
+@bundled()
+def layers(
+    model: Model,
+    *,
+    layers: Layers = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="LAYER[:ROW,COL]",
+            help="Tell the box of input pixels that a cell of a layer can see, the middle one by default; repeatable.",
+            rich_help_panel=CROPS,
+        ),
+    ] = None,
+    crop: Crop = "224",
+    margin: Margin = None,
+    weights: Weights = None,
+    screen: Screen,
+) -> None:
+    """List a model's layers: stride, receptive field, how far padding reaches into each, and the smallest image."""
+    from padprint.cli import _parse, _show
+
+    names, size = _parse.layers(layers), _parse.crop(crop)
+    wanted = _wanted(field or [])
+    if wanted:
+        named = [name for name, _ in wanted]
+        names = named if names == "auto" else [*([names] if isinstance(names, str) else names), *named]
+    with _show.reporting(screen) as console:
+        from padprint import _geometry_text
+        from padprint.cli._loading import warn_uncalibrated
+        from padprint.geometry import trace
+        from padprint.models import load_model
+        from padprint.progress import phase
+
+        with phase("loading"):
+            loaded = load_model(model, weights=weights)
+        warn_uncalibrated(loaded)
+        geometry = trace(loaded.model, layers=names, crop=size)
+        fields = [_named(geometry, name, cell) for name, cell in wanted]
+        if not screen.json:
+            _show.table(console, _geometry_text.HEADERS, _geometry_text.rows(geometry), _geometry_text.LESS)
+            _show.lines(console, [*map(str, fields), *_geometry_text.remarks(geometry, margin)])
+    if screen.json:
+        given = {} if margin is None else {"with_margin": _geometry_text.with_margin(geometry, margin)}
+        _show.as_json(geometry.to_dict() | given | {"fields": [one.to_dict() for one in fields]})
+
+
+def _named(geometry: Geometry, name: str, cell: tuple[int, int] | None) -> Field:
+    """The field of a layer's cell.
+
+    Raises:
+        LayerError: the name is that of several layers, or of several maps of one; the layer has no such cell, or no fields.
+    """
+    from padprint.errors import LayerError
+
+    if name not in geometry:
+        raise LayerError(f"--field takes the name of one map, not {name!r}; there are {', '.join(geometry)}")
+    layer = geometry[name]
+    return layer.field(layer.middle if cell is None else cell)
+
+
+def _wanted(texts: list[str]) -> Wanted:
+    """Layers, each with a cell or None."""
+    found: Wanted = []
+    for text in texts:
+        match = _FIELD.fullmatch(text)
+        if match is None:
+            raise typer.BadParameter(
+                f"{text!r} is not a layer, or one of its cells such as layer4:0,-1", param_hint="--field"
+            )
+        row, column = match["row"], match["column"]
+        found.append((match["layer"], None if row is None else (int(row), int(column))))
+    return found
