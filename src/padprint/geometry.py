@@ -36,6 +36,7 @@ from padprint.weights import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Sides = tuple[int, int, int, int]
 """(top, bottom, left, right)."""
@@ -215,6 +216,23 @@ class Geometry(Mapping[str, LayerGeometry]):
         """Whether a margin, px, is less than some layer needs."""
         have, _ = surroundings([self], margin)
         return any(n < least for n, least in zip(have, self.margin, strict=True))
+
+    def show(
+        self,
+        image: object = None,
+        layers: Sequence[str] | None = None,
+        cells: Sequence[Sequence[int]] | None = None,
+    ) -> Figure:
+        """Draw rim and receptive fields over an image, a panel for each layer; see `padprint.plot.fields`.
+
+        Raises:
+            LayerError: a layer has no geometry, or no such cell.
+            ImagesError: the image is none, or not of the crop's size.
+            MissingPackageError: matplotlib is missing.
+        """
+        from padprint.plot import fields
+
+        return fields(self, image, layers, cells)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""

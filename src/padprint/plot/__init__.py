@@ -11,6 +11,7 @@ from padprint.plot.channels import aware_channels, top_channels
 from padprint.plot.comparing import comparison
 from padprint.plot.curves import depth, profile
 from padprint.plot.emerging import emergence
+from padprint.plot.fields import fields
 from padprint.plot.maps import map_box, overview, pattern_map, rim_box, save_patterns, scale_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "comparison",
     "depth",
     "emergence",
+    "fields",
     "map_box",
     "overview",
     "pattern_map",

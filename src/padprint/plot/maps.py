@@ -3,6 +3,7 @@
 # matplotlib is imported when a picture is drawn, so that measuring does not pay for it
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,22 +139,30 @@ def map_box(layer: LayerMeasurement) -> Box:
     A cell is one stride wide and centred on its receptive field's centre; where that is not known, the first
     cell starts at the crop's edge.
     """
-    rows, columns = layer.pattern.shape[1:]
-    sy, sx = layer.stride
+    return placed(layer.pattern.shape[1:], layer.stride, layer.offset)
+
+
+def placed(size: Sequence[int], stride: tuple[float, float], offset: tuple[float, float] | None) -> Box:
+    """`map_box` of a map of (h, w) cells."""
+    (rows, columns), (sy, sx) = size, stride
     # offsets count whole pixels, and the centre of pixel 0 lies half a pixel from the crop's edge
-    oy, ox = layer.offset or ((sy - 1) / 2, (sx - 1) / 2)
+    oy, ox = offset or ((sy - 1) / 2, (sx - 1) / 2)
     top, left = oy + 0.5 - sy / 2, ox + 0.5 - sx / 2
     return left, left + columns * sx, top, top + rows * sy
 
 
 def rim_box(layer: LayerMeasurement) -> Box | None:
     """The part of `map_box` that no padding reaches (left, right, top, bottom); None where it is empty."""
-    rows, columns = layer.pattern.shape[1:]
-    top, bottom, left, right = layer.rim
-    if top + bottom >= rows or left + right >= columns:
+    return within(map_box(layer), layer.pattern.shape[1:], layer.stride, layer.rim)
+
+
+def within(box: Box, size: Sequence[int], stride: tuple[float, float], rim: Sequence[int]) -> Box | None:
+    """The part of a `map_box` inside a rim (top, bottom, left, right) of so many cells; None where it is empty."""
+    top, bottom, left, right = rim
+    if top + bottom >= size[0] or left + right >= size[1]:
         return None
-    sy, sx = layer.stride
-    x0, x1, y0, y1 = map_box(layer)
+    sy, sx = stride
+    x0, x1, y0, y1 = box
     return x0 + left * sx, x1 - right * sx, y0 + top * sy, y1 - bottom * sy
 
 
