@@ -330,6 +330,38 @@ def test_a_pyramid_of_stride_128() -> None:
     assert (found.stride, found.rim, found.reach) == ((128, 128), (1, 0, 1, 0), (127, 0, 127, 0))
 
 
+class Stage(nn.Sequential):
+    """A convolution of stride 1, one of stride 2."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3, stride, 1))
+
+
+class Ladder(nn.Module):
+    """Down by two stages, and up again in a decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 3, padding=1)
+        self.down = nn.ModuleList([Stage(2), Stage(2)])
+        self.up = nn.Sequential(
+            *(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3, padding=1)) for _ in range(2))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.down:
+            x = stage(x)
+        return self.up(x)
+
+
+def test_auto_takes_the_end_of_a_stage_and_not_what_the_next_one_begins_with() -> None:
+    stages = nn.Sequential(*(Stage(2) for _ in range(3)))
+    assert list(trace(stages, "auto", 64)) == ["0.0", "0", "1", "2"]
+    assert list(trace(nn.Sequential(nn.Conv2d(3, 3, 1), stages), "auto", 64)) == ["0", "1.0", "1.1", "1"]
+    assert list(trace(Ladder(), "auto", 64)) == ["down.1", "up.0", "up"]
+
+
 def test_auto_takes_the_last_layer_at_each_resolution() -> None:
     assert list(trace(nets.stride_two(), "auto", 32)) == ["1", "2"]
 

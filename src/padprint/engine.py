@@ -65,7 +65,7 @@ def measure(
         images: scenes larger than the crop: an iterable of `(C, H, W)` float tensors or arrays normalised as the model
             wants them, a Dataset or DataLoader of them (labels ignored), or photographs: a folder, Pillow images, arrays of
             bytes (H, W, 3).
-        layers: dotted module names or globs; ``"auto"``: the last module output at each spatial resolution. Or what
+        layers: dotted module names or globs; ``"auto"``: the last module output of each stride, the end of a stage. Or what
             `trace` found at the same crop, so that a network measured again and again, in training say, is traced once.
         crop: input size in pixels, one number or (height, width).
         crops_per_image: crops drawn from each image, without replacement; fewer where it admits fewer positions.

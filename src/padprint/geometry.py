@@ -277,7 +277,7 @@ def trace(
 
     Args:
         model: any network that takes one `(B, channels, H, W)` tensor, or its name, see `padprint.load_model`.
-        layers: dotted module names or globs; ``"auto"``: in order of execution, the last module output at each
+        layers: dotted module names or globs; ``"auto"``: in order of execution, the last module output of each
             stride, modules that only pad, crop or reshape left out.
         crop: input size in pixels, one number or (height, width). Rims are reported at this size.
         channels: of the input.
@@ -525,11 +525,15 @@ def _not_needed(model: nn.Module, taps: Sequence[Tap], wanted: Sequence[Tap]) ->
 def _last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:
     """In order of execution, the last tap of each (y, x) stride.
 
+    Where that lies inside a block that goes on to another stride, the last output before the block stands for the stride, if it is
+    no further inside the network: the end of a stage, not the first convolution of the next.
+
     Left out are tensors whose size is fixed (pooled vectors), and modules that compute nothing: those that pad, crop or
     reshape. Where all of a model's outputs are of fixed size they are kept, so that the reason is told.
     """
     last: dict[tuple[Any, Any], Tap] = {}
     flat: dict[tuple[Any, Any], Tap] = {}
+    strides: dict[int, tuple[Any, Any]] = {}
     for tap in taps:
         y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
         known = y.dim is not None and x.dim is not None
@@ -539,9 +543,41 @@ def _last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) 
         if tap.leaf.module and _computes_nothing(tap, vertical):
             continue
         key = (y.stride, x.stride) if known else (tap.shape[-2], tap.shape[-1])
-        last.pop(key, None)
         last[key] = tap
-    return list(last.values()) or list(flat.values())
+        if known:
+            strides[id(tap)] = key
+    ends = {id(_end_of_stage(tap, [one for one in taps if id(one) in strides], strides)) for tap in last.values()}
+    return [tap for tap in taps if id(tap) in ends] or list(flat.values())
+
+
+def _end_of_stage(last: Tap, taps: Sequence[Tap], strides: Mapping[int, tuple[Any, Any]]) -> Tap:
+    """The last tap of a stride; or, where that lies in a block that goes on to larger strides, the last before the block.
+
+    Args:
+        last: of its stride.
+        taps: all of known stride.
+        strides: of these, by `id`.
+    """
+    own, name = strides.get(id(last)), last.leaf.module
+    for depth in range(name.count("."), 0, -1):
+        block = ".".join(name.split(".")[:depth])
+        inside = [tap for tap in taps if f"{tap.leaf.module}.".startswith(f"{block}.")]
+        if all(strides[id(tap)] == own for tap in inside):
+            continue
+        begins = bool(inside) and strides[id(inside[0])] == own
+        if (
+            own is None
+            or not begins
+            or any(n < m for tap in inside for n, m in zip(strides[id(tap)], own, strict=True))
+        ):
+            return last
+        before = [
+            tap
+            for tap in taps
+            if strides[id(tap)] == own and tap not in inside and tap.leaf.module.count(".") <= block.count(".")
+        ]
+        return before[-1] if before else last
+    return last
 
 
 _MOVES = {

@@ -253,7 +253,7 @@ class Run:
         elif n < self.settings.groups:
             yield (
                 f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom, and the test of "
-                "channels misses many: 20 groups, or 5 images in each, are better"
+                "channels misses many: 20 images or more are better"
             )
         if counts["upsampled"]:
             yield (

@@ -32,7 +32,7 @@ Layers = Annotated[
     typer.Option(
         "--layers",
         metavar="NAMES",
-        help="Names or globs, separated by commas; repeatable. Default: the last layer at each resolution.",
+        help="Names or globs, separated by commas; repeatable. Default: the end of each stage, the last layer of each stride.",
         rich_help_panel=CROPS,
     ),
 ]
