@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from padprint._frames import frame, pair, sides
+from padprint import _frames
 from padprint._tables import label, stride
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def document(found: Geometry) -> dict[str, Any]:
 
 def table(found: Geometry) -> pd.DataFrame:
     """One row for each layer."""
-    return frame((_columns(layer) for layer in found.values()), ("layer",))
+    return _frames.frame((_columns(layer) for layer in found.values()), ("layer",))
 
 
 def _columns(layer: LayerGeometry) -> dict[str, Any]:
@@ -124,12 +124,12 @@ def _columns(layer: LayerGeometry) -> dict[str, Any]:
         "channels": layer.channels,
         "height": size[0],
         "width": size[1],
-        **pair("stride", layer.stride),
-        **pair("offset", layer.offset),
-        **pair("receptive_field", layer.receptive_field),
-        **sides("rim", layer.rim),
-        **sides("reach", layer.reach),
-        **sides("margin", layer.margin),
+        **_frames.pair("stride", layer.stride),
+        **_frames.pair("offset", layer.offset),
+        **_frames.pair("receptive_field", layer.receptive_field),
+        **_frames.sides("rim", layer.rim),
+        **_frames.sides("reach", layer.reach),
+        **_frames.sides("margin", layer.margin),
         "witness": layer.witness,
         "exact": layer.exact,
         "reason": layer.reason,

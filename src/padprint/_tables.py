@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from padprint import _frames
 from padprint._document import ESTIMATES, QUANTITIES, SIZES
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ HEADERS = (
 )
 LESS = ("rim cells t b l r", "aware channels", "MAE (floor)", "stride", "rim px t b l r", "relative %")
 """Columns that a narrow table does without, the first of them first."""
-
-SIDE_NAMES = ("top", "bottom", "left", "right")
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -256,11 +255,7 @@ def file_stem(name: str) -> str:
 
 def frame(measurement: Measurement) -> pd.DataFrame:
     """One row per layer."""
-    import pandas as pd  # only frames need pandas
-
-    rows = [_row(layer) for layer in measurement.layers.values()]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["layer"])
-    return table
+    return _frames.frame(map(_row, measurement.layers.values()), ("layer",))
 
 
 def profile_frame(measurement: Measurement) -> pd.DataFrame:
@@ -299,13 +294,12 @@ def channel_frame(measurement: Measurement) -> pd.DataFrame:
 def _row(layer: LayerMeasurement) -> dict[str, Any]:
     channels, height, width = layer.pattern.shape
     row: dict[str, Any] = {"layer": layer.name, "channels": channels, "height": height, "width": width}
-    row |= {"stride_y": layer.stride[0], "stride_x": layer.stride[1]}
-    row |= {f"rim_{side}": layer.rim[i] for i, side in enumerate(SIDE_NAMES)}
-    row |= {f"rim_{side}_px": layer.rim_pixels[i] for i, side in enumerate(SIDE_NAMES)}
+    row |= _frames.pair("stride", layer.stride) | _frames.sides("rim", layer.rim)
+    row |= {f"{side}_px": n for side, n in _frames.sides("rim", layer.rim_pixels).items()}
     for key in (*ESTIMATES, *SIZES):
-        row |= _estimate_columns(key, shown(layer, key))
+        row |= _frames.estimate(key, shown(layer, key))
         if key == "snr":
-            row |= _estimate_columns("snr_db", layer.snr.db)
+            row |= _frames.estimate("snr_db", layer.snr.db)
     row["aware_channels"] = layer.channels.count
     residual = math.nan if layer.residual is None else layer.residual
     return row | {
@@ -313,7 +307,3 @@ def _row(layer: LayerMeasurement) -> dict[str, Any]:
         "residual": residual,
         "notes": "; ".join(layer.notes),
     }
-
-
-def _estimate_columns(key: str, estimate: Estimate) -> dict[str, float]:
-    return {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}

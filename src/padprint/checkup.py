@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import ceil
-from typing import Any
+from math import ceil, nan
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from padprint import _frames
 from padprint._tables import aligned, label, stride
 from padprint.engine import measure
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
@@ -25,9 +26,12 @@ from padprint.report.advice import SWAPS, strides_step
 from padprint.report.inspected import inspection_verdict
 from padprint.report.levels import level, stands_out
 from padprint.report.verdict import verdict
-from padprint.result import Measurement
+from padprint.result import Estimate, LayerMeasurement, Measurement
 from padprint.scenes import DeadLeaves
 from padprint.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCENES = 6
 """Images of a quick measurement."""
@@ -106,6 +110,17 @@ class Checkup:
             size = " x ".join(map(str, one.size))
             rim = " ".join(map(str, pixels)) + "*" * (one.exact is False)
             found.append((label(name), str(one.channels), size, stride(one.stride), rim, *mark))
+        return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per layer: as `Geometry.to_frame`, then mark (a word) and relative with _low and _high, where it was measured."""
+        measured: dict[str, LayerMeasurement] = {} if self.measurement is None else self.measurement.layers
+        rows = []
+        for name in self.geometry:
+            layer = measured.get(name)
+            relative = Estimate(nan, nan, nan) if layer is None else layer.relative
+            rows.append({"mark": None if layer is None else level(layer), **_frames.estimate("relative", relative)})
+        found: pd.DataFrame = self.geometry.to_frame().join(_frames.frame(rows))
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor, nn
 
-from padprint import _inspection_text, _tables
+from padprint import _frames, _inspection_text, _tables
 from padprint.errors import ModelError, PadprintError
 from padprint.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
 from padprint.geometry import blank_for, crop_size
@@ -101,12 +101,8 @@ class Inspection(Sequence[PaddingOperator]):
         return document
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per operator."""
-        import pandas as pd  # only frames need pandas
-
-        columns = list(PaddingOperator.__dataclass_fields__)
-        table: pd.DataFrame = pd.DataFrame([asdict(one) for one in self.operators], columns=columns)
-        return table
+        """One row per operator, as `PaddingOperator` names its columns; those of several axes hold a tuple."""
+        return _frames.frame(map(asdict, self.operators), list(PaddingOperator.__dataclass_fields__))
 
 
 _NO_WINDOW = ("pad", "interpolate", "roll")

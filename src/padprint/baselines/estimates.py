@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf, isnan, nan, sqrt
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from padprint import _document, _tables
+from padprint import _document, _frames, _tables
 from padprint.result import Estimate
 from padprint.statistics import Interval, jackknife, student_quantile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class GroupSums:
@@ -55,6 +58,13 @@ class Contrast:
     def cells(self) -> tuple[str, str, str]:
         """For a table."""
         return _tables.interval(self.padded), _tables.interval(self.optimal), _tables.interval(self.added)
+
+    def columns(self, name: str) -> dict[str, float]:
+        """For a table for pandas: ``name_padded``, ``name_optimal`` and ``name_added``, each with its interval."""
+        found: dict[str, float] = {}
+        for part in ("padded", "optimal", "added"):
+            found |= _frames.estimate(f"{name}_{part}", getattr(self, part))
+        return found
 
 
 def share_of(estimate: Estimate) -> Estimate:
@@ -100,6 +110,10 @@ class LayerResult(Protocol):
 
     def cells(self) -> Sequence[tuple[str, ...]]:
         """Its rows in a table, without the layer's name."""
+        ...
+
+    def rows(self) -> Sequence[dict[str, Any]]:
+        """The same for pandas."""
         ...
 
 
@@ -152,6 +166,12 @@ class ByLayer(Mapping[str, One], Generic[One]):
         """What belongs under the table."""
         counts = f"{self.n_images} images, {self.n_crops} {self.unit}; 95 % intervals over images"
         return [counts, *self.remarks, *(f"not measured: {name}: {why}" for name, why in self.unmeasured.items())]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each row of the table: layer, then as the layer's result names its columns; see its `rows`."""
+        return _frames.frame(
+            ({"layer": name, **row} for name, one in self.layers.items() for row in one.rows()), ("layer",)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""

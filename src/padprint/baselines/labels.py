@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables
+from padprint import _frames, _tables
 from padprint.baselines.crops import Scene, Scenes, paddings, swapping
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError, ModelError
@@ -63,6 +63,11 @@ class LayerLabels:
         """A row for people, without the layer's name."""
         values = (_tables.interval(one) for one in (self.mean_entropy, self.disagreeing))
         return [(_tables.stride(self.stride), *values)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: stride_y, stride_x (px), mean_entropy (bits) and disagreeing, each with _low and _high."""
+        found = _frames.estimate("mean_entropy", self.mean_entropy) | _frames.estimate("disagreeing", self.disagreeing)
+        return [{**_frames.pair("stride", self.stride), **found}]
 
 
 def label_consistency(

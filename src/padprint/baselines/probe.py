@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class LayerProbe:
     def cells(self) -> list[tuple[str, ...]]:
         """Rows for people, without the layer's name."""
         return [(target, *getattr(self, target).cells()) for target in TARGETS]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each target: target, r2_padded, r2_optimal and r2_added, each with _low and _high."""
+        return [{"target": target, **getattr(self, target).columns("r2")} for target in TARGETS]
 
 
 def probe(

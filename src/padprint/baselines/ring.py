@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables
+from padprint import _frames, _tables
 from padprint.baselines.crops import Scene, Scenes
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
@@ -69,6 +69,11 @@ class LayerRing:
         """Rows for people, without the operator's name."""
         about = (str(self.channels), f"{self.size} x {self.size}")
         return [(*about, name, _tables.interval(one)) for name, one in self.nmse.items()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each padding: channels, cells (along each side), padding, nmse with _low and _high."""
+        about = {"channels": self.channels, "cells": self.size}
+        return [{**about, "padding": name, **_frames.estimate("nmse", one)} for name, one in self.nmse.items()]
 
 
 def ring_nmse(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -53,6 +53,10 @@ class LayerShift:
     def cells(self) -> list[tuple[str, ...]]:
         """A row for people, without the layer's name."""
         return [self.change.cells()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: change_padded, change_optimal and change_added, each with _low and _high."""
+        return [dict(self.change.columns("change"))]
 
 
 @dataclass(frozen=True, repr=False)

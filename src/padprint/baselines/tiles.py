@@ -13,12 +13,12 @@ tile; such layers see the whole input and are listed as unmeasured here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables
+from padprint import _frames, _tables
 from padprint.baselines.crops import iterate
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ModelError
@@ -51,6 +51,11 @@ class LayerTiles:
     def cells(self) -> list[tuple[str, ...]]:
         """A row for people, without the layer's name."""
         return [tuple(_tables.interval(one) for one in (self.seam, self.elsewhere, self.ratio))]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row: seam, elsewhere and ratio, each with _low and _high."""
+        parts = _frames.estimate("seam", self.seam) | _frames.estimate("elsewhere", self.elsewhere)
+        return [{**parts, **_frames.estimate("ratio", self.ratio)}]
 
 
 def tile_mismatch(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from padprint import _saved
+from padprint import _frames, _saved
 from padprint._document import finite
 from padprint.errors import HaloError, ResultError
 from padprint.geometry import Sides
@@ -123,17 +123,16 @@ class Halo(Mapping[str, PaddingHalo]):
         return plain
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per padding and halo: error and cost."""
-        import pandas as pd  # only frames need pandas
-
+        """One row per padding and halo: padding, halo, overlap_y and overlap_x (px), error, worst_image, limit, cost, aligned; see
+        `padprint.overlap.widths.Point`.
+        """  # noqa: D205
         columns = ["padding", "halo", "overlap_y", "overlap_x", "error", "worst_image", "limit", "cost", "aligned"]
-        rows = [
+        rows = (
             (name, p.halo, *p.overlap, p.error, p.worst, p.limit, p.cost, p.aligned)
             for name, one in self.items()
             for p in one.curve
-        ]
-        frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
-        return frame
+        )
+        return _frames.frame((dict(zip(columns, row, strict=True)) for row in rows), columns)
 
     def save(self, folder: str | Path) -> Path:
         """Write halo.json and halo.safetensors (errors by distance, of every image) into a folder.

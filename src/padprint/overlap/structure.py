@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from padprint import _frames
 from padprint._tables import label
 from padprint.errors import HaloError
 from padprint.geometry import Sides, crop_size, example_for
@@ -19,6 +21,9 @@ from padprint.overlap.sizes import ABSURD, resized, smallest
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
 from padprint.untouched import inputs_made
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,7 @@ class Structural:
     def pixels(self) -> int:
         """The halo on the widest side of the widest output, input px."""
         return max(
-            int(-(-n * s // 1))
-            for name, one in self.maps.items()
-            for n, s in zip(self.need[name], sides(one), strict=True)
+            ceil(n * s) for name, one in self.maps.items() for n, s in zip(self.need[name], sides(one), strict=True)
         )
 
     def units(self) -> dict[str, Any]:
@@ -59,6 +62,19 @@ class Structural:
         if self.tiling is None:
             raise HaloError(self._no_room())
         return tools.units_of(self.tiling, self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each output: output, height and width of a tile's map (cells), stride_y and stride_x (px), halo_top,
+        halo_bottom, halo_left and halo_right (cells), and the same with _px.
+        """  # noqa: D205
+        return _frames.frame((self._row(name) for name in self.maps), ("output",))
+
+    def _row(self, name: str) -> dict[str, Any]:
+        one, cells = self.maps[name], self.need[name]
+        pixels = [ceil(n * s) for n, s in zip(cells, sides(one), strict=True)]
+        size = {"output": name, "height": one.size[0], "width": one.size[1]}
+        halo = _frames.sides("halo", cells) | {f"{side}_px": n for side, n in _frames.sides("halo", pixels).items()}
+        return size | _frames.pair("stride", [float(s) for s in one.stride]) | halo
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values."""

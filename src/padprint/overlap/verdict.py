@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from padprint import _frames
 from padprint._document import finite
 from padprint._tables import label, number, printable
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,12 @@ class Verification:
         """Whether every output stays within the tolerance."""
         return all(one.passed for one in self.outputs.values())
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each output: output, passed, worst, worst_side, worst_px (distance), worst_image_error, worst_image (index),
+        images_within, coarse, beyond_reach, mean, rms, largest, largest_image, largest_y, largest_x (px); see `OutputCheck`.
+        """  # noqa: D205
+        return _frames.frame(map(_row, self.outputs.values()), ("output",))
+
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values."""
         document: dict[str, Any] = finite(
@@ -139,3 +149,23 @@ class Verification:
                 "by more than was advised, and the bottom or right sides of tiles were not tested"
             )
         return "\n".join(lines)
+
+
+def _row(one: OutputCheck) -> dict[str, Any]:
+    return {
+        "output": one.name,
+        "passed": one.passed,
+        "worst": one.worst,
+        "worst_side": one.worst_distance[0],
+        "worst_px": one.worst_distance[1],
+        "worst_image_error": one.worst_image[0],
+        "worst_image": one.worst_image[1],
+        "images_within": one.images_within,
+        "coarse": one.coarse,
+        "beyond_reach": one.beyond_reach,
+        "mean": one.mean,
+        "rms": one.rms,
+        "largest": one.largest,
+        "largest_image": one.largest_at[0],
+        **_frames.pair("largest", one.largest_at[1:]),
+    }

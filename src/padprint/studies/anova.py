@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from padprint import _frames
 from padprint.errors import PadprintError
 
 if TYPE_CHECKING:
@@ -68,11 +69,8 @@ class Anova:
         return next(term for term in self.terms if term.name == name)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each term."""
-        import pandas as pd
-
-        frame: pd.DataFrame = pd.DataFrame([vars(term) for term in self.terms])
-        return frame
+        """One row for each term: name, df, squares, share, omega, f, low, high; see `Term`."""
+        return _frames.frame(map(vars, self.terms), list(Term.__dataclass_fields__))
 
 
 def anova(

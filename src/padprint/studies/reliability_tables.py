@@ -136,6 +136,11 @@ class Reliability:
             )
         return _frame(rows)
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per metric: `summary`, its columns named false_alarms and least_seen."""
+        plain: pd.DataFrame = self.summary().rename(columns=lambda name: name.replace(" ", "_"))
+        return plain
+
     def amplitudes(self) -> pd.DataFrame:
         """Relative error of the amplitude that each metric tells: see `padprint.studies.reliability_amplitude.amplitudes`."""
         return reliability_amplitude.amplitudes(self._by_dose("dose"), self._by_dose("spread"))

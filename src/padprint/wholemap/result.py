@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from padprint import _saved, _tables
+from padprint import _frames, _saved, _tables
 from padprint._document import FLOATS, FOUR, SCHEMA, estimate, finite
 from padprint._equality import ByValue
 from padprint._fields import Fields, tensor
@@ -160,20 +160,18 @@ class Parts(ByValue, Mapping[str, LayerParts]):
 
     def to_frame(self) -> pd.DataFrame:
         """One row per layer and part: layer, part, and size, pattern and snr with ``_low`` and ``_high``."""
-        import pandas as pd
-
-        rows = [
-            {"layer": name, "part": part}
-            | {
-                f"{key}{end}": getattr(getattr(one.part(part), key), end.strip("_") or "value")
-                for key in ("size", "pattern", "snr")
-                for end in ("", "_low", "_high")
+        parts = ((name, part, one.part(part)) for name, one in self.items() for part in PARTS)
+        rows = (
+            {
+                "layer": name,
+                "part": part,
+                **_frames.estimate("size", one.size),
+                **_frames.estimate("pattern", one.pattern),
+                **_frames.estimate("snr", one.snr),
             }
-            for name, one in self.items()
-            for part in PARTS
-        ]
-        found: pd.DataFrame = pd.DataFrame(rows)
-        return found
+            for name, part, one in parts
+        )
+        return _frames.frame(rows, ("layer", "part"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the maps as plain JSON values; numbers that are not finite become None."""

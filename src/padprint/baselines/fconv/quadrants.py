@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil, sqrt
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables
+from padprint import _frames, _tables
 from padprint._document import finite
 from padprint.baselines.estimates import plain
 from padprint.baselines.fconv.canvases import CORNERS, CanvasSettings, pictures, placed
@@ -28,6 +28,9 @@ from padprint.options import on_device
 from padprint.progress import progress_bar
 from padprint.result import Estimate
 from padprint.untouched import full_precision, randomness_kept
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BORDERS = (0, 16, 32, 64, 128)
 CHANCE = 0.5
@@ -87,6 +90,14 @@ class QuadrantsResult(Mapping[int, Located]):
         headers = ("border px", "accuracy % [95 %]", "in training %")
         rows = [(f"{border}", percent(one.accuracy), f"{100 * one.fitted:.1f}") for border, one in self.items()]
         return "\n".join([*_tables.aligned(headers, rows), "", *self.remarks])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each border: border (px), accuracy with _low and _high, fitted; shares of right answers."""
+        rows = (
+            {"border": border, **_frames.estimate("accuracy", one.accuracy), "fitted": one.fitted}
+            for border, one in self.items()
+        )
+        return _frames.frame(rows, ("border",))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""

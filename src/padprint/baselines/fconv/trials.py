@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from padprint import _tables
+from padprint import _frames, _tables
 from padprint._document import finite
 from padprint.baselines.estimates import estimate_of, plain
 from padprint.baselines.fconv.variants import parsed
@@ -23,6 +23,9 @@ from padprint.records import Records
 from padprint.result import Estimate
 from padprint.statistics import jackknife
 from padprint.untouched import full_precision, randomness_kept
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Run = Mapping[str, float]
 """What came of one training."""
@@ -75,6 +78,21 @@ class Trials:
             low, high = (int(end) for end in self._values(variant, key).aminmax())
             row.append(f"{low}" if low == high else f"{low} to {high}")
         return row + [f"{int(self._values(variant, key).sum())} of {len(self.runs[variant])}" for key in self.flags]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each variant: padding, runs, then each of `accuracies` with _low, _high and _sd; over seeds."""
+        rows = []
+        for variant, runs in self.runs.items():
+            row: dict[str, Any] = {"padding": variant, "runs": len(runs)}
+            for key in self.accuracies:
+                row |= _frames.estimate(key, self.accuracy(variant, key)) | {f"{key}_sd": self.deviation(variant, key)}
+            rows.append(row)
+        return _frames.frame(rows, ("padding", "runs"))
+
+    def run_frame(self) -> pd.DataFrame:
+        """One row for each training: padding, run (from 0, in the order of the seeds), then everything that came of it."""
+        trainings = ((name, i, run) for name, runs in self.runs.items() for i, run in enumerate(runs))
+        return _frames.frame(({"padding": name, "run": i, **run} for name, i, run in trainings), ("padding", "run"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""

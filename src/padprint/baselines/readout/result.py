@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from padprint import _document, _saved, _tables
+from padprint import _document, _frames, _saved, _tables
 from padprint._document import estimate
 from padprint._fields import Fields
 from padprint.baselines.estimates import plain
@@ -106,18 +106,17 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
         return [counts, *self.remarks, *(f"not read: {name}: {why}" for name, why in self.unmeasured.items())]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per source and pattern: spc and mae, each with _low and _high; "added" is padded minus optimal."""
-        import pandas as pd
-
-        rows = []
-        for source, pattern, score in self._long():
-            row: dict[str, Any] = {"source": source, "pattern": pattern}
-            for name in ("spc", "mae"):
-                one: Estimate = getattr(score, name)
-                row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-            rows.append(row)
-        frame: pd.DataFrame = pd.DataFrame(rows)
-        return frame
+        """One row per source and pattern: source, pattern, spc and mae with _low and _high; "padded - optimal" is a source, too."""
+        rows = (
+            {
+                "source": source,
+                "pattern": pattern,
+                **_frames.estimate("spc", score.spc),
+                **_frames.estimate("mae", score.mae),
+            }
+            for source, pattern, score in self._long()
+        )
+        return _frames.frame(rows, ("source", "pattern"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
