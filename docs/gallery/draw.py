@@ -25,6 +25,15 @@ def keep(figure: Figure, path: Path) -> None:
         )
 
 
+def geometry(images: Path) -> None:
+    """Rim and receptive fields of ResNet-50 over a photograph of scikit-image."""
+    from skimage import data
+
+    found = padprint.trace("torchvision:resnet50", layers=["layer1", "layer2", "layer4"])
+    photo = Image.fromarray(data.astronaut()).resize(found.crop, Image.Resampling.BICUBIC)
+    keep(found.show(photo), images / "fields-resnet50.png")
+
+
 def main(results: Path, images: Path) -> None:
     """Draw every result that is there."""
     for name, layer in LAYERS.items():
@@ -43,4 +52,5 @@ def main(results: Path, images: Path) -> None:
 
 
 if __name__ == "__main__":
+    geometry(Path(sys.argv[2]))
     main(Path(sys.argv[1]), Path(sys.argv[2]))
