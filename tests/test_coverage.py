@@ -60,6 +60,24 @@ def test_an_interval_of_a_size_has_a_width(groups: int) -> None:
         assert bool((one.low <= one.value).all()) and bool((one.value <= one.high).all())
 
 
+@pytest.mark.parametrize(
+    "cell", [Cell(10, "change", 1.0, 0.25), Cell(20, "change", 1.0, 4.0), Cell(20, "image", 1.0, 0.25)], ids=str
+)
+def test_a_pattern_is_seen_however_loud_some_images_are(cell: Cell) -> None:
+    found = sizes(*sums(cell)[:4])
+    for one in (found.snr, found.rms, found.relative):
+        assert float((one.low > 0).double().mean()) > 0.85
+
+
+@pytest.mark.parametrize(
+    "cell", [Cell(20, "normal", 0.0, 0.0), Cell(20, "image", 1.0, 0.0), Cell(5, "change", 0.5, 0.0)], ids=str
+)
+def test_without_a_pattern_few_are_seen(cell: Cell) -> None:
+    found = sizes(*sums(cell)[:4])
+    assert float((found.snr.low > 0).double().mean()) < 0.08
+    assert bool(((found.snr.low > 0) == (found.rms.low > 0)).all())
+
+
 def test_without_a_pattern_few_measurements_exceed_the_floor_of_rms() -> None:
     found = sizes(*sums(Cell(20, "normal", 0.0, 0.0))[:4])
     assert 0.005 < float((found.rms.value > found.floor).double().mean()) < 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import gamma, nan, pi, sqrt
+from math import exp, gamma, nan, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,10 @@ class Reference:
         unit = {"snr": self.noise(every).mean(), "squared": 1.0, "relative squared": power}[name]
         pairs = self.pair_variance(every) / unit**2
         apart = max(0.0, spread - pairs * 2 * (count - 1) / (count - 2))
-        half = stats.t.ppf(0.975, count - 1) * sqrt(pairs + self.skewness(name) * apart)
+        quantile = stats.t.ppf(0.975, count - 1)
+        half = quantile * sqrt(pairs + self.skewness(name) * apart)
+        if count > 3 and value > quantile * sqrt(pairs):  # a pattern: its interval begins above 0
+            return value, value * exp(-1.25 * half / value), value + half
         return value, value - half, value + half
 
     def pair_variance(self, kept: Sequence[int]) -> float:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from padprint.statistics import Interval, jackknife, mean_noise, student_quantile, unbiased_energy
 
+_LOW = 1.25  # see `widened`
+
 
 class Sizes(NamedTuple):
     """Sizes of a pattern.
@@ -73,6 +75,11 @@ def widened(found: Interval, paired: Tensor, skew: Tensor) -> Interval:
     intervals too wide without a pattern: here it counts once. The rest, the variance of sums over groups, is too small where
     a few images are loud, which are rare in a sample: it is multiplied by `skewness`.
 
+    Whether there is a pattern is another question than how large it is: without one, all of the variance is that of products. A
+    value beyond Student's quantile of that is a pattern, however much images differ, and its interval begins above 0, at
+    value exp(-1.25 h / value), where h is the half width. From four groups on. The factor 1.25 is what makes the ends hold on the
+    grid of ``benchmarks/coverage.py``.
+
     Args:
         found: of `jackknife`.
         paired: `(...)`, `pair_variance` in the unit of the statistic.
@@ -83,8 +90,13 @@ def widened(found: Interval, paired: Tensor, skew: Tensor) -> Interval:
         return found
     spread = (found.replicates - found.replicates.mean(0)).square().sum(0) * ((groups - 1) / groups)
     linear = (spread - paired * (2 * (groups - 1) / (groups - 2))).clamp_min(0)
-    half = student_quantile(groups - 1) * (paired + skew * linear).sqrt()
-    return Interval(found.value, found.value - half, found.value + half, found.replicates)
+    quantile = student_quantile(groups - 1)
+    half = quantile * (paired + skew * linear).sqrt()
+    low, high = found.value - half, found.value + half
+    if groups > 3:
+        present = found.value > quantile * paired.sqrt()
+        low = torch.where(present, found.value * torch.exp(-_LOW * half / found.value), low)
+    return Interval(found.value, low, high, found.replicates)
 
 
 def root(found: Interval) -> Interval:
