@@ -315,6 +315,23 @@ def test_centres_of_paths_are_those_of_their_layers(up: str) -> None:
     assert [one.pixels for one in geometry.misaligned] == [apart_by] * any(apart_by)
 
 
+class OneByOne(nn.Sequential):
+    """Takes a batch of one image alone, as some exported programs do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) != 1:
+            raise ValueError("one image, please")
+        return super().forward(x)
+
+
+def test_a_network_that_takes_one_image_alone() -> None:
+    blocks = [Block(conv(c, 4, stride=2), nn.Sequential(nn.AvgPool2d(2), conv(c, 4, 1))) for c in (3, 4)]
+    many, one = trace(ready(nn.Sequential(*blocks)), "*", 32), trace(ready(OneByOne(*blocks)), "*", 32)
+    assert one.misaligned == many.misaligned != ()
+    assert [layer.axes for layer in one.values()] == [layer.axes for layer in many.values()]
+    assert one["1"].field((2, 3)).box == many["1"].field((2, 3)).box
+
+
 def test_paths_behind_the_last_layer_that_was_asked_for_are_not_looked_at() -> None:
     net = ready(nn.Sequential(conv(3, 3), Block(conv(3, 3, 4, padding="same"), nn.Identity())))
     assert trace(net, ["0"], 32).misaligned == ()
@@ -371,3 +388,51 @@ def test_cells_that_no_pixel_reaches() -> None:
     found = last(sequential(nn.ConvTranspose2d(3, 4, 1, stride=2)), 16)
     with pytest.raises(LayerError, match="are not known: some cell sees no pixel"):
         found.field((0, 0))
+
+
+# ------------------------------------------------------------------------------------------------ published networks
+
+
+def linear(net: nn.Module) -> nn.Module:
+    """The network with weights above 0 and nothing that is not linear, so that no part of a field cancels or is cut off."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU | nn.ReLU6):
+                setattr(module, name, nn.Identity())
+            elif isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
+    for parameter in net.parameters():
+        parameter.data.abs_()
+    return net.double().eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "cells"),
+    [
+        ("resnet18", "layer3", [(0, 0), (2, 3), (3, 2)]),
+        ("mobilenet_v2", "features.13", [(0, 3), (2, 1)]),
+        ("googlenet", "inception4a", [(1, 0), (3, 3)]),
+        ("densenet121", "features.transition1", [(0, 0), (4, 7)]),
+    ],
+)
+def test_fields_of_published_networks_by_gradients(name: str, layer: str, cells: list[tuple[int, int]]) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    options = {"init_weights": False} if name == "googlenet" else {}
+    net = linear(torchvision.models.get_model(name, weights=None, **options))
+    geometry = trace(net, [layer], 64)
+    found = geometry[layer]
+    margin = wide_margin(geometry, extra=0)
+    x = scene(geometry, margin).requires_grad_()
+    maps: list[Tensor] = []
+    handle = net.get_submodule(layer).register_forward_hook(lambda _, __, out: maps.append(out))
+    net(x)
+    handle.remove()
+    for i, j in cells:
+        row, column = i + int(margin[0] / found.stride[0]), j + int(margin[2] / found.stride[1])
+        (gradient,) = torch.autograd.grad(maps[0][0, :, row, column].sum(), x, retain_graph=True)
+        seen = gradient[0].abs().amax(0) > 0
+        box = []
+        for axis, before in ((1, margin[0]), (0, margin[2])):
+            pixels = seen.any(axis).nonzero().flatten() - before
+            box.append((int(pixels.min()), int(pixels.max()) + 1))
+        assert found.field((i, j)).box == tuple(box)

@@ -290,7 +290,7 @@ class Axis:
             rows = strip.movedim(2 + self.strip.axis, 1)
             for i in range(self.period):
                 rows[i, first + i] = nan
-            run = run_strip(self.strip, strip, taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+            run = self._marked(strip, taps, joins)
             for call, masks in run.joined.items():
                 self._join(call, masks, first, joining[call][1])
             self._blame([tap for tap in taps if (m := run.masks.get(tap.leaf)) is not None and bool(m.all())], strip)
@@ -320,6 +320,27 @@ class Axis:
             return False
         self._set(leaf, fields=fields_from(mask, first, self.layers[leaf].phases) or ())
         return True
+
+    def _marked(self, strips: Tensor, taps: Sequence[Tap], joins: dict[Call, int]) -> Run:
+        """A run over strips of which each holds one row of NaN; one strip after another where a batch of them does not run."""
+        run = run_strip(self.strip, strips, taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+        if run.masks or run.error is None or len(strips) == 1:
+            return run
+        runs: list[Run] = []
+        for strip in strips:
+            one = run_strip(self.strip, strip[None], taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+            if not one.masks:
+                return run
+            runs.append(one)
+        leaves = set.intersection(*(set(one.masks) for one in runs))
+        calls = set.intersection(*(set(one.joined) for one in runs))
+        run.masks = {leaf: torch.cat([one.masks[leaf] for one in runs]) for leaf in leaves}
+        run.joined = {
+            call: [torch.cat(masks) for masks in zip(*(one.joined[call] for one in runs), strict=True)]
+            for call in runs[0].joined
+            if call in calls
+        }
+        return run
 
     def _join(self, call: Call, masks: Sequence[Tensor], first: int, stride: Fraction) -> None:
         """Note where the inputs of a call are centred; those that reach the strip's ends are not known on this length."""

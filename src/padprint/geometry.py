@@ -163,7 +163,7 @@ class Geometry(Mapping[str, LayerGeometry]):
         period: (y, x): the total stride in input pixels; shifting the input by it shifts every map by whole cells.
         maps: for the layers that can be measured, how to read them.
         misaligned: calls before the last layer that join maps whose cells look at different places, in order of execution.
-            Behind them one cell mixes what lies some pixels apart.
+            Behind them one cell mixes what lies some pixels apart. Only joins of maps whose receptive fields were found are told.
     """
 
     layers: dict[str, LayerGeometry]
