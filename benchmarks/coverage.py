@@ -25,12 +25,12 @@ from size_grid import Cell, before, covered, simulate, size_cells, warned
 TOLERANCE = 0.01
 
 
-def size_row(cell: Cell, runs: int) -> dict[str, float]:
+def size_row(cell: Cell, runs: int, seed: int, gamma: bool) -> dict[str, float]:
     """One row of the table of sizes."""
-    sums = simulate(cell, runs)
+    sums = simulate(cell, runs, seed, gamma=gamma)
     found: Sizes = sizes(*sums[:4])
     now = {name: (getattr(found, name).low, getattr(found, name).high) for name in ("snr", "rms", "relative")}
-    old = sums if cell.images <= 10 else simulate(cell._replace(groups=10), runs)
+    old = sums if cell.images <= 10 else simulate(cell._replace(groups=10), runs, seed, gamma=gamma)
     return {
         "before": covered(old, before(old))["snr"],
         "before, relative": covered(old, before(old))["relative"],
@@ -40,7 +40,9 @@ def size_row(cell: Cell, runs: int) -> dict[str, float]:
     }
 
 
-def print_sizes(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> None:
+def print_sizes(
+    runs: int, keep: Callable[[str, Callable[[], Any]], Any], seed: int = 1, *, gamma: bool = False
+) -> None:
     """The table of sizes."""
     print(
         f"95 % intervals: share that holds the truth, %, of {runs} runs; standard error {100 * sqrt(0.0475 / runs):.1f}"
@@ -50,7 +52,7 @@ def print_sizes(runs: int, keep: Callable[[str, Callable[[], Any]], Any]) -> Non
     )
     rows = []
     for cell in size_cells():
-        row = keep(f"sizes {cell} {runs}", lambda cell=cell: size_row(cell, runs))
+        row = keep(f"sizes {cell} {runs} {seed} {gamma}", lambda cell=cell: size_row(cell, runs, seed, gamma))
         rows.append(row)
         name = cell.reading if not cell.contrast else f"{cell.reading} {cell.contrast:g}"
         print(
@@ -108,13 +110,19 @@ def keeper(path: Path | None) -> Callable[[str, Callable[[], Any]], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"sizes": print_sizes, "limits": print_limits}
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
+    parser.add_argument("parts", nargs="*", choices=["sizes", "limits", []], default=[])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--kept", type=Path)
+    parser.add_argument("--seed", type=int, default=1, help="of the sizes")
+    parser.add_argument(
+        "--gamma", action="store_true", help="gamma distributed contrasts of the same standard deviation"
+    )
     given = parser.parse_args()
-    for part in given.parts or parts:
-        parts[part](given.runs, keeper(given.kept))
+    keep = keeper(given.kept)
+    if "sizes" in given.parts or not given.parts:
+        print_sizes(given.runs, keep, given.seed, gamma=given.gamma)
+    if "limits" in given.parts or not given.parts:
+        print_limits(given.runs, keep)
 
 
 if __name__ == "__main__":

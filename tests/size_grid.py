@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from math import exp, sqrt
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,9 +46,16 @@ class Sums(NamedTuple):
     relative: float
 
 
-def simulate(cell: Cell, runs: int, seed: int = 1) -> Sums:
-    """Group sums of `runs` measurements."""
-    generator = torch.Generator().manual_seed(seed)
+def simulate(cell: Cell, runs: int, seed: int = 1, *, gamma: bool = False) -> Sums:
+    """Group sums of `runs` measurements.
+
+    Args:
+        cell: of the grid.
+        runs: how many.
+        seed: of all.
+        gamma: whether contrasts are gamma distributed, of mean 1 and standard deviation `cell.contrast`, and not log-normal.
+    """
+    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     groups, pattern = min(cell.groups, cell.images), true_pattern(cell.size)
     diff = torch.zeros(groups, runs, *SHAPE, dtype=torch.float64)
     energy, power = torch.zeros(2, groups, runs, dtype=torch.float64).unbind()
@@ -56,6 +64,9 @@ def simulate(cell: Cell, runs: int, seed: int = 1) -> Sums:
     for i in range(cell.images):
         g = i % groups
         contrast = (cell.contrast * torch.randn(runs, 1, 1, 1, generator=generator, dtype=torch.float64)).exp()
+        if gamma and cell.contrast:
+            shape = cell.contrast**-2
+            contrast = torch.from_numpy(rng.gamma(shape, 1 / shape, (runs, 1, 1, 1)))
         own = draw(generator, runs, heavy=False)
         for _ in range(CROPS):
             change = sqrt(ALIKE) * own + sqrt(1 - ALIKE) * draw(generator, runs, heavy=False)
@@ -67,7 +78,7 @@ def simulate(cell: Cell, runs: int, seed: int = 1) -> Sums:
         crops[g] += CROPS
     means = (diff / crops.view(-1, 1, 1, 1, 1)).flatten(2)
     gram = torch.einsum("grk,hrk->ghr", means, means) / means.shape[-1]
-    mean, square = exp(cell.contrast**2 / 2), exp(2 * cell.contrast**2)
+    mean, square = (1.0, 1 + cell.contrast**2) if gamma else (exp(cell.contrast**2 / 2), exp(2 * cell.contrast**2))
     energy_of_pattern = cell.size * (mean**2 if whole else 1)
     noise = square * (1 + cell.size) - energy_of_pattern if whole else square
     rms = sqrt(energy_of_pattern)

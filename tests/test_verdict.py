@@ -14,7 +14,7 @@ from padprint.report.advice import command, steps, strides_step
 from padprint.report.compared import comparison_verdict, print_of, ratio, simple_share
 from padprint.report.levels import everywhere, level, reach, shown_first, sides
 from padprint.report.terms import GLOSSARY, marked
-from padprint.report.verdict import numbered, percent, verdict, voids
+from padprint.report.verdict import percent, spanned, verdict, voids
 from padprint.result import Curve, Estimate, Profile
 
 SIDES = ("top", "bottom", "left", "right")
@@ -109,17 +109,14 @@ def test_one_sentence_tells_strength_depth_place_size_and_side() -> None:
     top = {"profile": lying(top=3.0)}
     text = said(layer("a", 0.5, **top), layer("b", 0.3, **top), layer("c", 0.1, **top), layer("d", 0.02))
     assert text == (
-        "Padding marks the border: strongly in layers 1-2, clearly in layer 3, faintly in layer 4, most of it within 32 px of "
+        "Padding marks the border: strongly in a and b, clearly in c, faintly in d, most of it within 32 px of "
         "the edge; the last, d, carries 2.0 % of its features' size as position; the top edge most."
     )
 
 
 def test_the_first_and_the_last_layer_may_reach_differently_far() -> None:
     text = said(layer("a", 0.5), layer("b", 0.3, profile=lying(first=0.5)), crop=(96, 96))
-    assert (
-        "strongly in all 2 layers, most of it within 32 px of the edge in layer 1 and over the whole frame in layer 2"
-        in text
-    )
+    assert "strongly in all 2 layers, most of it within 32 px of the edge in a and over the whole frame in b" in text
 
 
 def test_a_constant_shift_is_not_called_position() -> None:
@@ -129,7 +126,7 @@ def test_a_constant_shift_is_not_called_position() -> None:
 
 def test_what_does_not_stand_out_is_said_to_be_so() -> None:
     chance = layer("b", 0.4, snr=Estimate(0.1, -0.1, 0.3))
-    assert "; no mark stands out in layer 2." in said(layer("a", 0.5), chance)
+    assert "; no mark stands out in b." in said(layer("a", 0.5), chance)
     assert said(chance, chance) == (
         "No mark of padding stands out from what differs between images in the layer; marks of up to 41 % of the features' "
         "size cannot be ruled out."
@@ -138,7 +135,7 @@ def test_what_does_not_stand_out_is_said_to_be_so() -> None:
     assert said(silent) == "Padding changes nothing above rounding error in 1 measured layer."
     dead = layer("d", 0.5, snr=Estimate(NAN, NAN, NAN))
     assert said(dead) == "Nothing can be said of the layer."
-    assert "; of layer 2 nothing can be said" in said(layer("a", 0.5), dead)
+    assert "; of d nothing can be said" in said(layer("a", 0.5), dead)
 
 
 def test_what_voids_a_verdict_is_told() -> None:
@@ -155,16 +152,17 @@ def test_what_voids_a_verdict_is_told() -> None:
 @pytest.mark.parametrize(
     ("places", "whole", "words"),
     [
-        ([0, 1, 2, 4], 6, "layers 1-3 and 5"),
-        ([1], 3, "layer 2"),
+        ([0, 1, 2, 4], 6, "a to c and e"),
+        ([1], 3, "b"),
         ([0, 1], 2, "all 2 layers"),
         ([0], 1, "the layer"),
-        ([0, 2, 4, 5], 9, "layers 1, 3 and 5-6"),
+        ([0, 2, 4, 5], 9, "a, c, e and f"),
         ([], 3, ""),
     ],
 )
-def test_layers_are_named_by_number(places: list[int], whole: int, words: str) -> None:
-    assert numbered(places, whole) == words
+def test_layers_are_told_by_name(places: list[int], whole: int, words: str) -> None:
+    assert spanned(places, "abcdefghi"[:whole]) == words
+    assert spanned([0], ["", "a"]) == "the output"
 
 
 def test_percents_keep_two_digits() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from padprint._tables import number
+from padprint._tables import label, number
 from padprint.report.levels import everywhere, level, reach, sides
 from padprint.result import LayerMeasurement, Measurement
 
@@ -14,22 +14,20 @@ _ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
 
 def verdict(measurement: Measurement) -> str:
     """One sentence: how strong, in which layers, how far from the edge, what the last layer carries, on which sides."""
-    layers = list(measurement.values())
+    layers, names = list(measurement.values()), [label(name) for name in measurement]
     levels = [level(layer) for layer in layers]
     marked = [layer for layer, one in zip(layers, levels, strict=True) if one in _ADVERBS]
-    unknown = numbered([i for i, one in enumerate(levels) if one is None], len(layers))
+    unknown = spanned([i for i, one in enumerate(levels) if one is None], names)
     if not marked:
         return _unmarked(layers, unknown)
     parts = [
-        f"{adverb} in {numbered([i for i, one in enumerate(levels) if one == word], len(layers))}"
+        f"{adverb} in {spanned([i for i, one in enumerate(levels) if one == word], names)}"
         for word, adverb in _ADVERBS.items()
         if word in levels
     ]
     said = [f"Padding marks the border: {', '.join(parts)}{_where(marked, measurement)}"]
     if "none" in levels:
-        said.append(
-            f"no mark stands out in {numbered([i for i, one in enumerate(levels) if one == 'none'], len(layers))}"
-        )
+        said.append(f"no mark stands out in {spanned([i for i, one in enumerate(levels) if one == 'none'], names)}")
     if unknown:
         said.append(f"of {unknown} nothing can be said")
     if levels[-1] in _ADVERBS:
@@ -65,12 +63,17 @@ def voids(measurement: Measurement) -> list[str]:
     return found
 
 
-def numbered(places: Sequence[int], whole: int) -> str:
-    """Layers by their numbers: ``layers 1-3 and 5``, ``layer 2``, ``all 4 layers``, ``the layer``; "" for none."""
+def spanned(places: Sequence[int], names: Sequence[str]) -> str:
+    """Layers in words: ``layer1 to layer3 and head``, ``stem``, ``all 4 layers``, ``the layer``; "" for none.
+
+    Args:
+        places: of these, among
+        names: of all, in order of execution; "" is the model's output.
+    """
     if not places:
         return ""
-    if len(places) == whole:
-        return f"all {whole} layers" if whole > 1 else "the layer"
+    if len(places) == len(names):
+        return f"all {len(names)} layers" if len(names) > 1 else "the layer"
     runs: list[list[int]] = []
     for place in places:
         if runs and place == runs[-1][-1] + 1:
@@ -79,8 +82,9 @@ def numbered(places: Sequence[int], whole: int) -> str:
             runs.append([place])
     texts = []
     for run in runs:
-        texts += [f"{run[0] + 1}-{run[-1] + 1}"] if len(run) > 1 else [str(run[0] + 1)]
-    return f"layer{'s' * (len(places) > 1)} {listed(texts)}"
+        called = [names[place] or "the output" for place in run]
+        texts += [f"{called[0]} to {called[-1]}"] if len(run) > 2 else called
+    return listed(texts)
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -135,9 +139,8 @@ def _where(marked: Sequence[LayerMeasurement], measurement: Measurement) -> str:
         )
     if ends[0] == ends[1]:
         return f", most of it {ends[0]}"
-    places = list(measurement)
-    numbers = [places.index(layer.name) + 1 for layer in (marked[0], marked[-1])]
-    return f", most of it {ends[0]} in layer {numbers[0]} and {ends[1]} in layer {numbers[1]}"
+    first, last = (label(layer.name) for layer in (marked[0], marked[-1]))
+    return f", most of it {ends[0]} in {first} and {ends[1]} in {last}"
 
 
 def _carried(layer: LayerMeasurement, *, alone: bool) -> str:
