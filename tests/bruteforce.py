@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +126,7 @@ class Verdict:
 def judge(net: Network, crop: tuple[int, int], seed: int = 0, scenes: int = KINDS) -> Verdict:
     """Run a network on crops alone and within scenes of several kinds, each at two places."""
     (py, px), around = net.period, context(net)
-    size = tuple(c + 2 * a + 2 * p for c, a, p in zip(crop, around, net.period, strict=True))
+    size = tuple(c + 2 * a + 2 * lcm(py, px) for c, a in zip(crop, around, strict=True))
     covariant, repeatable, steady = [True] * len(net.strides), True, []
     changed: list[Tensor] = []
     for i in range(scenes):
@@ -152,15 +152,16 @@ def _elsewhere(
     net: Network, world: Tensor, corner: tuple[int, int], generator: torch.Generator
 ) -> tuple[tuple[Tensor, ...], Network, tuple[int, int]]:
     """The same world within a larger one, at another place, the mean of which has the other sign."""
-    (y, x) = (whole_periods(9, p) for p in net.period)
-    larger = content(0, (world.shape[-2] + 3 * y, world.shape[-1] + 4 * x), generator) * 2 - 3 * world.mean().sign()
-    larger[..., y : y + world.shape[-2], 3 * x : 3 * x + world.shape[-1]] = world
-    return run(net, larger), net, (corner[0] + y, corner[1] + 3 * x)
+    step = whole_periods(9, lcm(*net.period))  # the same along both axes: squares stay squares
+    size = (world.shape[-2] + 4 * step, world.shape[-1] + 4 * step)
+    larger = content(0, size, generator) * 2 - 3 * world.mean().sign()
+    larger[..., step : step + world.shape[-2], 3 * step : 3 * step + world.shape[-1]] = world
+    return run(net, larger), net, (corner[0] + step, corner[1] + 3 * step)
 
 
 def context(net: Network) -> tuple[int, int]:
-    """Ample scene around a crop, px, in whole periods."""
-    return whole_periods(ceil(net.reach) + 12, net.period[0]), whole_periods(ceil(net.reach) + 12, net.period[1])
+    """Ample scene around a crop, px, in whole periods; the same along both axes, so that squares stay squares."""
+    return (whole_periods(ceil(net.reach) + 12, lcm(*net.period)),) * 2
 
 
 def run(net: Network, x: Tensor) -> tuple[Tensor, ...]:

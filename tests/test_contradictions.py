@@ -525,9 +525,10 @@ class Copied(nn.Module):
         return Copied()
 
 
-def test_a_copy_that_computes_something_else_is_refused() -> None:
+@pytest.mark.parametrize("crop", [CROP, 200])  # large crops are looked at on small inputs first
+def test_a_copy_that_computes_something_else_is_refused(crop: int) -> None:
     with pytest.raises(ModelError, match="deep copy of the model computes something else"):
-        padprint.trace(Copied(), crop=CROP)
+        padprint.trace(Copied(), crop=crop)
 
 
 def test_a_graph_module_is_measured_in_evaluation_mode() -> None:
@@ -541,14 +542,15 @@ def test_a_graph_module_is_measured_in_evaluation_mode() -> None:
     assert torch.equal(same(x), plain(x))
 
 
-def test_a_network_that_insists_on_single_precision() -> None:
+@pytest.mark.parametrize("crop", [CROP, 200])
+def test_a_network_that_insists_on_single_precision(crop: int) -> None:
     class Single(nn.BatchNorm2d):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x.float()).type(x.dtype)
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Single(4), nn.Conv2d(4, 4, 3, padding=1)).eval()
-    assert rim(net, "2") == (2, 2, 2, 2)
+    assert padprint.trace(net, "2", crop)["2"].rim == (2, 2, 2, 2)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -760,6 +762,8 @@ def test_images_of_a_batch_that_change_each_other(way: str) -> None:
 
     with pytest.raises(LayerError, match="batch: its features depend on the other images"):
         padprint.measure(make(run, c=conv()), noise(3, 80), crop=CROP, layers="output")
+    found = padprint.trace(make(run, c=conv()), "output", 200)
+    assert "batch: its features depend on the other images" in (found["output"].reason or "")
 
 
 def test_a_branch_that_is_not_chosen_counts() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import pytest
@@ -15,6 +15,7 @@ from bruteforce import change, crop_of, features, influence, scene, wide_margin,
 from nets import LOCAL, WHOLE, conv, ready, sequential
 from padprint.errors import LayerError, ModelError
 from padprint.geometry import LayerGeometry, trace
+from padprint.overlap import structural
 
 EVERY_SIZE = [name for name in LOCAL if not name.startswith(("unet", "shuffled"))]
 CASES = [(name, (40, 48)) for name in LOCAL] + [(name, (33, 35)) for name in EVERY_SIZE]
@@ -360,6 +361,35 @@ def test_auto_takes_the_end_of_a_stage_and_not_what_the_next_one_begins_with() -
     assert list(trace(stages, "auto", 64)) == ["0.0", "0", "1", "2"]
     assert list(trace(nn.Sequential(nn.Conv2d(3, 3, 1), stages), "auto", 64)) == ["0", "1.0", "1.1", "1"]
     assert list(trace(Ladder(), "auto", 64)) == ["down.1", "up.0", "up"]
+
+
+def test_two_passes_of_one_module_that_are_both_returned() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = conv(3, 3)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            y = self.conv(x)
+            return [y, self.conv(y)]
+
+    found = trace(ready(Twice()), "output", 16)
+    assert {name: layer.rim for name, layer in found.items()} == {"conv": (2, 2, 2, 2), "output[0]": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("run", [lambda net: trace(net, "auto", 160), lambda net: structural(net, tile=160)])
+def test_one_pass_alone_is_as_large_as_the_crop(run: Callable[[nn.Module], object]) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    class Seen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(tuple(x.shape))
+            return x
+
+    run(ready(sequential(Seen(), conv(), conv(4, 4))))
+    large = [size for size in sizes if min(size[-2:]) >= 160]
+    assert large == [(1, 3, 160, 160)]
+    assert len(sizes) > 5
 
 
 def test_auto_takes_the_last_layer_at_each_resolution() -> None:

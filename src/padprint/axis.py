@@ -24,6 +24,7 @@ _LARGEST_STRIDE = (
     512  # px: a stride above it means that the growth was no multiple of it, or that the map grows unevenly
 )
 _LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
+_NARROW = 64  # px
 _BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
 
 
@@ -107,7 +108,8 @@ class Axis:
     ) -> None:
         self.crop, self._across = crop[axis], crop[1 - axis]
         best = -1
-        for width, step in ((None, _GROWTH), (self._across, _GROWTH // 5), (SQUARE, self.crop)):
+        widths = {None: _GROWTH, _narrow(self._across): _GROWTH // 5, self._across: _GROWTH // 5, SQUARE: self.crop}
+        for width, step in widths.items():
             strip = Strip(model, axis, channels, width, dtype)
             short, long, by = _grown(strip, self.crop, step, taps)
             reached = len(short.leaves.keys() & long.leaves.keys())
@@ -281,7 +283,10 @@ class Axis:
         across = self.strip.width or 1
         joining = _joining(self._short, self._long, self._growth, self.strip)
         joins = {call: dim for call, (dim, _) in joining.items()}
-        for length in self._lengths(self._length, _LONGEST):
+        # what the marked rows reach, if it is as far as padding does, a period of rows, and one more to spare on each side
+        need = max((ceil(sum((layer := self.layers[tap.leaf]).rim) * layer.stride) for tap in taps), default=0)
+        start = self.crop + max(1, ceil(need / self.period) + 4 - self.crop // self.period) * self.period
+        for length in self._lengths(start, _LONGEST):
             cells = length if across == SQUARE else across
             if not taps or length * cells * self.period > _BUDGET:
                 return
@@ -388,6 +393,11 @@ class Axis:
 
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)
+
+
+def _narrow(across: int) -> int:
+    """A width in px of strips for networks that cannot be collapsed: like the crop's modulo the usual total strides."""
+    return across if across <= 2 * _NARROW else _NARROW + across % _NARROW
 
 
 def _holed(tap: Tap, run: Run, layer: AxisLayer) -> bool:

@@ -295,22 +295,26 @@ def trace(
     Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
     """
     model = unwrapped(as_model(model))
-    size = crop_size(crop)
+    asked = [layers] if isinstance(layers, str) else list(layers)
+    choose = None if layers == "auto" else lambda taps: select(taps, asked)
+    with inputs_made(model, inputs):
+        return trace_taps(model, choose, crop_size(crop), channels)
+
+
+def trace_taps(
+    model: nn.Module, choose: Callable[[list[Tap]], list[Tap]] | None, size: tuple[int, int], channels: int
+) -> Geometry:
+    """Like `trace`, of a module as it is, and of the layers that `choose` picks of all; None: those of ``"auto"``."""
     check_runnable(model)
-    with inputs_made(model, inputs), as_measured(model), ExitStack() as stack:
+    with as_measured(model), ExitStack() as stack:
         taps = discover(model, example_for(model, channels, size))
-        auto = layers == "auto"
-        if auto:
-            wanted = [tap for tap in taps if len(tap.shape) == 4]
-        else:
-            wanted = select(taps, [layers] if isinstance(layers, str) else list(layers))
+        wanted = [tap for tap in taps if len(tap.shape) == 4] if choose is None else choose(taps)
         if not wanted:
             raise ModelError("no module of the model returns a (batch, channels, height, width) map")
-        alone = _not_by_image(model, wanted, channels, size)
-        copied, dtype = _faithful_copy(model, _not_needed(model, taps, wanted), wanted, channels, size)
+        copied, dtype, alone = _faithful_copy(model, _not_needed(model, taps, wanted), wanted, channels, size)
         stack.enter_context(state_kept(copied))
         vertical, horizontal = (Axis(copied, wanted, size, channels, axis, dtype) for axis in (0, 1))
-        if auto:
+        if choose is None:
             wanted = _last_at_each_stride(wanted, vertical, horizontal)
         maps = [tap for tap in wanted if tap.name not in alone and _not_a_map(tap, vertical, horizontal) is None]
         vertical.trace(maps, horizontal)
@@ -331,49 +335,35 @@ def blank_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.zeros(1, channels, *size) if parameter is None else parameter.new_zeros(1, channels, *size)
 
 
-def _not_by_image(model: nn.Module, taps: Sequence[Tap], channels: int, size: tuple[int, int]) -> dict[str, str]:
-    """Layers that do not hold one map of each image of a batch, and of it alone; none where no batch of two can be run."""
-    x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
-    like = example_for(model, channels, size)
-    x = x.to(like.device, like.dtype)
-    shapes: dict[str, tuple[int, ...]] = {}
-    kept: list[Tensor] = []
-
-    def keep(tap: Tap, tensor: Tensor) -> None:
-        shapes[tap.name] = tuple(tensor.shape)
-        if tap is taps[-1]:
-            kept.append(_real(tensor.clone()))
-
-    try:
-        run_to(model, x, taps, keep)
-        pair, alone = kept[0], _value(model, x[1:], taps[-1])
-    except Exception:  # noqa: BLE001  # made for a batch of one
-        return {}
-    if pair.shape[:1] == (2,) and alone.shape == pair[1:].shape:
-        apart = _apart(pair[1:], alone)
-        if apart > _BATCH and _apart(_value(model, x[1:], taps[-1]), alone) < apart / 10:
-            said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
-            return {tap.name: said for tap in taps}
-    reason = (
-        "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
-    )
-    return {tap.name: reason for tap in taps if tap.shape[:1] == (1,) and shapes[tap.name] != (2, *tap.shape[1:])} | {
-        tap.name: reason for tap in taps if tap.shape[:1] != (1,) and shapes[tap.name] == tap.shape
-    }
-
-
 def _faithful_copy(
     model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: tuple[int, int]
-) -> tuple[nn.Module, torch.dtype]:
-    """A copy on the CPU that computes what the model does, and its precision: double where the network runs in it.
+) -> tuple[nn.Module, torch.dtype, dict[str, str]]:
+    """A copy on the CPU that computes what the model does; its precision, double where the network runs in it; and layers
+    that do not hold one map of each image of a batch, with the reason.
+
+    All is tried on small inputs first, where the network is as it is on large ones. What is odd there is looked at on inputs
+    of the crop's size.
 
     Raises:
         ModelError: it computes something else, or does not run.
-    """
-    x = example_for(model, channels, size)
-    # noise: where numbers are equal, as in a ramp, which of them is the largest is up to rounding
-    x = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)
-    original = _value(model, x, taps[-1])
+    """  # noqa: D205
+    height, width = (n if n <= 2 * _SMALL else _SMALL + n % _SMALL for n in size)
+    small = height, width
+    if small != size:
+        try:
+            pair = _pair(model, channels, small)
+            odd, alone = _not_by_image(model, taps, pair)
+            made = cpu_copy(model, unused)
+            if not odd and alone is not None:
+                found = _value(made, pair[1:].to("cpu", torch.float64), taps[-1])
+                if _apart(alone, found) <= _COPY:
+                    return made, torch.float64, {}
+        except Exception:  # noqa: BLE001, S110  # of that size, or in double precision; the crop's size tells
+            pass
+    pair = _pair(model, channels, size)
+    odd, original = _not_by_image(model, taps, pair)
+    x = pair[1:]
+    original = _value(model, x, taps[-1]) if original is None else original
     error: Exception | None = None
     for double in (True, False):
         made, dtype = cpu_copy(model, unused, double=double), torch.float64 if double else x.dtype
@@ -388,8 +378,53 @@ def _faithful_copy(
                 f"a deep copy of the model computes something else at {taps[-1].name}, so that nothing found on the copy would "
                 "hold: mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
             )
-        return made, dtype
+        return made, dtype, odd
     raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
+
+
+def _pair(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+    """Two images of noise: where numbers are equal, as in a ramp, which of them is the largest is up to rounding."""
+    like = blank_for(model, channels, size)
+    return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1)).to(like.device, like.dtype)
+
+
+def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[dict[str, str], Tensor | None]:
+    """Layers that do not hold one map of each image of a batch, and of it alone; the last tap of the second image alone.
+
+    None for that where no batch of two can be run.
+    """
+    shapes: list[dict[str, tuple[int, ...]]] = []
+
+    def run(x: Tensor) -> Tensor:
+        shapes.append({})
+        kept: list[Tensor] = []
+
+        def keep(tap: Tap, tensor: Tensor) -> None:
+            shapes[-1][tap.name] = tuple(tensor.shape)
+            if tap is taps[-1]:
+                kept.append(_real(tensor.clone()))
+
+        run_to(model, x, taps, keep)
+        return kept[0]
+
+    try:
+        both, alone = run(pair), run(pair[1:])
+    except Exception:  # noqa: BLE001  # made for a batch of one
+        return {}, None
+    if both.shape[:1] == (2,) and alone.shape == both[1:].shape:
+        apart = _apart(both[1:], alone)
+        if apart > _BATCH and _apart(_value(model, pair[1:], taps[-1]), alone) < apart / 10:
+            said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
+            return {tap.name: said for tap in taps}, alone
+    reason = (
+        "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
+    )
+    two, one = shapes
+    return {
+        name: reason
+        for name, shape in one.items()
+        if (two[name] == shape if shape[:1] != (1,) else two[name] != (2, *shape[1:]))
+    }, alone
 
 
 def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
@@ -401,6 +436,8 @@ def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
 def _real(x: Tensor) -> Tensor:
     return x.abs() if x.is_complex() else x
 
+
+_SMALL = 64  # px, and up to twice that, of an input that is large enough to tell copies apart
 
 _BATCH = 1e-3
 """Relative rms difference between an image alone and in a batch that rounding may explain."""

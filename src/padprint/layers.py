@@ -39,7 +39,7 @@ class Tap:
         calls: how often the module runs in one forward pass; the last call counts.
         shape: at the crop's size, with a batch of one.
         dtype: of its numbers.
-        returned: whether the model returns it.
+        returned: its place among the tensors that the model returns; None where it returns others alone.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Tap:
     calls: int
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
-    returned: bool = False
+    returned: int | None = None
 
 
 class _EnoughError(BaseException):
@@ -161,13 +161,29 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
             "is for volumes, and padprint measures networks for images (B, C, H, W)"
         )
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
-    named = {id(tensor) for leaf, _, tensor in events if leaf.module}
-    returned = {id(tensor) for leaf, _, tensor in events if not leaf.module}
+    named = {id(tensor) for i, (leaf, _, tensor) in enumerate(events) if leaf.module and last[leaf] == i}
+    returned: dict[int, int] = {}
+    for leaf, _, tensor in events:
+        if not leaf.module:
+            returned.setdefault(id(tensor), len(returned))
     return [
-        Tap(_tap_name(leaf, alone), leaf, calls[leaf.module], tuple(tensor.shape), tensor.dtype, id(tensor) in returned)
+        Tap(
+            _tap_name(leaf, alone),
+            leaf,
+            calls[leaf.module],
+            tuple(tensor.shape),
+            tensor.dtype,
+            returned.get(id(tensor)),
+        )
         for i, (leaf, alone, tensor) in enumerate(events)
         if last[leaf] == i and (leaf.module or id(tensor) not in named)
     ]
+
+
+def outputs(taps: Sequence[Tap]) -> list[Tap]:
+    """Of each tensor that the model returns the tap that goes by the outermost module's name, in the order of the output."""
+    found = {tap.returned: tap for tap in taps if tap.returned is not None}
+    return [found[place] for place in sorted(found)]
 
 
 def _tap_name(leaf: Leaf, alone: bool) -> str:
@@ -199,7 +215,7 @@ def select(taps: Sequence[Tap], layers: Sequence[str]) -> list[Tap]:
 
 def _matches(tap: Tap, pattern: str) -> bool:
     module = tap.leaf.module or OUTPUT
-    if pattern == OUTPUT and tap.returned:  # a submodule's output too, which goes by the submodule's name
+    if pattern == OUTPUT and tap.returned is not None:  # a submodule's output too, which goes by the submodule's name
         return True
     return pattern in (tap.name, module) or fnmatchcase(tap.name, pattern) or fnmatchcase(module, pattern)
 

@@ -311,7 +311,7 @@ def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callabl
         return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
         op = op.collapsed(across)
-    elif op.outline is None and not any(before or after for before, after in op.pads):
+    elif op.outline is None and not (any(map(any, op.pads)) and (run.nan or run.noise is not None)):
         return unchanged()
     filled = (run.nan or run.noise is not None) and (op.input.is_floating_point() or op.input.is_complex())
     padded = op.padded(dict.fromkeys(axes, nan) if filled else {})

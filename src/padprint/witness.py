@@ -14,7 +14,7 @@ again     where every cell moves, or one moves with the place, the scene once mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, inf
@@ -117,6 +117,39 @@ class Seen:
     moved: Tensor
 
 
+def glance(one: Look, taps: Sequence[Tap]) -> dict[Leaf, Seen]:
+    """The same at less cost: the crop with other content around it that lies one period further on.
+
+    Cells may move for one reason or for the other, and count as moved by what lies outside. So it tells no more than
+    whether cells stay.
+
+    Raises:
+        ModelError: the network fails on the strips.
+    """
+    axis, start, length = 2 + one.strip.axis, one.margin, one.crop + 2 * one.margin
+    scene, other = one.content(length, 1), _others(one, length, 0)
+    inside = scene.narrow(axis, start, one.crop)
+    other.narrow(axis, start - one.period, one.crop).copy_(inside)
+    maps, crops = one.run(torch.cat([scene, other]), taps), one.run(inside, taps)
+    found = {}
+    for tap in taps:
+        stride, alone = one.strides[tap.leaf], crops[tap.leaf]
+        first, step, n = int(start / stride), int(one.period / stride), alone.shape[-1]
+        here = maps[tap.leaf][:1].narrow(-1, first, n)
+        there = maps[tap.leaf][1:].narrow(-1, first - step, n)
+        found[tap.leaf] = Seen(_cells(there, here), _cells(alone, here), None, torch.zeros(n))
+    return found
+
+
+def _others(one: Look, length: int, draw: int) -> Tensor:
+    """Content to lay around a crop, up to a thousand times larger than what is in it."""
+    size = _SIZES[draw % len(_SIZES)]
+    other = one.content(length, 3 * draw + 2) * size
+    other *= 10 ** (_OUTSIDE * one.content(length, 3 * draw + 3).sigmoid())
+    other += _MEANS[draw % len(_MEANS)] * 10.0**_OUTSIDE * size
+    return other
+
+
 def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     """See which cells of the layers move, and with what.
 
@@ -133,9 +166,7 @@ def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     long = one.content(length + one.period, 3 * draw + 1) * size
     scene = long.narrow(axis, 0, length)
     inside = scene.narrow(axis, start, one.crop)
-    other = one.content(length, 3 * draw + 2) * size
-    other *= 10 ** (_OUTSIDE * one.content(length, 3 * draw + 3).sigmoid())
-    other += _MEANS[draw % len(_MEANS)] * 10.0**_OUTSIDE * size
+    other = _others(one, length, draw)
     other.narrow(axis, start, one.crop).copy_(inside)
     shifted = long.narrow(axis, one.period, length)
     maps = one.run(torch.cat([scene, other, shifted]), taps)
@@ -159,7 +190,7 @@ def look(one: Look, taps: Sequence[Tap], draw: int = 0) -> dict[Leaf, Seen]:
     everywhere = [
         tap
         for tap in taps
-        if bool((found[tap.leaf].outside.maximum(found[tap.leaf].alone) > 0).all())
+        if bool((found[tap.leaf].outside.maximum(found[tap.leaf].alone) > _tolerances(one.strip.dtype)[0]).all())
         or bool((found[tap.leaf].moved > _LOOSE).any())
     ]
     if everywhere:
@@ -304,7 +335,9 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         expected: what the first witness says.
         taps: the layers.
     """
-    told: dict[Leaf, Told] = {}
+    told = _as_expected(strip, sizes, expected, taps)
+    if told:
+        return Heard(told)
     # as long as the crop where that leaves cells that padding does not reach, else as long as the first witness needed
     short = any(sum(expected[tap.leaf].rim) + expected[tap.leaf].phases > expected[tap.leaf].size for tap in taps)
     length = sizes.length if short else sizes.crop
@@ -319,19 +352,18 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         if isinstance(found, str):
             return Heard(told, error=found)
         one, seen = found
-        answers = _answers(seen, expected, strip.dtype, waiting, least)
+        room = margin - sizes.period  # nearer to the crop than that the scene's own border reaches into it
+        answers = _answers(seen, expected, strip.dtype, waiting, least, room)
         unclear = [tap for tap in waiting if not answers[tap].clean or _random(seen[tap.leaf], strip.dtype)]
         if unclear:  # padding across may be random, or depend on the size: look where it does not reach
             plane = _on_some_width(strip, sizes, length, margin, expected, unclear, plane=True)
             if not isinstance(plane, str):
                 seen |= plane[1]
-                answers |= _answers(plane[1], expected, strip.dtype, unclear, least)
+                answers |= _answers(plane[1], expected, strip.dtype, unclear, least, room)
         if any(_random(seen[tap.leaf], strip.dtype) for tap in waiting):
             return Heard(told, error="the network draws random numbers")  # the self-check tells chance from padding
-        wide = {tap: ceil(max(one.rim or OPEN) * expected[tap.leaf].stride) for tap, one in answers.items()}
-        near = [
-            tap for tap in waiting if wide[tap] > margin - sizes.period
-        ]  # the scene's own border may reach the crop
+        wide = {tap: _wide(one, expected[tap.leaf]) for tap, one in answers.items()}
+        near = [tap for tap in waiting if wide[tap] > room]
         settled = [tap for tap in waiting if answers[tap].rim != OPEN and tap not in near]
         moved = [tap for tap in settled if answers[tap].moved]
         if moved:
@@ -357,14 +389,32 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
     return Heard(told)
 
 
+def _as_expected(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Sequence[Tap]) -> dict[Leaf, Told]:
+    """What a glance tells of all layers, where nothing moves that should not; else nothing."""
+    if sizes.draws > 1:
+        return {}
+    ends = max((ceil(sum(one.rim) * one.stride) for one in expected.values()), default=0)
+    length = sizes.crop + max(0, ceil((ends - sizes.crop) / sizes.period) + _CLEAR) * sizes.period
+    reach = max(_pixels(expected.values()), sizes.crop // 2)  # strips of other sizes, also where nothing reaches far
+    margin = (ceil(reach / sizes.period) + 1) * sizes.period
+    found = _on_some_width(strip, sizes, length, margin, expected, taps, see=glance)
+    if isinstance(found, str):
+        return {}
+    told = {tap.leaf: _told_at(found[1][tap.leaf], expected[tap.leaf], _tolerances(strip.dtype)[0]) for tap in taps}
+    rims = ((one.rim or OPEN, expected[leaf].rim) for leaf, one in told.items() if one.clean)
+    fits = [seen[0] <= rim[0] and seen[1] <= rim[1] for seen, rim in rims]
+    return told if len(fits) == len(taps) and all(fits) else {}
+
+
 def _answers(
     seen: dict[Leaf, Seen],
     expected: dict[Leaf, Expected],
     dtype: torch.dtype,
     taps: Sequence[Tap],
     least: dict[Tap, float],
+    room: int,
 ) -> dict[Tap, Told]:
-    """What was seen of each layer, in words; `least` is kept from length to length."""
+    """What was seen of each layer, in words; `least` is kept from length to length. `room`: px that a rim may be wide."""
     answers = {}
     for tap in taps:
         strict, loose = (_told_at(seen[tap.leaf], expected[tap.leaf], limit) for limit in _tolerances(dtype))
@@ -372,10 +422,16 @@ def _answers(
         # what does not fade with distance is rounding of a part that runs in single precision; what does goes further
         rounding = now > _LEVEL * least.get(tap, inf)
         answers[tap] = strict
-        if loose.clean and not strict.clean:
+        # a rim that is known to the strict but too wide for the strip is no rounding: the strip must grow
+        if loose.clean and not strict.clean and not _wide(strict, expected[tap.leaf]) > room:
             answers[tap] = loose if rounding else Told(OPEN)
         least[tap] = now
     return answers
+
+
+def _wide(told: Told, expected: Expected) -> int:
+    """The rim's wider side, px; below 0 where none is known."""
+    return ceil(max(told.rim or OPEN) * expected.stride)
 
 
 def _random(seen: Seen, dtype: torch.dtype) -> bool:
@@ -392,6 +448,7 @@ _FAINT = 1e-3  # change to which the last of them must have faded
 _STEADY = -0.9  # correlation of distance with the logarithm of change
 _LEVEL = 0.1
 _LOOKS = 4
+_CLEAR = 2  # periods between the two rims in which a glance looks for what moves
 _DRAWS = 24  # of random content at most
 _QUIET = 2  # draws in a row that show nothing new
 _SMALL = 64  # px: a crop that is no wider is looked at in its own width
@@ -476,11 +533,12 @@ def _on_some_width(
     expected: dict[Leaf, Expected],
     taps: Sequence[Tap],
     *,
+    see: Callable[[Look, Sequence[Tap]], dict[Leaf, Seen]] | None = None,
     plane: bool = False,
 ) -> tuple[Look, dict[Leaf, Seen]] | str:
     """On narrow strips or on strips as wide as the crop, the first that runs; why none does.
 
-    With `plane`, on one as wide as keeps padding across away from its middle, with scene around it on all sides.
+    `see` stands in for looks at as many draws as it takes. With `plane`, on one as wide as keeps padding across away from its middle, with scene around it on all sides.
     """
     least = sizes.across if sizes.across <= _SMALL else max(sizes.period, 32)
     narrow = least + (sizes.across - least) % sizes.period
@@ -501,7 +559,7 @@ def _on_some_width(
             {tap.leaf: expected[tap.leaf].across for tap in taps},
         )
         try:
-            return one, _over_draws(one, taps, sizes.draws, expected, plane=plane)
+            return one, see(one, taps) if see else _over_draws(one, taps, sizes.draws, expected, plane=plane)
         except ModelError as failed:
             error = str(failed)
         except RuntimeError as failed:  # a map of another size than was expected

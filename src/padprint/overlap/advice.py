@@ -311,9 +311,9 @@ def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Seq
             raise ImagesError(
                 f"{scene.called} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
             )
-        x = scene.image[None, :, :height, :width].to(scene.device, scene.dtype)
-        geometry = geometry_of(scenes.model, x, output_layer, tile)
-        structural = structural_halos(scenes.model, geometry, x.shape[1])
+        channels = scene.image.shape[0]
+        geometry = geometry_of(scenes.model, channels, output_layer, tile)
+        structural = structural_halos(scenes.model, geometry, channels)
         subject = Views(scenes.model, geometry, tile, scene.device, scene.dtype, schemes)
         run = TileRun(scenes, subject)
         try:

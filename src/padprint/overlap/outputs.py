@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from padprint.errors import HaloError, ModelError
-from padprint.geometry import Geometry, Sides, trace
-from padprint.layers import Leaf, discover, leaves_of, one_pass
+from padprint.geometry import Geometry, Sides, trace, trace_taps
+from padprint.layers import Tap, outputs
 
 
-def output_names(model: nn.Module, x: Tensor) -> list[str]:
-    """Names of the tensors that a model returns, as layers are named: a submodule's where one returns the same tensor.
-
-    Args:
-        model: in evaluation mode.
-        x: `(1, C, H, W)`.
-
-    Raises:
-        ModelError: the forward pass fails.
-        HaloError: it returns no tensor.
-    """
-    taps = discover(model, x)
-    returned: dict[Leaf, int] = {}
-    kept: list[Tensor] = []  # alive, so that no two have one id
-
-    def hook_for(module: str) -> Callable[..., None]:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            for path, tensor in leaves_of(output):
-                returned[Leaf(module, path)] = id(tensor)
-                kept.append(tensor)
-
-        return hook
-
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in model.named_modules()]
-    try:
-        one_pass(model, x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    wanted = [value for leaf, value in returned.items() if not leaf.module]
-    if not wanted:
-        raise HaloError("the model returns no tensor, so there is nothing to stitch; name a layer with output_layer")
-    last = {returned[tap.leaf]: tap.name for tap in taps if tap.leaf in returned}
-    return list(dict.fromkeys(last[one] for one in wanted))
-
-
-def geometry_of(model: nn.Module, x: Tensor, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:
-    """The geometry of the outputs.
+def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:
+    """The geometry of the outputs: of all tensors that a model returns, by the names of the layers that made them.
 
     Raises:
         HaloError: one of them sees the whole input, or cannot be run at another size; or none is a map.
+        ModelError, LayerError: see `padprint.trace`.
     """
-    names = output_names(model, x) if asked is None else [asked] if isinstance(asked, str) else list(asked)
     try:
-        found = trace(model, names, tile, channels=x.shape[1])
+        found = (
+            trace_taps(model, _returned, tile, channels)
+            if asked is None
+            else trace(model, asked, tile, channels=channels)
+        )
     except ModelError as error:
         if "at others" not in str(error):
             raise
@@ -77,6 +44,18 @@ def geometry_of(model: nn.Module, x: Tensor, asked: str | Sequence[str] | None, 
     if lost:
         raise HaloError(f"nothing to stitch: {'; '.join(f'{name}: {reason}' for name, reason in lost.items())}")
     return found
+
+
+def _returned(taps: list[Tap]) -> list[Tap]:
+    """In order of execution, one tap of each tensor that a model returns.
+
+    Raises:
+        HaloError: it returns no tensor.
+    """
+    names = {tap.name for tap in outputs(taps)}
+    if not names:
+        raise HaloError("the model returns no tensor, so there is nothing to stitch; name a layer with output_layer")
+    return [tap for tap in taps if tap.name in names]
 
 
 def structural_halos(model: nn.Module, geometry: Geometry, channels: int) -> dict[str, Sides]:

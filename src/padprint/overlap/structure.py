@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from padprint import _frames
 from padprint._tables import label
 from padprint.errors import HaloError
-from padprint.geometry import Sides, crop_size, example_for
+from padprint.geometry import Sides, crop_size
 from padprint.layers import as_measured, unwrapped
 from padprint.models import as_model
 from padprint.overlap import tools
@@ -147,7 +147,7 @@ def structural(
     network = unwrapped(as_model(model))
     size = crop_size(tile)
     with inputs_made(network, inputs), as_measured(network):
-        geometry = geometry_of(network, example_for(network, channels, size), output_layer, size)
+        geometry = geometry_of(network, channels, output_layer, size)
         need = structural_halos(network, geometry, channels)
     maps = {name: Map(spec.size, spec.stride) for name, spec in geometry.maps.items()}
     exact = all(geometry[name].exact for name in maps)
