@@ -152,11 +152,17 @@ def _elsewhere(
     net: Network, world: Tensor, corner: tuple[int, int], generator: torch.Generator
 ) -> tuple[tuple[Tensor, ...], Network, tuple[int, int]]:
     """The same world within a larger one, at another place, the mean of which has the other sign."""
-    step = whole_periods(9, lcm(*net.period))  # the same along both axes: squares stay squares
-    size = (world.shape[-2] + 4 * step, world.shape[-1] + 4 * step)
-    larger = content(0, size, generator) * 2 - 3 * world.mean().sign()
-    larger[..., step : step + world.shape[-2], 3 * step : 3 * step + world.shape[-1]] = world
-    return run(net, larger), net, (corner[0] + step, corner[1] + 3 * step)
+    step = whole_periods(9, lcm(*net.period))
+    for more in (3, 4):  # another shape; the same for a network that takes squares alone
+        size = (world.shape[-2] + more * step, world.shape[-1] + 4 * step)
+        larger = content(0, size, generator) * 2 - 3 * world.mean().sign()
+        larger[..., step : step + world.shape[-2], 3 * step : 3 * step + world.shape[-1]] = world
+        try:
+            return run(net, larger), net, (corner[0] + step, corner[1] + 3 * step)
+        except ValueError:
+            if more == 4:
+                raise
+    raise AssertionError
 
 
 def context(net: Network) -> tuple[int, int]:

@@ -251,6 +251,10 @@ GLOBAL: dict[str, Make] = {
     ),
     "size": lambda: of(lambda x: x / x.shape[-1], conv()),
     "another way by the size": lambda: of(lambda x: 2 * x if x.shape[-1] > 40 else x),
+    "another way in large maps": lambda: of(conv(stride=2), lambda x: 2 * x if x.shape[-1] > 40 else x, stride=2),
+    "labels by the aspect": lambda: of(
+        conv(), lambda x: x * (x.shape[-1] / x.shape[-2]), conv(cout=4, bias=True), ending="labels"
+    ),
     "fixed size": lambda: of(lambda x: F.interpolate(F.interpolate(x, (16, 16), mode="bilinear"), x.shape[-2:])),
     "align_corners": lambda: of(
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), stride=Fraction(1, 2)

@@ -25,6 +25,7 @@ _LARGEST_STRIDE = (
 )
 _LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
 _NARROW = 64  # px
+_SIZED = 1e-3  # of a layer's mean size: by how much features may differ with the input's size by rounding in single precision
 _BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
 
 
@@ -146,6 +147,7 @@ class Axis:
             self._shapes()
             self._find(taps)
             self._look(taps, other)
+        self._refuse_sized(taps)
 
     def operators_in(self, module: str) -> set[str]:
         """Names of the operators that ran in a module and in those inside it."""
@@ -391,6 +393,32 @@ class Axis:
                 self._set(leaf, seen=seen)
         return None
 
+    def _refuse_sized(self, taps: Sequence[Tap]) -> None:
+        """Refuse layers whose cells beyond the rims are others on a much longer strip that starts with the same content.
+
+        Layers of which all is known are believed.
+        """
+        layers = {tap: layer for tap in taps if (layer := self.layers[tap.leaf]).reason is None}
+        doubted = [tap for tap, layer in layers.items() if layer.wider or not layer.exact]
+        if not doubted:
+            return
+        once, again, long = Run(values={}), Run(values={}), Run()
+        for run in (once, again):
+            run_strip(self.strip, self.strip.content(self.crop), doubted, run)
+        long.start = once.values or {}
+        run_strip(self.strip, self.strip.content(self.crop + self._growth), doubted, long)
+        for tap in doubted:
+            apart, layer = long.apart.get(tap.leaf), layers[tap]
+            if apart is None or _differ(once, again, tap.leaf):  # else it draws random numbers
+                continue
+            within = apart[layer.rim[0] : max(0, layer.size - layer.rim[1])]
+            if bool((within > _SIZED).any()):
+                self._set(
+                    tap.leaf,
+                    reason="absolute: its features depend on the size of the input: those of the same content are others on "
+                    f"{self.crop + self._growth} px",
+                )
+
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)
 
@@ -398,6 +426,12 @@ class Axis:
 def _narrow(across: int) -> int:
     """A width in px of strips for networks that cannot be collapsed: like the crop's modulo the usual total strides."""
     return across if across <= 2 * _NARROW else _NARROW + across % _NARROW
+
+
+def _differ(one: Run, two: Run, leaf: Leaf) -> bool:
+    """Whether two runs over the same strip gave a layer other numbers, or none."""
+    found = [run.values.get(leaf) if run.values else None for run in (one, two)]
+    return found[0] is None or found[1] is None or bool(((found[0] != found[1]) & (found[0] == found[0])).any())
 
 
 def _holed(tap: Tap, run: Run, layer: AxisLayer) -> bool:

@@ -39,6 +39,17 @@ class Strip(NamedTuple):
         """A constant input, `(batch, channels, length, width)` for the vertical axis."""
         return torch.full((batch, *self.shape(length)), 0.5, dtype=self.dtype)
 
+    def content(self, length: int) -> Tensor:
+        """Random numbers, `(1, channels, length, width)` for the vertical axis, up to a thousand times larger in some rows.
+
+        A shorter strip is the start of a longer one.
+        """
+        c, *size = self.shape(length)
+        values, sizes = (torch.Generator().manual_seed(seed) for seed in (0, 1))
+        noise = torch.rand(length, c, size[1 - self.axis], generator=values, dtype=torch.float64)
+        noise = (4 * noise - 2) * 10 ** (3 * torch.rand(length, 1, 1, generator=sizes, dtype=torch.float64))
+        return (noise.transpose(0, 1) if self.axis == 0 else noise.permute(1, 2, 0))[None].to(self.dtype).contiguous()
+
     def pairs(self, length: int) -> Tensor:
         """Random inputs, each twice in a row: `(2 PAIRS, channels, length, width)`."""
         generator = torch.Generator().manual_seed(length)
@@ -72,6 +83,10 @@ class Run:
         reasons: why a layer has no local geometry: the operator to blame, in words.
         soft: operators that spread NaN further than numbers, because what they add up cancels; by layer.
         lost: operators that lost NaN on the way, and operators whose padding is not read, each with what is known of it.
+        values: asked: to be filled with each layer's numbers.
+        start: asked: `values` of a shorter strip that is the start of this one.
+        apart: `(cells,)` of the shorter strip: how far a layer's numbers are from `start`, in units of its mean size, at most;
+            of layers where that is more than rounding.
         error: the forward pass failed.
     """
 
@@ -89,7 +104,15 @@ class Run:
     reasons: dict[Leaf, str] = field(default_factory=dict)
     soft: dict[Leaf, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    values: dict[Leaf, Tensor] | None = None
+    start: dict[Leaf, Tensor] = field(default_factory=dict)
+    apart: dict[Leaf, Tensor] = field(default_factory=dict)
     error: str | None = None
+
+    @property
+    def numbers(self) -> bool:
+        """Whether numbers matter, and not only which of them are NaN."""
+        return self.values is not None or bool(self.start)
 
 
 def cpu_copy(model: nn.Module, unused: Collection[str] = (), *, double: bool = True) -> nn.Module:
@@ -151,6 +174,10 @@ def run_strip(strip: Strip, x: Tensor | int, taps: Sequence[Tap], run: Run) -> R
 
     def see(tap: Tap, tensor: Tensor) -> None:
         run.leaves[tap.leaf] = tuple(tensor.shape)
+        if run.values is not None:
+            run.values[tap.leaf] = tensor.clone()
+        elif tap.leaf in run.start and (apart := from_start(tensor, run.start[tap.leaf])) is not None:
+            run.apart[tap.leaf] = apart
         mark = _mark_of([tensor])
         find = _touched if run.noise is None else _differing
         touched = find(tensor, run.dims[tap.leaf]) if tap.leaf in run.dims else None
@@ -194,6 +221,23 @@ def _differing(tensor: Tensor, dim: int) -> Tensor | None:
         return None
     one, two = tensor[0::2], tensor[1::2]
     return (change(one, two, tensor) > 2.0**-32).movedim(dim, -1).reshape(-1, tensor.shape[dim]).any(0)[None]
+
+
+def from_start(long: Tensor, short: Tensor) -> Tensor | None:
+    """`(n,)`: how far a map is from the start of a longer one, along the dimension in which they differ; None where it is not."""
+    grown = [d for d, (a, b) in enumerate(zip(long.shape, short.shape, strict=False)) if a != b]
+    if long.dim() != short.dim() or len(grown) != 1 or long.shape[grown[0]] < short.shape[grown[0]]:
+        return None
+    (dim,) = grown
+    start = long.narrow(dim, 0, short.shape[dim])
+    same = (start == short) | (start.isnan() & short.isnan())
+    if bool(same.all()):
+        return None
+    if not (short.is_floating_point() or short.is_complex()):
+        apart = torch.where(same, 0.0, torch.inf)
+    else:
+        apart = torch.where(same, 0.0, (start - short).abs().double() / short.abs().double().mean().clamp_min(1e-300))
+    return apart.nan_to_num(torch.inf).movedim(dim, -1).reshape(-1, short.shape[dim]).amax(0)
 
 
 def change(one: Tensor, two: Tensor, like: Tensor) -> Tensor:
@@ -311,14 +355,15 @@ def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callabl
         return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
         op = op.collapsed(across)
-    elif op.outline is None and not (any(map(any, op.pads)) and (run.nan or run.noise is not None)):
+    elif (op.outline is None or run.numbers) and not (any(map(any, op.pads)) and (run.nan or run.noise is not None)):
         return unchanged()
     filled = (run.nan or run.noise is not None) and (op.input.is_floating_point() or op.input.is_complex())
     padded = op.padded(dict.fromkeys(axes, nan) if filled else {})
     if run.noise is not None:
         return op.apply(op, _with_noise(padded, op, run.noise))
-    run_it = op.outline if op.outline is not None and op.input.is_floating_point() else op.apply
-    return run_it(op, padded)
+    if op.outline is None or run.numbers or not op.input.is_floating_point():
+        return op.apply(op, padded)
+    return op.outline(op, padded)
 
 
 def _with_noise(padded: Tensor, op: Windowed, generator: torch.Generator) -> Tensor:

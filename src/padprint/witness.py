@@ -335,13 +335,13 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         expected: what the first witness says.
         taps: the layers.
     """
-    told = _as_expected(strip, sizes, expected, taps)
+    told = _as_expected(strip, sizes, expected, taps) if taps else {}
     if told:
         return Heard(told)
     # as long as the crop where that leaves cells that padding does not reach, else as long as the first witness needed
     short = any(sum(expected[tap.leaf].rim) + expected[tap.leaf].phases > expected[tap.leaf].size for tap in taps)
     length = sizes.length if short else sizes.crop
-    reach = max(_pixels(expected.values()), sizes.crop // 2)
+    reach = max(_pixels(expected.values()), sizes.crop)
     least: dict[Tap, float] = {}  # by how much the cell that moves least moved, while all of them do
     waiting = list(taps)
     for _ in range(_LOOKS):
@@ -395,7 +395,7 @@ def _as_expected(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], tap
         return {}
     ends = max((ceil(sum(one.rim) * one.stride) for one in expected.values()), default=0)
     length = sizes.crop + max(0, ceil((ends - sizes.crop) / sizes.period) + _CLEAR) * sizes.period
-    reach = max(_pixels(expected.values()), sizes.crop // 2)  # strips of other sizes, also where nothing reaches far
+    reach = max(_pixels(expected.values()), sizes.crop)  # strips of other sizes too, where nothing reaches far
     margin = (ceil(reach / sizes.period) + 1) * sizes.period
     found = _on_some_width(strip, sizes, length, margin, expected, taps, see=glance)
     if isinstance(found, str):
