@@ -243,28 +243,43 @@ def test_known_networks_at_224_px(
 def test_layers_that_see_the_whole_input_name_the_operator(name: str) -> None:
     make, blame = WHOLE[name]
     found = last(make(), 32)
-    assert found.reason.startswith("global: ")
-    assert f"{blame} sees the whole input" in found.reason
+    assert any(blame in one for one in found.sees_all_through)
+    assert found.reason is None
+    assert found.rim is not None  # of what is local
+    assert max(found.rim) < 16
+
+
+def test_layers_that_see_the_whole_input_unread_name_the_operator() -> None:
+    found = last(sequential(conv(), Sorted(), conv(4)), 32)
+    assert found.reason == "global: sort in 1 sees the whole input"
     assert found.rim is None
+
+
+class Sorted(nn.Module):
+    """Mixes the whole map in a way that no statistic is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.sort(-1).values.sort(-2).values
 
 
 def test_layers_before_the_global_one_are_measured() -> None:
     geometry = trace(ready(nets.SqueezeExcite()), "*", 32)
     assert geometry["stem"].rim == (1, 1, 1, 1)
-    assert "adaptive_avg_pool2d in gate.0" in geometry["head"].reason
+    assert geometry["stem"].sees_all_through == ()
+    assert geometry["head"].rim == (2, 2, 2, 2)
+    assert geometry["head"].sees_all_through == ("adaptive_avg_pool2d in gate.0",)
     assert "does not grow with the input" in geometry["gate"].reason
 
 
-@pytest.mark.parametrize(
-    ("net", "blame"),
-    [
-        (nets.corner_aligned(), "interpolate in 1"),
-        (ready(nets.PositionEmbedding()), "interpolate in the model itself"),
-    ],
-)
-def test_layers_tied_to_absolute_position_are_refused(net: nn.Module, blame: str) -> None:
-    found = last(net, 32)
-    assert found.reason.startswith(f"absolute: {blame}")
+def test_layers_tied_to_absolute_position_are_refused() -> None:
+    found = last(ready(nets.PositionEmbedding()), 32)
+    assert found.reason.startswith("absolute: interpolate in the model itself")
+
+
+def test_resizing_by_corners_sees_the_whole_map() -> None:
+    found = last(nets.corner_aligned(), 32)
+    assert found.reason is None
+    assert found.sees_all_through == ("interpolate in 1",)
 
 
 def test_resizing_to_a_skip_of_odd_size_is_refused() -> None:

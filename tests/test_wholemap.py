@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import padprint
-from padprint.wholemap import Cells, Parts, Split, load, register
+from padprint.result import LayerMeasurement
+from padprint.wholemap import Cells, Split, register
 from padprint.wholemap.anchored import _weights
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import _HANDLERS
@@ -156,6 +158,11 @@ def net(block: str, padding: int = 1) -> nn.Sequential:
     ).eval()
 
 
+def last(found: padprint.Measurement) -> LayerMeasurement:
+    """The last layer that was measured."""
+    return found[list(found)[-1]]
+
+
 def images(n: int = 3, size: tuple[int, int] = (44, 52), channels: int = 2, mean: float = 0.5) -> list[Tensor]:
     generator = torch.Generator().manual_seed(7)
     level = torch.linspace(0, 1, size[0]).view(-1, 1) * torch.linspace(
@@ -171,15 +178,15 @@ def test_a_pointwise_network_with_instance_norm_has_context_alone() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.InstanceNorm2d(3)).eval()
     image = images(1)[0]
-    found = padprint.parts(model, [image], ["output"], crop=32, crops_per_image=1)["output"]
+    found = last(padprint.measure(model, [image], ["output"], crop=32, crops_per_image=1))
     with torch.no_grad():
         features = model[0](image[None])[0].double()
         own = [(features[:, y : y + 32, x : x + 32], y, x) for y in range(44 - 31) for x in range(52 - 31)]
         scene = _standardised(features, features)
         changes = [_standardised(crop, crop) - scene[:, y : y + 32, x : x + 32] for crop, y, x in own]
-    assert found.padding.size.value < 1e-6
-    assert found.context.size.value > 0.01
-    least = min(float((found.context.pattern_map - change).abs().max()) for change in changes)
+    assert found.parts["padding"].size.value < 1e-6
+    assert found.parts["context"].size.value > 0.01
+    least = min(float((found.parts["context"].pattern_map - change).abs().max()) for change in changes)
     assert least < 1e-5  # the crop is one of them
 
 
@@ -195,15 +202,15 @@ def test_padding_shifts_a_gate_by_what_it_takes_from_the_mean() -> None:
             parameter.fill_(1.0)
         model[0].weight.fill_(1 / 9)
         model[1].gate[1].bias.fill_(0.0)
-    found = padprint.parts(model, [torch.full((1, 40, 40), 2.0)], ["output"], crop=16, crops_per_image=1)["output"]
+    found = last(padprint.measure(model, [torch.full((1, 40, 40), 2.0)], ["output"], crop=16, crops_per_image=1))
     mean = 2 * (14 * 14 + 4 * 14 * 6 / 9 + 4 * 4 / 9) / 16**2  # of the map: 9, 6 and 4 cells of nine in the sums
     gates = [float(torch.sigmoid(torch.tensor(x, dtype=torch.float64))) for x in (mean, 2.0)]
-    assert found.through.size.value == pytest.approx((gates[1] - gates[0]) / gates[1], rel=1e-4)
-    assert float(found.local.pattern_map[0, 0, 0]) == pytest.approx(gates[0] * 2 * (4 / 9 - 1), rel=1e-4)
+    assert found.parts["through"].size.value == pytest.approx((gates[1] - gates[0]) / gates[1], rel=1e-4)
+    assert float(found.parts["local"].pattern_map[0, 0, 0]) == pytest.approx(gates[0] * 2 * (4 / 9 - 1), rel=1e-4)
     assert found.rim == (1, 1, 1, 1)
     mean = 2 * (38 * 38 + 4 * 38 * 6 / 9 + 4 * 4 / 9) / 40**2  # of the scene, which has a border of its own
     scene = float(torch.sigmoid(torch.tensor(mean, dtype=torch.float64)))
-    assert found.context.size.value == pytest.approx((gates[1] - scene) / gates[1], rel=1e-4)
+    assert found.parts["context"].size.value == pytest.approx((gates[1] - scene) / gates[1], rel=1e-4)
     assert found.sees_all_through == ("adaptive_avg_pool2d in 1.gate.0",)
 
 
@@ -212,11 +219,11 @@ def test_group_norm_of_one_group_on_a_ramp() -> None:
     with torch.no_grad():
         model[0].weight.fill_(1.0)
     ramp = torch.arange(64.0).expand(1, 32, 64).contiguous()
-    found = padprint.parts(model, [ramp], ["output"], crop=(32, 16), crops_per_image=1)["output"]
-    slopes = found.context.pattern_map.diff(dim=-1)
+    found = last(padprint.measure(model, [ramp], ["output"], crop=(32, 16), crops_per_image=1))
+    slopes = found.parts["context"].pattern_map.diff(dim=-1)
     own, scene = (((n * n - 1) / 12) ** -0.5 for n in (16, 64))
     assert torch.allclose(slopes, torch.full_like(slopes, own - scene), atol=1e-5)
-    assert found.padding.size.value < 1e-6
+    assert found.parts["padding"].size.value < 1e-6
 
 
 # -------------------------------------------------------------------------------------------------------- brute force
@@ -288,8 +295,8 @@ def test_a_slow_loop_with_explicit_windows_agrees(block: str, padding: int) -> N
     model = net(block, padding).double()
     crop, size = (33 if padding == 0 else 32), 52
     image = images(1, (size, size))[0].double()
-    found = padprint.parts(model, [image], ["output"], crop=crop, crops_per_image=1, margin=None)
-    one, margin = found["output"], found.margin
+    found = padprint.measure(model, [image], ["output"], crop=crop, crops_per_image=1, margin=None)
+    one, margin = last(found), found.margin
     corners = [
         (y, x)
         for y in range(margin[0], size - crop - margin[1] + 1, 2)
@@ -303,7 +310,7 @@ def test_a_slow_loop_with_explicit_windows_agrees(block: str, padding: int) -> N
             replayed, _ = _slow(model, tight, (margin[0], margin[2]), crop, taken)
             windowed, _ = _slow(model, tight, (margin[0], margin[2]), crop, None)
             parts = alone - replayed, replayed - windowed
-            maps = one.local.pattern_map, one.through.pattern_map
+            maps = one.parts["local"].pattern_map, one.parts["through"].pattern_map
             apart.append(max(float((a[0] - b).abs().max()) for a, b in zip(parts, maps, strict=True)))
             if apart[-1] < SLOW:
                 assert torch.allclose(alone, model(image[None, :, y : y + crop, x : x + crop]), atol=1e-9)
@@ -316,39 +323,39 @@ def test_a_slow_loop_with_explicit_windows_agrees(block: str, padding: int) -> N
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_operator_is_followed(block: str) -> None:
-    found = padprint.parts(net(block), images(), ["output"], crop=32, crops_per_image=2)["output"]
+    found = last(padprint.measure(net(block), images(), ["output"], crop=32, crops_per_image=2))
     assert found.numeric_floor < 1e-5
-    assert found.local.size.value > 0.01
+    assert found.parts["local"].size.value > 0.01
     assert found.sees_all_through
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_without_padding_nothing_is_left_but_context(block: str) -> None:
-    found = padprint.parts(net(block, padding=0), images(), ["output"], crop=33, crops_per_image=2)["output"]
-    assert found.padding.size.value < 1e-5
-    assert found.context.size.value > 100 * found.padding.size.value
+    found = last(padprint.measure(net(block, padding=0), images(), ["output"], crop=33, crops_per_image=2))
+    assert found.parts["padding"].size.value < 1e-5
+    assert found.parts["context"].size.value > 100 * found.parts["padding"].size.value
     assert found.rim == (
         (3,) * 4 if block == "corners" else (0,) * 4
     )  # where it reads moves with the window: wide, to be sure
 
 
 def test_parts_add_up_and_do_not_depend_on_the_batch() -> None:
-    one, many = (padprint.parts(net("gate"), images(), crop=32, batch_size=n)["output"] for n in (1, 16))
-    total = one.local.pattern_map + one.through.pattern_map + one.context.pattern_map
-    assert torch.allclose(total, one.total.pattern_map, atol=1e-9)
+    one, many = (last(padprint.measure(net("gate"), images(), crop=32, batch_size=n)) for n in (1, 16))
+    total = one.parts["local"].pattern_map + one.parts["through"].pattern_map + one.parts["context"].pattern_map
+    assert torch.allclose(total, one.parts["total"].pattern_map, atol=1e-9)
     for part in ("local", "through", "context"):
-        assert torch.allclose(one.part(part).pattern_map, many.part(part).pattern_map, atol=1e-5)
-        assert many.part(part).size.value == pytest.approx(one.part(part).size.value, rel=1e-3)
+        assert torch.allclose(one.parts[part].pattern_map, many.parts[part].pattern_map, atol=1e-5)
+        assert many.parts[part].size.value == pytest.approx(one.parts[part].size.value, rel=1e-3)
 
 
 def test_channels_last_and_double_precision() -> None:
-    plain = padprint.parts(net("instance"), images(), ["output"], crop=32)["output"]
-    last = padprint.parts(net("instance").to(memory_format=torch.channels_last), images(), ["output"], crop=32)[
-        "output"
-    ]
-    double = padprint.parts(net("instance").double(), images(), ["output"], crop=32)["output"]
-    for other in (last, double):
-        assert torch.allclose(plain.padding.pattern_map, other.padding.pattern_map, atol=1e-4)
+    plain = last(padprint.measure(net("instance"), images(), ["output"], crop=32))
+    turned = last(
+        padprint.measure(net("instance").to(memory_format=torch.channels_last), images(), ["output"], crop=32)
+    )
+    double = last(padprint.measure(net("instance").double(), images(), ["output"], crop=32))
+    for other in (turned, double):
+        assert torch.allclose(plain.parts["padding"].pattern_map, other.parts["padding"].pattern_map, atol=1e-4)
     assert double.numeric_floor < 1e-12
 
 
@@ -384,7 +391,7 @@ def test_a_stretched_position_embedding_stays_refused() -> None:
 
     model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), Stretched(), nn.Conv2d(8, 4, 3, padding=1)).eval()
     with pytest.raises(padprint.LayerError, match="absolute: interpolate in 1"):
-        padprint.parts(model, images(), ["output"], crop=32)
+        padprint.measure(model, images(), ["output"], crop=32)
 
 
 class Named(nn.Module):
@@ -397,7 +404,7 @@ class Named(nn.Module):
 
 
 def test_outputs_by_name() -> None:
-    found = padprint.parts(Named(), images(), "output[logits]", crop=32)
+    found = padprint.measure(Named(), images(), "output[logits]", crop=32)
     assert list(found) == ["output[logits]"]
 
 
@@ -405,28 +412,41 @@ def test_gates_inside_a_unet_and_the_model_is_left_as_found() -> None:
     torch.manual_seed(0)
     model = UNet().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = padprint.parts(model, images(4), crop=32)
+    found = padprint.measure(model, images(4), crop=32)
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert len(found["output"].sees_all_through) == 4
-    assert set(found) == {"deep", "output"}  # the layers' names are the network's own
+    assert len(last(found).sees_all_through) == 4
+    assert set(found) == {"deep", "last"}  # the layers' names are the network's own
     for one in found.values():
         assert one.numeric_floor < 1e-4
-        assert one.local.size.low < one.local.size.value < one.local.size.high
+        assert one.parts["local"].size.low < one.parts["local"].size.value < one.parts["local"].size.high
 
 
-def test_a_network_of_local_operators_agrees_with_measure() -> None:
+class Idle(nn.Module):
+    """A gate that changes nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0 * x.mean((2, 3), keepdim=True)
+
+
+def test_windows_of_their_own_agree_with_the_shared_canvas() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, padding=1)).eval()
-    scenes = [image[:, :36, :36].contiguous() for image in images()]  # nine positions, all of them taken
-    one = padprint.parts(model, scenes, ["2"], crop=32, crops_per_image=99)["2"]
-    other = padprint.measure(model, scenes, ["2"], crop=32, crops_per_image=99)["2"]
-    assert torch.allclose(one.padding.pattern_map, other.pattern, atol=1e-6)
-    assert one.padding.snr.value == pytest.approx(other.snr.value, rel=1e-4)
-    assert one.through.size.value < 1e-6
-    assert one.context.size.value < 1e-6
-    assert one.sees_all_through == ()
+    layers = [nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, padding=1)]
+    scenes = [image[:, :36, :36].contiguous() for image in images(4)]  # nine positions, all of them taken
+    local = last(padprint.measure(nn.Sequential(*layers).eval(), scenes, "output", crop=32, crops_per_image=99))
+    model = nn.Sequential(*layers[:2], Idle(), layers[2]).eval()
+    one = last(padprint.measure(model, scenes, "output", crop=32, crops_per_image=99, padding="own"))
+    assert local.parts == {}
+    assert local.sees_all_through == ()
+    assert torch.allclose(one.pattern, local.pattern, atol=1e-6)
+    assert torch.allclose(one.noise, local.noise, atol=1e-6)
+    for name in ("snr", "mae", "rms", "relative", "response"):
+        assert getattr(one, name).value == pytest.approx(getattr(local, name).value, rel=1e-4)
+        assert getattr(one, name).low == pytest.approx(getattr(local, name).low, rel=1e-3)
+    assert one.parts["through"].size.value == one.parts["context"].size.value == 0
+    assert one.parts["padding"].pattern.value == pytest.approx(one.relative.value)
+    assert one.parts["padding"].snr.value == pytest.approx(one.snr.value)
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -446,29 +466,33 @@ class Embedded(nn.Module):
 def test_what_is_not_followed_is_refused(layer: nn.Module, said: str) -> None:
     model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), layer, nn.Conv2d(8, 4, 3, padding=1)).eval()
     with pytest.raises(padprint.LayerError, match=said):
-        padprint.parts(model, images(), ["output"], crop=32)
+        padprint.measure(model, images(), ["output"], crop=32)
 
 
 def test_images_too_small_and_a_network_of_one_size() -> None:
-    with pytest.raises(padprint.ImagesError, match=r"image 0 is too small \(34x34 px\)"):
-        padprint.parts(net("gate"), images(1, (34, 34)), ["output"], crop=32)
-    fixed = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(2), nn.Linear(1024, 1024)).eval()
-    with pytest.raises(padprint.ModelError, match="does not run on an input of 160x32 px"):
-        padprint.parts(fixed, images(), crop=32)
+    with pytest.raises(padprint.ImagesError, match=r"1 of 1 images are too small \(the first is 34x34 px\)"):
+        padprint.measure(net("gate"), images(1, (34, 34)), ["output"], crop=32)
+    mixed = nn.Linear(1024, 1024), nn.Unflatten(2, (32, 32))
+    fixed = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(2), *mixed, nn.Conv2d(4, 4, 1)).eval()
+    with pytest.raises(padprint.ModelError, match="runs at the crop's size and not at others"):
+        padprint.measure(fixed, images(), "output", crop=32)
 
 
 def test_statistics_that_are_nan() -> None:
     model = net("instance")
     with torch.no_grad():
         model[0].bias.fill_(float("nan"))
-    with pytest.raises(padprint.LayerError, match="zero, NaN or infinite"):
-        padprint.parts(model, images(), ["output"], crop=32)
+    found = padprint.measure(model, images(), ["output"], crop=32)
+    assert "holds NaN or infinite values" in str(found)
+    assert last(found).snr.value != last(found).snr.value
 
 
 def test_a_margin_below_the_reach_is_approximate() -> None:
-    found = padprint.parts(net("gate"), images(), ["output"], crop=32, margin=0)
+    found = padprint.measure(net("gate"), images(), ["output"], crop=32, margin=0)
     assert found.approximate
-    assert "output is approximate" in str(found)
+    residual = last(found).residual
+    assert residual is not None
+    assert residual > 0.1
 
 
 @torch.library.custom_op("padprint_test::centred", mutates_args=())
@@ -486,7 +510,7 @@ def test_users_teach_an_operator_of_their_own() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), Centred(), nn.Conv2d(8, 4, 3, padding=1)).eval()
     with pytest.raises(padprint.LayerError, match="padprint_test::centred"):
-        padprint.parts(model, images(), ["output"], crop=32)
+        padprint.measure(model, images(), ["output"], crop=32)
 
     def handler(cells: Cells, _func: object, args: tuple[Tensor, ...], _kwargs: object) -> Split:
         (x,) = args
@@ -494,14 +518,14 @@ def test_users_teach_an_operator_of_their_own() -> None:
 
     register("padprint_test::centred")(handler)
     try:
-        found = padprint.parts(model, images(), ["output"], crop=32)["output"]
-        assert found.through.size.value > 0
+        found = last(padprint.measure(model, images(), ["output"], crop=32))
+        assert found.parts["through"].size.value > 0
         assert found.sees_all_through == ("padprint_test::centred in 1",)
         register("padprint_test::centred")(
             lambda cells, func, args, kwargs: Split(lambda: (), lambda _: args[0] * 2, lambda: args[0] * 1.0)
         )
-        with pytest.raises(padprint.LayerError, match="does not compute what the operator does"):
-            padprint.parts(model, images(), ["output"], crop=32)
+        with pytest.raises(padprint.ModelError, match="does not compute what the operator does"):
+            padprint.measure(model, images(), ["output"], crop=32)
     finally:
         del _HANDLERS["padprint_test::centred"]
 
@@ -510,19 +534,19 @@ def test_users_teach_an_operator_of_their_own() -> None:
 
 
 def test_results_are_saved_and_shown(tmp_path: Path) -> None:
-    found = padprint.parts(net("gate"), images(), crop=32)
-    assert load(found.save(tmp_path / "parts")) == found
-    frame = found.to_frame()
+    found = padprint.measure(net("gate"), images(), crop=32)
+    assert padprint.load(found.save(tmp_path / "saved")) == found
+    frame = found.parts_frame()
     assert list(frame["part"].unique()) == ["local", "through", "padding", "context", "total"]
-    assert frame.loc[frame["part"] == "local", "size"].iloc[-1] == found["output"].local.size.value
-    assert found.to_dict()["layers"]["output"]["sees_all_through"] == list(found["output"].sees_all_through)
-    assert "adaptive_avg_pool2d" in str(found)
-    (tmp_path / "parts" / "parts.json").write_text("{}")
-    with pytest.raises(padprint.ResultError):
-        load(tmp_path / "parts")
-    with pytest.raises(KeyError, match="no layer"):
-        found["nowhere"]
-    assert isinstance(found, Parts)
+    assert frame.loc[frame["part"] == "local", "size"].iloc[-1] == last(found).parts["local"].size.value
+    assert found.to_dict()["layers"]["3"]["sees_all_through"] == ["adaptive_avg_pool2d in 2.gate.0"]
+    for shown in (str(found), found._repr_html_(), str(last(found))):
+        assert "adaptive_avg_pool2d in 2.gate.0" in shown
+    document = json.loads((tmp_path / "saved" / "result.json").read_text())
+    del document["layers"]["3"]["parts"]["through"]
+    (tmp_path / "saved" / "result.json").write_text(json.dumps(document))
+    with pytest.raises(padprint.ResultError, match="through"):
+        padprint.load(tmp_path / "saved")
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -558,7 +582,7 @@ def test_the_command_saves_and_prints(tmp_path: Path) -> None:
     for i in range(3):
         pixels = (torch.rand(120, 120, 3, generator=torch.Generator().manual_seed(i)) * 255).byte().numpy()
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    arguments = ["parts", "torchvision:mobilenet_v3_small", str(tmp_path / "photos"), "--layers", "features.1"]
+    arguments = ["measure", "torchvision:mobilenet_v3_small", str(tmp_path / "photos"), "--layers", "features.1"]
     arguments += [
         "--calibrate",
         "3",
@@ -574,6 +598,6 @@ def test_the_command_saves_and_prints(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "sees all through" in result.output
-    assert load(tmp_path / "out")["features.1"].sees_all_through == (
+    assert padprint.load(tmp_path / "out")["features.1"].sees_all_through == (
         "adaptive_avg_pool2d in features.1.block.1.avgpool",
     )

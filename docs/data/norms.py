@@ -92,7 +92,7 @@ def main(folder: str) -> None:
             f"## {norm}: mean squared error {error:.5f} (noise 0.01), trained in {time.perf_counter() - started:.0f} s\n"
         )
         for tile in TILES:
-            print(padprint.parts(net, others, ["output"], tile, crops_per_image=4, name=norm), "\n", flush=True)
+            print(padprint.measure(net, others, "output", tile, crops_per_image=4, name=norm), "\n", flush=True)
     generator = torch.Generator().manual_seed(1)
     crops = [image[:, :256, :256] for image in training]
     torch.manual_seed(0)
@@ -104,13 +104,14 @@ def main(folder: str) -> None:
     print("## torchvision mobilenet_v3_small, random weights, BatchNorm calibrated\n")
     large = ImageFolder(files[1::2], mean=(0, 0, 0), std=(1, 1, 1), resize_short_side=768)
     print(
-        padprint.parts(gates, (image for _, image in large.items()), crop=64, crops_per_image=2, batch_size=2),
+        padprint.measure(gates, (image for _, image in large.items()), crop=64, crops_per_image=2, batch_size=2),
         "\n",
         flush=True,
     )
     print("## MONAI UNet, random weights, noise of 80 px\n")
     unet = monai.networks.nets.UNet(2, 1, 2, (8, 16, 32), (2, 2))
-    print(padprint.parts(unet, [torch.randn(1, 80, 80, generator=generator) for _ in range(20)], ["output"], 64), "\n")
+    noise = [torch.randn(1, 80, 80, generator=generator) for _ in range(20)]
+    print(padprint.measure(unet, noise, "output", 64, crops_per_image=1), "\n")
 
 
 if __name__ == "__main__":

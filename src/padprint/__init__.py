@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from padprint.overlap.result import Halo
     from padprint.result import Estimate, LayerMeasurement, Measurement, load
     from padprint.training.metric import PatternMetric
-    from padprint.wholemap.result import Parts
-    from padprint.wholemap.run import parts
 
 _HOMES = {
     "check": "checkup",
@@ -60,8 +58,6 @@ _HOMES = {
     "halo": "overlap.advice",
     "Halo": "overlap.result",
     "PatternMetric": "training.metric",
-    "parts": "wholemap.run",
-    "Parts": "wholemap.result",
     "HaloError": "errors",
     "ImagesError": "errors",
     "LayerError": "errors",
@@ -89,7 +85,6 @@ __all__ = [
     "PaddingError",
     "PaddingOperator",
     "PadprintError",
-    "Parts",
     "PatternMetric",
     "ResultError",
     "baselines",
@@ -105,7 +100,6 @@ __all__ = [
     "models",
     "overlap",
     "padding",
-    "parts",
     "plot",
     "report",
     "scenes",

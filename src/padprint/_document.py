@@ -20,6 +20,8 @@ SCHEMA = 1
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
 SIZES = ("rms", "rms_floor")
 """Estimates that results of before do not have."""
+OF_PARTS = ("size", "pattern", "snr")
+"""Estimates of a part."""
 QUANTITIES = ("pattern", "noise", "response")
 PROFILES = ("all", "top", "bottom", "left", "right")
 FLOATS = tuple[float, ...]
@@ -46,10 +48,15 @@ def describe(measurement: Measurement) -> dict[str, Any]:
 def tensors_of(measurement: Measurement) -> dict[str, Tensor]:
     """The patterns: what `describe` leaves out, by layer and quantity."""
     return {
-        f"{name}/{key}": values
-        for name, layer in measurement.layers.items()
-        for key, values in (("pattern", layer.pattern), ("noise", layer.noise), ("emergence", layer.emergence.features))
+        f"{name}/{key}": values for name, layer in measurement.layers.items() for key, values in _maps_of(layer).items()
     }
+
+
+def _maps_of(layer: LayerMeasurement) -> dict[str, Tensor]:
+    maps = {"pattern": layer.pattern, "noise": layer.noise, "emergence": layer.emergence.features}
+    for name, part in layer.parts.items():
+        maps |= {f"{name}/pattern": part.pattern_map, f"{name}/size": part.size_map}
+    return maps
 
 
 def finite(value: Any) -> Any:
@@ -112,7 +119,23 @@ def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
         "numeric_floor": layer.numeric_floor,
         "residual": layer.residual,
         "notes": list(layer.notes),
+        **_describe_parts(layer),
     }
+
+
+def _describe_parts(layer: LayerMeasurement) -> dict[str, Any]:
+    """What is known of a layer that sees the whole map beside what is known of any; nothing of others."""
+    if not layer.parts:
+        return {}
+    parts = {
+        name: {
+            key: {**_describe_estimate(one), "replicates": list(one.replicates)}
+            for key in OF_PARTS
+            for one in [getattr(part, key)]
+        }
+        for name, part in layer.parts.items()
+    }
+    return {"sees_all_through": list(layer.sees_all_through), "parts": parts}
 
 
 def _describe_estimate(estimate: Estimate | Curve) -> dict[str, Any]:
@@ -139,13 +162,16 @@ def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor]) -> LayerMea
     fields.check("stride", all(0 < one < math.inf for one in stride), "a stride must be above 0")
     fields.check("offset", all(map(math.isfinite, offset or ())), "an offset must be finite")
     present = [*ESTIMATES, *(key for key in SIZES if key in fields)]
+    estimates: dict[str, Any] = {
+        key: estimate(fields.object(key), fields.object("replicates").get(key, FLOATS)) for key in present
+    }
     profiles = dict(fields.object("profile").items())
     fields.check("profile", set(profiles) <= set(PROFILES), f"there are profiles of {', '.join(PROFILES)} alone")
     return LayerMeasurement(
         name=name,
         pattern=tensor(tensors, f"{name}/pattern", shape),
         noise=tensor(tensors, f"{name}/noise", shape),
-        **{key: estimate(fields.object(key), fields.object("replicates").get(key, FLOATS)) for key in present},
+        **estimates,
         stride=stride,
         offset=offset,
         receptive_field=_counts(fields, "receptive_field", tuple[int, int] | None, 1),
@@ -157,7 +183,26 @@ def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor]) -> LayerMea
         numeric_floor=fields.get("numeric_floor", float),
         residual=fields.get("residual", float | None),
         notes=fields.get("notes", tuple[str, ...]),
+        **_parts(name, fields, tensors, shape),
     )
+
+
+def _parts(name: str, fields: Fields, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> dict[str, Any]:
+    """What `_describe_parts` has written."""
+    from padprint.result import PARTS, Part  # see above
+
+    if "parts" not in fields:
+        return {}
+    own = fields.object("parts")
+    parts = {}
+    for part in PARTS:
+        one = own.object(part)
+        size, pattern, snr = (estimate(one.object(key), one.object(key).get("replicates", FLOATS)) for key in OF_PARTS)
+        of_pattern, of_size = (
+            tensor(tensors, f"{name}/{part}/{key}", of) for key, of in (("pattern", shape), ("size", shape[1:]))
+        )
+        parts[part] = Part(size, pattern, snr, of_pattern, of_size)
+    return {"sees_all_through": fields.get("sees_all_through", tuple[str, ...]), "parts": parts}
 
 
 def estimate(fields: Fields, replicates: tuple[float, ...] = ()) -> Estimate:

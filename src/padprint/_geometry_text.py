@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from padprint import _frames
-from padprint._tables import label, stride
+from padprint._tables import SEES_ALL, label, stride, through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ HEADERS = (
     "reach px t b l r",
     "witness",
 )
-LESS = ("witness", "channels", "receptive field px", "size", "stride")
+LESS = ("witness", "channels", "receptive field px", "size", "stride", SEES_ALL)
 """Columns that a narrow table does without, the first of them first."""
 
 MARGIN = 64
@@ -41,13 +41,18 @@ _KEYS = (
     "margin",
     "witness",
     "exact",
+    "sees_all_through",
     "reason",
 )
 
 
-def rows(found: Geometry) -> list[tuple[str, ...]]:
-    """One row for each layer that can be measured, as `HEADERS`."""
-    return [_row(layer) for layer in found.values() if layer.reason is None]
+def table_of(found: Geometry) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers, and one row for each layer that can be measured."""
+    layers = [layer for layer in found.values() if layer.reason is None]
+    if not any(layer.sees_all_through for layer in layers):
+        return HEADERS, [_row(layer) for layer in layers]
+    rows = [(*_row(layer), through(layer.sees_all_through) or "-") for layer in layers]
+    return (*HEADERS, SEES_ALL), rows
 
 
 def _row(layer: LayerGeometry) -> tuple[str, ...]:
@@ -73,6 +78,8 @@ def remarks(found: Geometry, margin: int | None = None) -> Iterator[str]:
     yield f"crop {_times(found.crop)} px, total stride {_times(found.period)} px"
     if found.maps:
         yield f"smallest image: {_times(found.smallest_image())} px{_with_margin(found, margin)}"
+    if any(layer.sees_all_through for layer in found.values()):
+        yield f"{SEES_ALL}: operators that see the whole map; the other columns are of what is local"
     if any(layer.exact is False for layer in found.values()):
         yield "* as far as was seen: an operator on the way cannot be read, or loses the trace; other content may reach further"
     for one in found.misaligned[:_NAMED]:
@@ -132,6 +139,7 @@ def _columns(layer: LayerGeometry) -> dict[str, Any]:
         **_frames.sides("margin", layer.margin),
         "witness": layer.witness,
         "exact": layer.exact,
+        "sees_all_through": ", ".join(layer.sees_all_through),
         "reason": layer.reason,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,25 @@ def measurement(result: Measurement) -> str:
     """The table of a measurement with its remarks."""
     rows = [_tables.cells(layer) for layer in result.layers.values()]
     title = str(result.provenance.get("model") or "measurement")
-    return _table(title, _tables.HEADERS, rows) + _lines([_tables.summary(result), *_tables.remarks(result)])
+    remarks = _lines([_tables.summary(result), *_tables.remarks(result)])
+    return _table(title, _tables.HEADERS, rows) + _parts({"": result}) + remarks
 
 
 def comparison(result: Comparison) -> str:
     """The table of a comparison with its remarks."""
     rows = _tables.comparison_cells(result)
-    return _table("comparison", _tables.COMPARISON_HEADERS, rows) + _lines(_tables.comparison_remarks(result))
+    return (
+        _table("comparison", _tables.COMPARISON_HEADERS, rows)
+        + _parts(result)
+        + _lines(_tables.comparison_remarks(result))
+    )
+
+
+def _parts(results: Mapping[str, Measurement]) -> str:
+    """The table of layers that see the whole map, if there are any."""
+    rows = _tables.part_rows(results)
+    title = "layers that see the whole map"
+    return _table(title, _tables.PART_HEADERS, rows) + _lines(_tables.PART_REMARKS) if rows else ""
 
 
 def layer(result: LayerMeasurement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,8 @@ def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
         ),
         ("aware channels", f"{aware(layer)}{': ' + sides if sides else ''}"),
         ("numeric floor", f"{layer.numeric_floor:.1e}"),
+        *((f"size of {name}", interval(part.size)) for name, part in layer.parts.items()),
+        *([("sees all through", through(layer.sees_all_through))] if layer.sees_all_through else []),
     ]
 
 
@@ -157,6 +160,56 @@ def stride(pair: tuple[float, float]) -> str:
     return f"{rows:g}" if rows == columns else f"{rows:g}x{columns:g}"
 
 
+SEES_ALL = "sees all through"
+PART_HEADERS = (
+    "layer",
+    "local [95 %]",
+    "through statistics [95 %]",
+    "context [95 %]",
+    "total [95 %]",
+    SEES_ALL,
+)
+"""Of the table of layers that see the whole map."""
+PART_LESS = ("total [95 %]", "context [95 %]")
+"""Columns that it does without on a narrow screen, the first of them first."""
+
+
+def part_rows(measurements: Mapping[str, Measurement]) -> list[tuple[str, ...]]:
+    """Rows of that table: a layer's name, that of a measurement where there are several, and sizes of its parts."""
+    layers = dict.fromkeys(name for one in measurements.values() for name in one)
+    return [
+        (
+            " / ".join((label(layer), label(name)) if len(measurements) > 1 else (label(layer),)),
+            *(interval(found.parts[part].size) for part in ("local", "through", "context", "total")),
+            through(found.sees_all_through),
+        )
+        for layer in layers
+        for name, one in measurements.items()
+        if layer in one and (found := one[layer]).parts
+    ]
+
+
+PART_REMARKS = (
+    "sizes of what changes when a crop is seen by itself, rms in units of the features' own; local and through statistics: what its",
+    "padding does, by local operators and by statistics over the map; context: its statistics against those of all of its scene",
+)
+"""Lines under the table of layers that see the whole map."""
+
+
+def parts_text(measurements: Mapping[str, Measurement]) -> list[str]:
+    """The table of layers that see the whole map, as lines; nothing without such layers."""
+    rows = part_rows(measurements)
+    return [*aligned(PART_HEADERS, rows), "", *PART_REMARKS, ""] if rows else []
+
+
+def through(operators: Sequence[str]) -> str:
+    """Operators that a layer sees the whole map through: one with its module, several by kind."""
+    if len(operators) < 2:
+        return printable("".join(operators))
+    kinds = Counter(one.partition(" in ")[0] for one in operators)
+    return printable(", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in kinds.items()))
+
+
 def summary(measurement: Measurement) -> str:
     """One line: images, crops, margin, numeric floor."""
     rows, columns = measurement.crop
@@ -178,7 +231,8 @@ def remarks(measurement: Measurement) -> list[str]:
 def text(measurement: Measurement) -> str:
     """The whole measurement as fixed-width plain text."""
     rows = [cells(layer) for layer in measurement.layers.values()]
-    return "\n".join([*aligned(HEADERS, rows), "", summary(measurement), *remarks(measurement)])
+    parts = parts_text({"": measurement})
+    return "\n".join([*aligned(HEADERS, rows), "", *parts, summary(measurement), *remarks(measurement)])
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -245,7 +299,7 @@ def shared_remarks(measurements: Mapping[str, Measurement]) -> list[str]:
 def comparison_text(comparison: Comparison) -> str:
     """A whole comparison as fixed-width plain text."""
     lines = aligned(COMPARISON_HEADERS, comparison_cells(comparison))
-    return "\n".join([*lines, "", *comparison_remarks(comparison)])
+    return "\n".join([*lines, "", *parts_text(comparison), *comparison_remarks(comparison)])
 
 
 def file_stem(name: str) -> str:
@@ -276,6 +330,22 @@ def profile_frame(measurement: Measurement) -> pd.DataFrame:
                 ]
     table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
     return table
+
+
+def parts_frame(measurement: Measurement) -> pd.DataFrame:
+    """One row per layer that sees the whole map and part."""
+    every = ((name, key, part) for name, layer in measurement.layers.items() for key, part in layer.parts.items())
+    rows = (
+        {
+            "layer": name,
+            "part": key,
+            **_frames.estimate("size", part.size),
+            **_frames.estimate("pattern", part.pattern),
+            **_frames.estimate("snr", part.snr),
+        }
+        for name, key, part in every
+    )
+    return _frames.frame(rows, ("layer", "part"))
 
 
 def channel_frame(measurement: Measurement) -> pd.DataFrame:

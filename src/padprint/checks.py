@@ -8,7 +8,7 @@ from math import ceil, inf, sqrt
 import torch
 from torch import Tensor
 
-from padprint.forwards import Forwards, window
+from padprint.forwards import Forwards
 from padprint.geometry import Sides
 from padprint.guard import NUDGE, Guard, nudged
 from padprint.plan import Canvas, CropPlan
@@ -37,7 +37,7 @@ def self_check(
         plan: how scenes are cut.
         image: the first scene; where it is too small for a crop the result is empty.
         exempt: layers whose margin is below their reach. What lies beyond does matter to them, and `change_when_grown`
-            says how much; cells that padding does not reach must agree all the same.
+            says how much; cells that padding does not reach must agree all the same, unless they see the whole map.
 
     Returns:
         Relative rms change of F(x; *) by layer, the largest of the scenes; of exempt layers the largest of the others.
@@ -63,12 +63,19 @@ def self_check(
                 if apart > _REPEATED * torch.finfo(one.dtype).eps:
                     guard.refused[name] = f"{_RANDOM}; relative change of {name} {apart:.1e}"
             guard.calibrate(alone, forwards.of_crop(nudged(crop, 1, number)), here)
+            for name, one in forwards.of_crop(crop, plain=True).items() if forwards.whole is not None else ():
+                if guard.differs(name, alone[name], one, whole=True):
+                    guard.refused[name] = _HANDLED.format(relative(_squares(one, alone[name])))
         wide, there_corner = view.surrounded(_RINGS[number], number)
         there = view.windows(wide, there_corner)
         doubted = []
         for name, one in here.items():
             change = relative(_squares(one, there[name]))
             whole = name not in exempt
+            if not whole and forwards.sees_all(
+                name
+            ):  # what lies beyond the margin is in the statistics, and so in every cell
+                continue
             if whole:
                 floor[name] = max(floor.get(name, 0.0), change)
             # beside what padding makes of the layer: of a detector of borders nothing but rounding is left inside
@@ -98,8 +105,7 @@ class _View:
 
     def windows(self, x: Tensor, corner: tuple[int, int]) -> dict[str, Tensor]:
         """F(x; *) of the crop in a canvas, by layer."""
-        maps = self.forwards.maps(x)
-        return {name: window(spec, maps[name], corner).clone() for name, spec in self.forwards.specs.items()}
+        return self.forwards.window(x, corner)
 
     def crop(self, corner: tuple[int, int]) -> Tensor:
         """The crop alone, `(1, C, H, W)`."""
@@ -151,6 +157,11 @@ class _View:
             return _RANDOM
         ring = 1, 1
         if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
+            if self.forwards.sees_all(name):
+                return (
+                    "global: with statistics over the crop's window the features still change with what lies beyond the margin: an "
+                    "operator sees the whole map in a way that is not followed"
+                )
             return (
                 "global: the features change with what lies beyond the margin that the trace found: an operator that sees the "
                 "whole input (a normalisation, squeeze-and-excitation, attention, pooling), or padding that was not seen"
@@ -169,6 +180,9 @@ class _View:
 _ROUNDING = 8  # machine epsilons: a relative rms change up to that is rounding, whatever single cells do
 _AGAIN = 3
 _REPEATED = 64  # machine epsilons: how far two passes over the same input may be apart where sums are not always alike
+_HANDLED = (
+    "a handler of an operator that sees the whole map does not compute what the operator does; relative change {:.1e}"
+)
 _RANDOM = "random: the features differ from pass to pass on the same input (dropout that is active, noise)"
 
 
@@ -203,14 +217,9 @@ def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict
     corner, inner = (wider.margin[0], wider.margin[2]), (plan.margin[0], plan.margin[2])
     dy, dx = corner[0] - inner[0], corner[1] - inner[1]
     height, width = plan.smallest
-    far, near = (
-        forwards.maps(wide),
-        forwards.maps(wide[:, :, dy : dy + height, dx : dx + width].contiguous(memory_format=forwards.layout)),
-    )
-    return {
-        name: _squares(window(spec, far[name], corner), window(spec, near[name], inner))
-        for name, spec in forwards.specs.items()
-    }
+    tight = wide[:, :, dy : dy + height, dx : dx + width].contiguous(memory_format=forwards.layout)
+    far, near = forwards.window(wide, corner), forwards.window(tight, inner)
+    return {name: _squares(far[name], near[name]) for name in forwards.specs}
 
 
 def relative(squares: Tensor) -> float:

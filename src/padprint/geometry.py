@@ -33,6 +33,7 @@ from padprint.receptive import AxisFields, Field, Misalignment, cells_seeing, fi
 from padprint.strip import cpu_copy
 from padprint.untouched import inputs_made, state_kept
 from padprint.weights import first_line
+from padprint.wholemap.local import followed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +64,8 @@ class LayerGeometry:
             padding) or ``"change"`` (other content outside the crop), whichever is wider.
         exact: whether the rim is exact: the structural witness could read every operator, and the other one does not
             contradict it. Else it is what was seen to move, and may be too small for content that was not tried.
+        sees_all_through: operators on the way that see the whole map, with their modules, in order of execution. The other
+            numbers are then those of the network with its statistics over the map held constant.
         axes: the receptive fields along the map's axes; empty where they were not found.
     """
 
@@ -78,6 +81,7 @@ class LayerGeometry:
     margin: Sides | None = None
     witness: str | None = None
     exact: bool | None = None
+    sees_all_through: tuple[str, ...] = ()
     axes: tuple[AxisFields, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -121,6 +125,10 @@ class LayerGeometry:
         return cells_seeing(self.name, box, self._fields())
 
     def _fields(self) -> tuple[AxisFields, ...]:
+        if self.sees_all_through:
+            raise LayerError(
+                f"{self.name} has no receptive fields: global: {self.sees_all_through[0]} sees the whole input"
+            )
         if self.axes:
             return self.axes
         if self.reason is not None:
@@ -242,7 +250,8 @@ class Geometry(Mapping[str, LayerGeometry]):
 
     def to_frame(self) -> pd.DataFrame:
         """One row per layer: layer, channels, height, width, stride, offset and receptive_field (each _y, _x; px), rim (cells),
-        reach and margin (px; each _top, _bottom, _left, _right), witness, exact, reason; empty where a layer has no geometry.
+        reach and margin (px; each _top, _bottom, _left, _right), witness, exact, sees_all_through, reason; empty where a layer has no
+        geometry.
         """  # noqa: D205
         from padprint import _geometry_text
 
@@ -284,8 +293,9 @@ def trace(
         inputs: for a model that takes more than a batch of images: makes its arguments of one, a tuple or a mapping by name.
 
     Returns:
-        The geometry of each layer, or the reason why it has none: the operator that sees the whole input, or an
-        output that is not a map.
+        The geometry of each layer, or the reason why it has none: an output that is not a map, or an operator that sees the
+        whole input in a way that is not followed. Of layers behind operators that are followed (normalisation over the map,
+        gates, attention, pooling; `padprint.wholemap`) it is the geometry of what is local, their statistics held constant.
 
     Raises:
         ModelError: the model does not run on an input of the crop's size.
@@ -301,12 +311,24 @@ def trace(
         return trace_taps(model, choose, crop_size(crop), channels)
 
 
-def trace_taps(
-    model: nn.Module, choose: Callable[[list[Tap]], list[Tap]] | None, size: tuple[int, int], channels: int
-) -> Geometry:
+Choice = Callable[[list[Tap]], list[Tap]]
+"""Picks some of all layers."""
+
+
+def trace_taps(model: nn.Module, choose: Choice | None, size: tuple[int, int], channels: int) -> Geometry:
     """Like `trace`, of a module as it is, and of the layers that `choose` picks of all; None: those of ``"auto"``."""
     check_runnable(model)
-    with as_measured(model), ExitStack() as stack:
+    with as_measured(model):
+        found, alone = _traced(model, choose, size, channels)
+        names = [name for name in found.unmeasured if name not in alone]
+        return followed(model, found, names, channels, lambda *given: _traced(*given)[0])
+
+
+def _traced(
+    model: nn.Module, choose: Choice | None, size: tuple[int, int], channels: int
+) -> tuple[Geometry, dict[str, str]]:
+    """The geometry of a network as it is, where layers that see the whole input have none; and those not by image, with reasons."""
+    with ExitStack() as stack:
         taps = discover(model, example_for(model, channels, size))
         wanted = [tap for tap in taps if len(tap.shape) == 4] if choose is None else choose(taps)
         if not wanted:
@@ -320,7 +342,8 @@ def trace_taps(
         vertical.trace(maps, horizontal)
         horizontal.trace([tap for tap in maps if vertical.layers[tap.leaf].reason is None], vertical)
     found = _joined(wanted, vertical, horizontal, size)
-    return found.without({name: reason for name, reason in alone.items() if name in found})
+    alone = {name: reason for name, reason in alone.items() if name in found}
+    return found.without(alone), alone
 
 
 def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:

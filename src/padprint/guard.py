@@ -18,7 +18,8 @@ from torch import Tensor
 from padprint.geometry import Geometry
 
 if TYPE_CHECKING:
-    from padprint.forwards import Forwards
+    from padprint.forwards import Forwards, Rest
+    from padprint.padding import Scheme
 
 SLACK = 32
 """How many times what one unit in the last place of the input changes is still called rounding."""
@@ -217,19 +218,19 @@ def nudged(x: Tensor, units: int, seed: int) -> Tensor:
 
 
 def differences(
-    forwards: Forwards, corners: Sequence[tuple[int, int]]
+    forwards: Forwards, corners: Sequence[tuple[int, int]], scheme: Scheme | None
 ) -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
-    """D of the crops of a canvas, for `Guard.settle`."""
+    """D of the crops of a canvas, for `Guard.settle`; of layers that see the whole map, the part that is not by statistics."""
 
     def of(x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
 
-        def keep(name: str, features: Tensor, optimal: list[Tensor]) -> None:
+        def keep(name: str, features: Tensor, optimal: list[Tensor], rest: Rest | None) -> None:
             if name in names:
-                found[name] = features - torch.stack(optimal)
+                found[name] = features - (torch.stack(optimal) if rest is None else rest.replayed)
 
         maps = {name: features.clone() for name, features in forwards.maps(x).items()}
-        forwards.compare(x, maps, corners, keep)
+        forwards.compare(x, maps, corners, keep, scheme)
         return found
 
     return of

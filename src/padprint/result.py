@@ -101,6 +101,29 @@ class Emergence(ByValue):
     features: Tensor
 
 
+PARTS = ("local", "through", "padding", "context", "total")
+"""Names of the parts of a layer that sees the whole map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part(ByValue):
+    """One part of the change between a crop by itself and the same place in its scene.
+
+    Attributes:
+        size: root mean square over crops, channels and cells, in units of the features' own size (rms of F(x; *)).
+        pattern: the same of its mean over crops, without bias: what is alike in every image, so that it tells of position.
+        snr: mean squared pattern over mean variance between crops.
+        pattern_map: `(C, h, w)` float64, the mean over crops, feature units.
+        size_map: `(h, w)` float64, `size` by cell.
+    """
+
+    size: Estimate
+    pattern: Estimate
+    snr: Estimate
+    pattern_map: Tensor
+    size_map: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class LayerMeasurement(ByValue):
     """What padding does to one layer.
@@ -131,6 +154,12 @@ class LayerMeasurement(ByValue):
         notes: remarks for people, such as dead features.
         rms: sqrt of the mean squared pattern, without bias and so without a floor, feature units; n/a in older results.
         rms_floor: the `rms` that measurements without a pattern stay below, 97.5 % of them, feature units.
+        sees_all_through: operators on the way that see the whole map, with their modules, in order of execution. F(x; *) takes their
+            statistics over the crop's window of the scene, and `rim` and `reach` are those of what is local.
+        parts: of such a layer, else empty, what changes when a crop is seen by itself: ``"local"``, padding that reaches a cell by
+            local operators, 0 beyond `rim`; ``"through"``, padding that reaches it through statistics; ``"padding"``, both
+            together, as in the other numbers here; ``"context"``, statistics over the crop's window less those over all of the
+            scene, whose own border is padded too; ``"total"``, all of it.
     """
 
     name: str
@@ -156,6 +185,8 @@ class LayerMeasurement(ByValue):
     notes: tuple[str, ...]
     rms: Estimate = field(default_factory=_unknown)
     rms_floor: Estimate = field(default_factory=_unknown)
+    sees_all_through: tuple[str, ...] = ()
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     @property
     def has_pattern(self) -> bool:
@@ -254,6 +285,10 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
     def profile_frame(self) -> pd.DataFrame:
         """Long table of the profiles: layer, side, cells, pixels, count, quantity, value, low, high."""
         return _tables.profile_frame(self)
+
+    def parts_frame(self) -> pd.DataFrame:
+        """Long table of the parts of layers that see the whole map: layer, part, and size, pattern and snr with ``_low`` and ``_high``."""
+        return _tables.parts_frame(self)
 
     def channel_frame(self) -> pd.DataFrame:
         """One row per layer and channel: layer, channel, snr, p, q, aware, side."""

@@ -105,7 +105,9 @@ class Run:
         """Crops on the grid of every network, with room for the layers of all."""
         margin, period = surroundings([subject.geometry for subject in self.subjects], self.settings.margin)
         settings = self.settings
-        return CropPlan(self.subjects[0].crop, margin, period, settings.crops_per_image, settings.seed, settings.spend)
+        whole = any(subject.seeing_all for subject in self.subjects)
+        spend = inf if whole else settings.spend  # statistics are compared with those of large scenes
+        return CropPlan(self.subjects[0].crop, margin, period, settings.crops_per_image, settings.seed, spend)
 
     def _too_small(self, small: Sequence[str], total: int) -> str:
         need = "x".join(str(n) for n in self.plan.smallest)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from padprint.checks import change_when_grown, relative, self_check
 from padprint.errors import LayerError, ModelError, PaddingError
-from padprint.forwards import Forwards, first_cell
+from padprint.forwards import Forwards, Rest, Visit, Whole, first_cell
 from padprint.geometry import Geometry, trace
 from padprint.guard import Guard
 from padprint.layers import as_measured, one_pass
@@ -22,11 +21,16 @@ from padprint.padding import Scheme
 from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import read_call
-from padprint.padding.swap import swapped, untrained
+from padprint.padding.swap import untrained
 from padprint.plan import Canvas, CropPlan
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
 from padprint.untouched import generators
+from padprint.wholemap.network import WholeMap
+from padprint.wholemap.sums import PartSums
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 RESIDUAL_IMAGES = 4
 """How many of the first images tell how far an approximate F(x; *) still moves."""
@@ -81,6 +85,7 @@ class Subject:
         }
         self.device, self.dtype = device, dtype
         self.moments: dict[str, dict[str, LayerMoments]] = {}  # by padding, by layer
+        self.parts: dict[str, dict[str, PartSums]] = {}  # likewise, of layers that see the whole map
         self.floor: dict[str, float] = {}
         self.refused: dict[str, str] = {}  # layers that the data contradict, with the reason
         self.again: Again | None = None
@@ -118,7 +123,9 @@ class Subject:
     def start(self, plan: CropPlan, groups: int, image: Tensor) -> None:
         """Get ready for crops drawn by `plan`, and check the network on the first image."""
         self.prepare(plan, groups)
-        self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype)
+        self.forwards = Forwards(
+            self.model, self.geometry.maps, self.crop, self.device, self.dtype, self._whole(plan, image.shape[0])
+        )
         self.forwards.choose_layout(image)
         short = set(filter(self.short_of, self.geometry.maps))
         guard = Guard(self.geometry)
@@ -127,6 +134,20 @@ class Subject:
             self.forwards.guard = guard
             self.again = Again(self, image)
         self.refuse_nothing_left()
+
+    @property
+    def seeing_all(self) -> list[str]:
+        """Layers that see the whole map and are measured."""
+        return [name for name in self.geometry.maps if self.geometry[name].sees_all_through]
+
+    def _whole(self, plan: CropPlan, channels: int) -> Whole | None:
+        """The network with its operators that see the whole map; None where no layer is behind one."""
+        if not self.seeing_all:
+            return None
+        network = WholeMap(self.model)
+        with as_measured(self.model):
+            network.learn(channels, self.crop)
+        return Whole(network, frozenset(self.seeing_all), plan.margin)
 
     def refuse_nothing_left(self) -> None:
         """Raise ModelError where no layer is left that is believed."""
@@ -168,7 +189,20 @@ class Subject:
             }
             for padding in self.paddings
         }
+        self.parts = {
+            padding: {
+                name: PartSums(spec.channels, spec.size, groups).to(self.device)
+                for name, spec in self.geometry.maps.items()
+                if name in self.seeing_all
+            }
+            for padding in self.paddings
+        }
         self.moved = {name: torch.zeros(2, dtype=torch.float64) for name in self.geometry.maps}
+
+    def sums(self, padding: str) -> dict[str, Metric]:
+        """All running sums under one padding, by name."""
+        parts = {f"{name}/parts": one for name, one in self.parts[padding].items()}
+        return {**self.moments[padding], **parts}
 
     def add(
         self, index: int, group: int, image: Tensor, canvases: Sequence[Canvas], batch_size: int, order: Sequence[int]
@@ -189,7 +223,14 @@ class Subject:
         window = image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         x = self.forwards.placed(window)
         maps = self.forwards.maps(x)
+        optimal = self.forwards.optimal(x, canvas.crops)
+        for name, windows in optimal.items():
+            for own in self.moments.values():
+                for one in windows:
+                    own[name].update_features(group, one, torch.ones(one.shape[-2:], device=self.device))
         for name, spec in self.geometry.maps.items():
+            if name in optimal:
+                continue
             coverage = torch.zeros(maps[name].shape[-2:], device=self.device)
             for corner in canvas.crops:
                 row, column = first_cell(spec, corner)
@@ -197,23 +238,24 @@ class Subject:
             for moments in self.moments.values():
                 moments[name].update_features(group, maps[name], coverage)
         for padding, scheme in self.paddings.items():
-            own = self.moments[padding]
             for start in range(0, len(canvas.crops), batch_size):
                 corners = canvas.crops[start : start + batch_size]
                 numbers = order[start : start + len(corners)]
+                add = self._adder(padding, group, numbers)
+                there = {name: one[start : start + len(corners)] for name, one in optimal.items()}
+                self.forwards.crops(x, maps, corners, add, scheme, there)
 
-                def add(
-                    name: str,
-                    features: Tensor,
-                    optimal: list[Tensor],
-                    own: dict[str, LayerMoments] = own,
-                    numbers: Sequence[int] = numbers,
-                ) -> Tensor:
-                    own[name].update(group, features, optimal, numbers)
-                    return own[name].latest
+    def _adder(self, padding: str, group: int, numbers: Sequence[int]) -> Visit:
+        """Adds a batch of crops, which have these numbers among all crops."""
+        moments, parts = self.moments[padding], self.parts[padding]
 
-                with _swapped(scheme):
-                    self.forwards.crops(x, maps, corners, add, scheme)
+        def add(name: str, features: Tensor, optimal: list[Tensor], rest: Rest | None) -> Tensor:
+            moments[name].update(group, features, optimal, numbers)
+            if rest is not None:
+                parts[name].update(group, features, rest.replayed, optimal, rest.scene)
+            return moments[name].latest
+
+        return add
 
     @property
     def approximate(self) -> bool:
@@ -241,6 +283,7 @@ class Subject:
                 numeric_floor=self.floor[name],
                 residual=relative(self.moved[name]) if self._residual_known(name) else None,
                 precision=torch.finfo(self.dtype).eps,
+                parts=self.parts[padding].get(name),
             )
             for name, moments in self.moments[padding].items()
             if name not in self.refused
@@ -290,8 +333,8 @@ class Subject:
         }
         moved = [report["moved"] for report in reports if report]
         self.moved = {name: torch.stack([one[name] for one in moved]).sum(0) for name in self.moved}
-        for moments in self.moments.values():
-            for one in moments.values():
+        for padding in self.paddings:
+            for one in self.sums(padding).values():
                 one.sync()
 
 
@@ -368,12 +411,3 @@ def reseed(model: nn.Module, schemes: Iterable[Scheme | None], seed: int, index:
     for place, generator in enumerate(generators(model)):
         digest = hashlib.blake2s(f"{seed} {index} {place}".encode(), digest_size=7).digest()
         generator.manual_seed(int.from_bytes(digest, "big"))
-
-
-@contextmanager
-def _swapped(scheme: Scheme | None) -> Iterator[None]:
-    if scheme is None:
-        yield
-        return
-    with swapped(scheme):
-        yield

@@ -16,6 +16,7 @@ from padprint.moments import LayerMoments
 from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Profile
 from padprint.sizes import sizes
 from padprint.statistics import Interval, jackknife
+from padprint.wholemap.sums import PartSums
 
 DEAD = 4
 """Features whose standard deviation is below so many times their rounding error are called constant."""
@@ -29,6 +30,7 @@ def summarise(
     numeric_floor: float,
     residual: float | None,
     precision: float,
+    parts: PartSums | None = None,
 ) -> LayerMeasurement:
     """All estimates of one layer.
 
@@ -39,6 +41,7 @@ def summarise(
         numeric_floor: relative rms difference of F(x; *) seen from two places.
         residual: relative rms change of F(x; *) when the margin grows by half, where the margin is below the reach.
         precision: machine epsilon of the features' type.
+        parts: of the same crops, of a layer that sees the whole map.
     """
     sums = _Sums(moments)
     size = sqrt(float(sums.power.sum() / sums.n))
@@ -85,6 +88,8 @@ def summarise(
         numeric_floor=numeric_floor,
         residual=residual,
         notes=tuple(notes),
+        sees_all_through=geometry.sees_all_through,
+        parts={} if parts is None else parts.parts(moments, 4 * max(numeric_floor, 4 * precision)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,13 @@ from torch import Tensor, nn
 
 from padprint import engine
 from padprint.errors import ImagesError
+from padprint.forwards import Rest
 from padprint.geometry import Geometry, crop_size
 from padprint.images import Images, as_source, holds_pixels
 from padprint.layers import as_measured, unwrapped
 from padprint.models import as_model
 from padprint.options import OWN, common_normalisation, on_device, run_settings, schemes_by_name
 from padprint.padding import Scheme
-from padprint.padding.swap import swapped
 from padprint.plan import Canvas, CropPlan
 from padprint.progress import progress_bar
 from padprint.run import Run, Settings
@@ -228,11 +227,6 @@ def paddings(padding: str | Scheme | None, seed: int) -> Paddings:
     return schemes_by_name([OWN if padding is None else padding], seed)
 
 
-def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:
-    """A block with `scheme` in the place of the network's padding; None leaves it alone."""
-    return nullcontext() if scheme is None else swapped(scheme)
-
-
 class Views(Subject):
     """A network whose features are handed over where `Subject` sums them up."""
 
@@ -251,11 +245,10 @@ class Views(Subject):
         padded: dict[str, Tensor] = {}
         optimal: dict[str, Tensor] = {}
 
-        def keep(name: str, features: Tensor, windows: list[Tensor]) -> None:
+        def keep(name: str, features: Tensor, windows: list[Tensor], _: Rest | None) -> None:
             padded[name], optimal[name] = features.clone(), torch.stack(windows)
 
-        with swapping(self.scheme):
-            self.forwards.crops(x, maps, corners, keep, self.scheme)
+        self.forwards.crops(x, maps, corners, keep, self.scheme)
         self.refuse_contradicted()
         height, width = self.crop
         pixels = torch.stack([x[0, :, top : top + height, left : left + width] for top, left in corners])

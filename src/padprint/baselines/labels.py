@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from padprint import _frames, _tables
-from padprint.baselines.crops import Scene, Scenes, paddings, swapping
+from padprint.baselines.crops import Scene, Scenes, paddings
 from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError, ModelError
+from padprint.forwards import swapping
 from padprint.geometry import Geometry, MapSpec, crop_size, trace
 from padprint.images import Images
 from padprint.layers import Tap, as_measured, discover, run_to

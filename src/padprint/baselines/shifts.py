@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started, swapping
+from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started
 from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
 from padprint.errors import ImagesError
+from padprint.forwards import swapping
 from padprint.geometry import MapSpec
 from padprint.images import Images
 from padprint.layers import as_measured, leaves_of, one_pass

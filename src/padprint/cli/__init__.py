@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from padprint import __version__
-from padprint.cli import _check, _halo, _layers, _parts, baseline, study
+from padprint.cli import _check, _halo, _layers, baseline, study
 from padprint.cli._bundles import bundled
 from padprint.cli._options import (
     CROPS,
@@ -198,7 +198,6 @@ def demo(
 
 
 app.command(epilog=_halo.EPILOG, cls=Repeatable)(_halo.halo)
-app.command(epilog=_parts.EPILOG, cls=Repeatable)(_parts.parts)
 
 
 def main() -> None:

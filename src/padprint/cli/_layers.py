@@ -62,7 +62,7 @@ def layers(
         geometry = trace(loaded.model, layers=names, crop=size)
         fields = [_named(geometry, name, cell) for name, cell in wanted]
         if not screen.json:
-            _show.table(console, _geometry_text.HEADERS, _geometry_text.rows(geometry), _geometry_text.LESS)
+            _show.table(console, *_geometry_text.table_of(geometry), _geometry_text.LESS)
             _show.lines(console, [*map(str, fields), *_geometry_text.remarks(geometry, margin)])
     if screen.json:
         given = {} if margin is None else {"with_margin": _geometry_text.with_margin(geometry, margin)}

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -132,13 +132,23 @@ def measurement(console: Console, result: Measurement) -> None:
     """The table of a measurement, then notes, unmeasured layers and warnings."""
     rows = [_tables.cells(layer) for layer in result.layers.values()]
     table(console, _tables.HEADERS, rows, _tables.LESS)
+    _parts(console, {"": result})
     lines(console, [_tables.summary(result), *_tables.remarks(result)])
 
 
 def comparison(console: Console, result: Comparison) -> None:
     """The table of a comparison, then what a reader must know."""
     table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result), _tables.COMPARISON_LESS, names=2)
+    _parts(console, result)
     lines(console, _tables.comparison_remarks(result))
+
+
+def _parts(console: Console, results: Mapping[str, Measurement]) -> None:
+    """The table of layers that see the whole map, if there are any."""
+    rows = _tables.part_rows(results)
+    if rows:
+        table(console, _tables.PART_HEADERS, rows, _tables.PART_LESS)
+        lines(console, [*_tables.PART_REMARKS, ""])
 
 
 def by_layer(console: Console, result: ByLayer[Any]) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint.baselines.crops import CropRun, Scene, Scenes, Views, swapping
+from padprint.baselines.crops import CropRun, Scene, Scenes, Views
 from padprint.errors import HaloError, ImagesError, LayerError, ModelError
+from padprint.forwards import Rest
 from padprint.geometry import Sides, crop_size
 from padprint.images import Images
 from padprint.layers import as_measured, uncalibrated
@@ -181,11 +182,10 @@ class TileRun(CropRun):
         for padding, scheme in self.subject.paddings.items():
             for start in range(0, len(canvas.crops), size):
 
-                def add(name: str, tiles: Tensor, whole: list[Tensor], padding: str = padding) -> None:
+                def add(name: str, tiles: Tensor, whole: list[Tensor], _: Rest | None, padding: str = padding) -> None:
                     self._add(self.outputs[name], padding, tiles, torch.stack(whole))
 
-                with swapping(scheme):
-                    forwards.crops(x, maps, canvas.crops[start : start + size], add, scheme)
+                forwards.crops(x, maps, canvas.crops[start : start + size], add, scheme)
 
     @staticmethod
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor) -> None:

@@ -10,7 +10,7 @@ from math import nan
 import torch
 from torch import Tensor
 
-from padprint.forwards import Forwards
+from padprint.forwards import Forwards, Rest
 from padprint.overlap.tiling import Tiling
 
 
@@ -74,7 +74,7 @@ def stitch(
     for first in range(0, len(places), batch_size):
         part = places[first : first + batch_size]
 
-        def paste(name: str, features: Tensor, _: list[Tensor], part: Sequence[Place] = part) -> None:
+        def paste(name: str, features: Tensor, _: list[Tensor], __: Rest | None, part: Sequence[Place] = part) -> None:
             for place, one in zip(part, features, strict=True):
                 place.paste(name, stitched[name], one)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from padprint.baselines.crops import Scene, Scenes, swapping
+from padprint.baselines.crops import Scene, Scenes
 from padprint.errors import HaloError, ImagesError
-from padprint.forwards import Forwards
+from padprint.forwards import Forwards, swapping
 from padprint.geometry import trace
 from padprint.images import Images
 from padprint.layers import as_measured

@@ -229,7 +229,7 @@ class PatternMetric(Metric):
             subject.floor = dict(zip(self.geometry.maps, self.floor.tolist(), strict=True))
 
     def _moments(self, subject: Subject) -> dict[str, Any]:
-        return subject.moments[self._padding]
+        return subject.sums(self._padding)
 
 
 class _Network:

@@ -1,7 +1,4 @@
-"""Networks that see the whole input: what padding does to them, and what their statistics over a crop do.
-
-`padprint.parts` measures; `register` teaches padprint an operator that sees the whole map.
-"""
+"""Operators that see the whole map, run over a crop's window; `register` teaches padprint one more."""
 
 from __future__ import annotations
 
@@ -12,23 +9,16 @@ from padprint._lazy import loader
 if TYPE_CHECKING:
     from padprint.wholemap.network import WholeMap
     from padprint.wholemap.operators import Cells, Split, register, registered
-    from padprint.wholemap.result import LayerParts, Part, Parts, load
-    from padprint.wholemap.run import parts
 
 _HOMES = {
     "Cells": "operators",
-    "LayerParts": "result",
-    "Part": "result",
-    "Parts": "result",
     "Split": "operators",
     "WholeMap": "network",
-    "load": "result",
-    "parts": "run",
     "register": "operators",
     "registered": "operators",
 }
 
-__all__ = ["Cells", "LayerParts", "Part", "Parts", "Split", "WholeMap", "load", "parts", "register", "registered"]
+__all__ = ["Cells", "Split", "WholeMap", "register", "registered"]
 
 __getattr__ = loader(__name__, _HOMES)
 

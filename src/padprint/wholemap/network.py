@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +16,7 @@ from padprint.padding.intercept import Call, Interceptor
 from padprint.untouched import state_kept
 from padprint.weights import first_line
 from padprint.wholemap.extents import Extent, Window, extents
-from padprint.wholemap.operators import FROM_IMAGE, Cells, Split, Statistic, UnreadError, split, tensors, vanishing
+from padprint.wholemap.operators import SEEN, Cells, Split, Statistic, UnreadError, seen_by, split, tensors, vanishing
 
 NEUTRAL = "neutral"
 """Statistics are constants: what is left is local, and has a geometry."""
@@ -26,8 +26,6 @@ REPLAYED = "replayed"
 """A canvas, under the statistics that were kept of the crop."""
 WINDOWED = "windowed"
 """A canvas, every statistic over the crop's window."""
-PLAIN = "plain"
-"""The network as it is."""
 _PROBE = "probe"
 
 _GROWTH = (128, 192)  # px; unlike each other, so that rows are told from columns
@@ -55,11 +53,13 @@ class Known:
         inputs: how the dimensions of its tensors run over the image, in order.
         outputs: likewise, of those it returns.
         numbers: those that depend on the input's size, by place, at the crop's size.
+        mixes: whether what it returns is of all images of a batch together.
     """
 
     inputs: tuple[tuple[Extent | None, ...], ...]
     outputs: tuple[tuple[Extent | None, ...], ...]
     numbers: Mapping[tuple[Any, ...], Any]
+    mixes: bool = False
 
     @property
     def reduces(self) -> bool:
@@ -71,7 +71,7 @@ class Known:
 class _State:
     """What the runs have in common; no attribute of a module, so that it outlives a pass."""
 
-    __slots__ = ("calls", "kept", "mode", "places", "refused", "seen", "window")
+    __slots__ = ("calls", "kept", "mode", "refused", "seen", "window")
 
     def __init__(self) -> None:
         self.mode = NEUTRAL
@@ -79,21 +79,7 @@ class _State:
         self.kept: dict[Call, Statistic] = {}
         self.calls: dict[Call, Known] = {}
         self.seen: dict[Call, _Seen] = {}
-        self.places: dict[str, str] = {}
         self.refused: dict[str, str] = {}
-
-
-@dataclass
-class Found:
-    """Which calls see the whole map.
-
-    Attributes:
-        calls: operator and module of each, in order of execution.
-        refused: of calls that cannot be followed, why.
-    """
-
-    calls: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
 
 
 class WholeMap(nn.Module):
@@ -110,16 +96,20 @@ class WholeMap(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns in the mode that is on; see `running`."""
-        if self.state.mode == PLAIN:
-            return self.net(*args, **kwargs)
         for one in tensors((args, kwargs)):
-            setattr(one, FROM_IMAGE, True)
+            setattr(one, SEEN, ())
         with Interceptor(self._handle):
             return self.net(*args, **kwargs)
 
     @contextmanager
-    def running(self, mode: str, window: Window | None = None) -> Iterator[None]:
-        """Run the network in another mode for as long as a block lasts."""
+    def watching(self, mode: str, window: Window | None, x: Tensor) -> Iterator[None]:
+        """Run the network itself in a mode for as long as a block lasts, on an input `x`."""
+        setattr(x, SEEN, ())
+        with self._running(mode, window), Interceptor(self._handle):
+            yield
+
+    @contextmanager
+    def _running(self, mode: str, window: Window | None = None) -> Iterator[None]:
         before = self.state.mode, self.state.window
         self.state.mode, self.state.window = mode, window
         try:
@@ -127,36 +117,43 @@ class WholeMap(nn.Module):
         finally:
             self.state.mode, self.state.window = before
 
-    def learn(self, channels: int, crop: tuple[int, int]) -> Found:
-        """Run the network at three sizes, and see which calls reduce the map.
+    def learn(self, channels: int, crop: tuple[int, int]) -> dict[str, str]:
+        """Run the network at three sizes, and with two images at once, and see which calls reduce the map.
+
+        Returns:
+            Calls that cannot be followed, and why.
 
         Raises:
             ModelError: it does not run at a size larger than the crop's.
         """
         sizes = crop, (crop[0] + _GROWTH[0], crop[1]), (crop[0], crop[1] + _GROWTH[1])
         runs = [self._probe(channels, size, crop) for size in sizes]
-        self.state.calls = _known(runs, crop)
+        try:
+            pair = self._probe(channels, crop, crop, 2)
+        except ModelError:  # made for a batch of one
+            pair = {}
+        self.state.calls = _known(runs, pair, crop)
         self.state.refused.clear()
-        self.state.places.clear()
-        with self.running(NEUTRAL), torch.no_grad(), state_kept(self):
+        with torch.no_grad(), state_kept(self):
             try:
-                self(self._noise(channels, crop))
+                self(self.noise(channels, crop))
             except Exception as error:
                 raise ModelError(
                     f"the network does not run with its statistics held constant: {first_line(error)}"
                 ) from error
-        return Found(list(self.state.places), dict(self.state.refused))
+        return dict(self.state.refused)
 
-    def _noise(self, channels: int, size: tuple[int, int]) -> Tensor:
+    def noise(self, channels: int, size: tuple[int, int], images: int = 1) -> Tensor:
+        """A random input `(images, channels, *size)`."""
         like = next((one for one in self.net.parameters() if one.is_floating_point()), torch.zeros(()))
-        noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(images, channels, *size, generator=torch.Generator().manual_seed(0))
         return noise.to(like.device, like.dtype)
 
-    def _probe(self, channels: int, size: tuple[int, int], crop: tuple[int, int]) -> dict[Call, _Seen]:
+    def _probe(self, channels: int, size: tuple[int, int], crop: tuple[int, int], images: int = 1) -> dict[Call, _Seen]:
         self.state.seen = {}
-        with self.running(_PROBE), torch.no_grad(), state_kept(self):
+        with self._running(_PROBE), torch.no_grad(), state_kept(self):
             try:
-                self(self._noise(channels, size))
+                self(self.noise(channels, size, images))
             except Exception as error:
                 why = (
                     "choose another crop"
@@ -172,27 +169,33 @@ class WholeMap(nn.Module):
     # -------------------------------------------------------------------------------------------------- one call
 
     def _handle(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        marked = any(hasattr(one, FROM_IMAGE) for one in tensors((args, kwargs)))
-        out = self._called(call, func, args, kwargs)
-        if marked:
-            for one in tensors(out):
-                setattr(one, FROM_IMAGE, True)
+        inputs = tensors((args, kwargs))
+        seen = [one for one in map(seen_by, inputs) if one is not None]
+        out, whole = self._called(call, func, args, kwargs)
+        if whole or seen:
+            own = (str(call),) if whole else ()
+            joined = tuple(dict.fromkeys((*(name for one in seen for name in one), *own)))
+            for one in tensors(out) if out is not None else inputs[:1]:  # x[...] = y changes x
+                setattr(one, SEEN, joined)
         return out
 
-    def _called(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _called(
+        self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> tuple[Any, bool]:
+        """What a call returns, and whether it sees the whole map."""
         state = self.state
         if state.mode == _PROBE:
             inputs = [tuple(one.shape) for one in tensors((args, kwargs))]
             out = func(*args, **kwargs)
             outputs = [tuple(one.shape) for one in tensors(out)]
             state.seen[call] = _Seen(inputs, outputs, dict(_numbers((args, kwargs))))
-            return out
+            return out, False
         known = state.calls.get(call)
         if known is None:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs), False
         inputs_now = tensors((args, kwargs))
         if len(inputs_now) != len(known.inputs):
-            return func(*args, **kwargs)
+            return func(*args, **kwargs), False
         found: dict[int, Sequence[Extent | None]] = {
             id(one): own for one, own in zip(inputs_now, known.inputs, strict=True) if len(own) == one.dim()
         }
@@ -201,15 +204,16 @@ class WholeMap(nn.Module):
         cells = Cells(found, known.outputs, state.window)
         try:
             parts = split(call.operator, cells, func, args, kwargs)
-            return func(*args, **kwargs) if parts is None else self._run(call, parts)
+            if parts is not None and known.mixes:
+                raise UnreadError("it mixes the images of a batch")
+            return (func(*args, **kwargs), False) if parts is None else (self._run(call, parts), True)
         except UnreadError as error:
             state.refused.setdefault(str(call), str(error))
-            return func(*args, **kwargs)
+            return func(*args, **kwargs), False
 
     def _run(self, call: Call, parts: Split) -> Any:
         state = self.state
         if state.mode == NEUTRAL:
-            state.places.setdefault(str(call), call.module)
             return parts.neutral()
         if state.mode == ALONE:
             state.kept[call] = parts.take()
@@ -219,7 +223,9 @@ class WholeMap(nn.Module):
         return parts.apply(parts.take())
 
 
-def _known(runs: Sequence[Mapping[Call, _Seen]], crop: tuple[int, int]) -> dict[Call, Known]:
+def _known(
+    runs: Sequence[Mapping[Call, _Seen]], pair: Mapping[Call, _Seen], crop: tuple[int, int]
+) -> dict[Call, Known]:
     found: dict[Call, Known] = {}
     at = Fraction(1)
     crop_run, *others = runs
@@ -244,8 +250,17 @@ def _known(runs: Sequence[Mapping[Call, _Seen]], crop: tuple[int, int]) -> dict[
                 at = rows[0].stride[0]
         grown = any(extent is not None for one in (*inputs, *outputs) for extent in one)
         if grown or changed:
-            found[call] = Known(tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed)
+            found[call] = Known(
+                tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed, _mixes(own, pair.get(call))
+            )
     return found
+
+
+def _mixes(one: _Seen, two: _Seen | None) -> bool:
+    """Whether what a call is given grows with the images of a batch, and what it returns does not."""
+    if two is None:
+        return False
+    return one.inputs != two.inputs and one.outputs == two.outputs and bool(one.outputs)
 
 
 def _numbers(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -21,8 +21,8 @@ from padprint.layers import leaves_of
 from padprint.wholemap.extents import UNKNOWN, Extent, Window, axes_of
 
 Statistic = tuple[Any, ...]
-FROM_IMAGE = "_padprint_of_image"
-"""Attribute of tensors that depend on the image."""
+SEEN = "_padprint_seen_through"
+"""Attribute of tensors that depend on the image: the operators on the way to them that see the whole map."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Cells:
 
     def of_image(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on the image; else it is made of parameters."""
-        return hasattr(tensor, FROM_IMAGE)
+        return seen_by(tensor) is not None
 
     def put(self, taken: Any, own: Any) -> Any:
         """What a call has returned of the crop, in the place of the window in what it returns of a canvas."""
@@ -256,6 +256,12 @@ def vanishing(inputs: Sequence[Sequence[Extent | None]], outputs: Sequence[Seque
     """Image axes that inputs run over and outputs do not; none where there are no outputs."""
     unknown = any(extent == UNKNOWN for one in outputs for extent in one)
     return set() if unknown or not outputs else axes_of(inputs) - axes_of(outputs)
+
+
+def seen_by(tensor: Tensor) -> tuple[str, ...] | None:
+    """Operators on the way to a tensor that see the whole map, in order of execution; None where it does not depend on the image."""
+    found: tuple[str, ...] | None = getattr(tensor, SEEN, None)
+    return found
 
 
 def tensors(value: Any) -> list[Tensor]:
