@@ -435,6 +435,14 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
 }
 """Nets every layer of which sees a bounded window; they run at any size."""
 
+
+class Sorted(nn.Module):
+    """Mixes the whole map in a way that is no statistic."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.sort(-1).values.sort(-2).values
+
+
 WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "squeeze_excite": (lambda: ready(SqueezeExcite()), "adaptive_avg_pool2d in gate.0"),
     "group_norm": (group_normed, "group_norm in 1"),

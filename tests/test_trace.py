@@ -250,16 +250,9 @@ def test_layers_that_see_the_whole_input_name_the_operator(name: str) -> None:
 
 
 def test_layers_that_see_the_whole_input_unread_name_the_operator() -> None:
-    found = last(sequential(conv(), Sorted(), conv(4)), 32)
+    found = last(sequential(conv(), nets.Sorted(), conv(4)), 32)
     assert found.reason == "global: sort in 1 sees the whole input"
     assert found.rim is None
-
-
-class Sorted(nn.Module):
-    """Mixes the whole map in a way that no statistic is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + x.sort(-1).values.sort(-2).values
 
 
 def test_layers_before_the_global_one_are_measured() -> None:

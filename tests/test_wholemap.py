@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import nets
 import padprint
 from padprint.result import LayerMeasurement
 from padprint.wholemap import Cells, Split, register
@@ -452,17 +453,12 @@ def test_windows_of_their_own_agree_with_the_shared_canvas() -> None:
 # ------------------------------------------------------------------------------------------------- what is refused
 
 
-class Sorted(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + x.sort(-1).values.sort(-2).values
-
-
 class Embedded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.linspace(0, 1, x.shape[-1])
 
 
-@pytest.mark.parametrize(("layer", "said"), [(Sorted(), "sort"), (Embedded(), "absolute")])
+@pytest.mark.parametrize(("layer", "said"), [(nets.Sorted(), "sort"), (Embedded(), "absolute")])
 def test_what_is_not_followed_is_refused(layer: nn.Module, said: str) -> None:
     model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), layer, nn.Conv2d(8, 4, 3, padding=1)).eval()
     with pytest.raises(padprint.LayerError, match=said):
