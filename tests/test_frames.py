@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import nn
 import nets
 from helpers import noise
 from measurements import NAN, made_layer, made_measurement
-from nets import conv, sequential
+from nets import Sorted, conv, sequential
 from padprint import inspect, trace
 from padprint.baselines.estimates import ByLayer, Contrast
 from padprint.baselines.fconv.quadrants import Located, QuadrantsResult
@@ -32,11 +33,10 @@ from padprint.checkup import Checkup
 from padprint.comparison import Comparison
 from padprint.overlap import halo, structural
 from padprint.report.levels import level
-from padprint.result import Estimate
+from padprint.result import PARTS, Estimate, Part
 from padprint.studies.anova import anova
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES
-from padprint.wholemap.result import PARTS, LayerParts, Part, Parts
 
 PAGE = (Path(__file__).parent.parent / "docs" / "tables.md").read_text()
 
@@ -74,14 +74,6 @@ def contrast() -> Contrast:
 
 def part() -> Part:
     return Part(next(NEW), next(NEW), next(NEW), torch.zeros(2, 3, 3), torch.zeros(3, 3))
-
-
-def made_parts() -> Parts:
-    layers = {
-        name: LayerParts(name, *(part() for _ in PARTS), (), (2.0, 2.0), (1, 1, 0, 1), (3, 3, 3, 3), 1e-7)
-        for name in ("a", "b")
-    }
-    return Parts(layers, {}, (32, 32), (8, 8, 8, 8), False, 3, 6, (), {})
 
 
 def made_posenet() -> PosENetResult:
@@ -126,7 +118,7 @@ def made_anova() -> Any:
 
 
 def geometry() -> Any:
-    return trace(nn.Sequential(conv(3, 4, (3, 5), stride=2), nn.GroupNorm(2, 4)).eval(), "*", (24, 32))
+    return trace(nn.Sequential(conv(3, 4, (3, 5), stride=2), Sorted()).eval(), "*", (24, 32))
 
 
 def checkup() -> Checkup:
@@ -147,7 +139,6 @@ MADE: dict[str, Callable[[], Any]] = {
     "Checkup": checkup,
     "Measurement": lambda: made_measurement(made_layer("a"), made_layer("b")),
     "Comparison": lambda: Comparison({"own": made_measurement(), "reflect": made_measurement()}),
-    "Parts": made_parts,
     "Structural": lambda: structural(nets.stride_two(), tile=32),
     "probe": lambda: ByLayer({"a": LayerProbe(contrast(), contrast(), contrast())}, {}, 3, 6),
     "ring": lambda: ByLayer({"a": LayerRing(4, 28, {"own": next(NEW), "reflect": next(NEW)})}, {}, 3, 6),
@@ -218,8 +209,9 @@ def test_measurements_and_comparisons() -> None:
 
 
 def test_parts() -> None:
-    found = made_parts()
-    plain, table = found.to_dict()["layers"], rows(found.to_frame())
+    layers = [replace(made_layer(name), parts={one: part() for one in PARTS}) for name in "ab"]
+    found = made_measurement(*layers, made_layer("c"))
+    plain, table = found.to_dict()["layers"], rows(found.parts_frame())
     assert [(row["layer"], row["part"]) for row in table] == [(name, one) for name in "ab" for one in PARTS]
     for row in table:
         for key in ("size", "pattern", "snr"):
@@ -345,11 +337,10 @@ def test_reliability_and_anova() -> None:
     "found",
     [
         ByLayer({}, {}, 0, 0),
-        Parts({}, {}, (8, 8), (0,) * 4, False, 0, 0, (), {}),
         Trials({}, (), (), (), {}, ()),
         QuadrantsResult({}, "a", 0, 0.25, {}, ()),
     ],
-    ids=["by layer", "parts", "trials", "quadrants"],
+    ids=["by layer", "trials", "quadrants"],
 )
 def test_a_result_without_rows_has_an_empty_table(found: Any) -> None:
     table = found.to_frame()
