@@ -478,7 +478,10 @@ def test_tiles_of_other_sizes_keep_the_same_halo() -> None:
         assert each.measured is (n == 64) and not each.crossed and not each.absurd
         assert each.tiling is not None and each.tiling.pixels == (1, 1, 0, 0)
         assert each.cost == pytest.approx(n / (n - 2) - 1)
-    assert result.verdict == "64-px tiles need 2 x 1 px, which costs 3 % extra pixels; 1024-px tiles cost 0 % instead."
+    assert (
+        result.verdict
+        == "64-px tiles need an overlap of 2 px down and 0 px across, which costs 3 % extra pixels; 1024-px tiles cost 0 % instead."
+    )
 
 
 def test_a_choice_is_what_tiles_of_that_size_measure() -> None:
@@ -503,7 +506,7 @@ def test_an_absurd_overlap_is_called_so() -> None:
     here = next(each for each in result.choices() if each.measured)
     assert here.tiling is not None and here.absurd and here.cost == pytest.approx(34 / 4 - 1)
     assert result.verdict == (
-        "34-px tiles need 2 x 15 px, which costs 750 % extra pixels: that makes no sense; take 256-px tiles (13 % extra "
+        "34-px tiles need an overlap of 30 px down and 0 px across, which costs 750 % extra pixels: that makes no sense; take 256-px tiles (13 % extra "
         "pixels), a larger tolerance, or one pass over the whole image."
     )
     assert "750 % (absurd)" in str(result)

@@ -111,7 +111,7 @@ def test_what_was_measured_is_kept_and_read_again(folders: tuple[str, str], tmp_
     page = tmp_path / "page.html"
     assert runner.invoke(app, ["report", out, "--output", str(page)]).exit_code == 0
     text = page.read_text()
-    assert "6-px tiles have no room" in text
+    assert "have no room for a tolerance of 0.01" in text
     assert text.index("no room") < text.index("Tiles to choose from") < text.index("<svg") < text.index("<details")
     assert run(out).exit_code == 1  # at the tolerance it was measured with
 

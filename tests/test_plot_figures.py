@@ -76,7 +76,13 @@ def test_profile_draws_the_curves_and_ends_at_the_rim() -> None:
     for quantity, label in (("pattern", "pattern, P²"), ("noise", "noise, Var[D]"), ("response", "response, E[D²]")):
         np.testing.assert_array_equal(lines[label].get_xdata(), profile.pixels.numpy())
         np.testing.assert_array_equal(lines[label].get_ydata(), getattr(profile, quantity).value.numpy())
-    assert [line.get_label() for line in right.lines] == ["top", "bottom", "left", "right"]
+    labels = [line.get_label() for line in right.lines]
+    assert [label for label in labels if not label.startswith("_")] == ["top", "bottom", "left", "right"]
+    arrows = [line for line in left.lines if line.get_marker() == "v"]
+    assert [list(line.get_xdata()) for line in arrows] == [[float(profile.pixels[-1])]] * 3  # 0.1 - 0.2 lies below zero
+    assert all(
+        line.get_transform() == left.get_xaxis_transform() for line in arrows
+    )  # at the bottom, whatever the axis
     assert "px" in left.get_xlabel()
     assert left.get_xlim()[1] <= 1.04 * float(profile.pixels.max())
     assert plot.profile(layer, ax=left) is figure

@@ -345,6 +345,35 @@ def test_what_weakens_a_measurement_is_in_its_report(blank, tmp_path: Path, monk
         assert words in page
 
 
+def test_what_may_be_chance_is_drawn_in_grey(blank) -> None:
+    strong = made_layer("one", relative=Estimate(0.5, 0.4, 0.6))
+    chance = made_layer("two", snr=Estimate(0.1, -0.1, 0.3), relative=Estimate(0.5, 0.1, 0.7))
+    page = Page(report.render(made_measurement(strong, chance)))
+    figures = [one["class"] for one in page.all("figure") if "map" in (one["class"] or "")]
+    assert figures[:2] == ["map", "map chance"]
+    assert "50 % [40, 60] of the features' size" in page.text
+    assert "what is drawn may be chance; up to 70 % of the features' size cannot be ruled out" in page.text
+
+
+def test_words_in_capitals_are_explained_where_a_command_has_them(blank) -> None:
+    measurement = made_measurement(made_layer())
+    page = Page(report.render(measurement)).text
+    assert "In capitals, what is yours: MODEL, a network" in page
+    assert "OTHERS, " not in page
+    measurement.provenance["command"] = "padprint measure torchvision:resnet50 photos"
+    assert "In capitals" not in Page(report.render(measurement)).text
+
+
+def test_a_comparison_draws_its_first_layer_once(blank) -> None:
+    result = Comparison({"own": made_measurement(), "reflect": made_measurement()})
+    page = Page(report.render(result))
+    ids = [one["data-map"] for one in page.all("figure") if "data-map" in one]
+    rows = [one for one in ids if one and one.startswith(("hero", "row"))]
+    assert len(rows) == len(set(rows)) == 4  # two layers of two measurements
+    assert page.text.count("Its maps are the row at the top of this page.") == 1
+    assert "With its own padding: padding marks the border" in page.text
+
+
 def test_nothing_to_report_and_bad_places_are_said(blank, tmp_path: Path, monkeypatch) -> None:
     empty = made_measurement()
     empty.layers.clear()

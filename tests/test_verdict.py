@@ -11,7 +11,7 @@ import torch
 from measurements import NAN, made_layer, made_measurement
 from padprint.comparison import Comparison
 from padprint.report.advice import command, steps, strides_step
-from padprint.report.compared import comparison_verdict, print_of, ratio, simple_share
+from padprint.report.compared import bracketed, comparison_verdict, print_of, ratio, simple_share
 from padprint.report.levels import everywhere, level, reach, shown_first, sides
 from padprint.report.terms import GLOSSARY, marked
 from padprint.report.verdict import percent, spanned, verdict, voids
@@ -100,6 +100,8 @@ def test_the_layer_shown_first_is_the_strongest_that_can_be_seen() -> None:
     assert shown_first(one, ["thin", "weak"]) == "weak"
     assert shown_first(made_measurement(thin, chance)) == "thin"
     assert shown_first(made_measurement(chance)) == "chance"
+    unsure = layer("unsure", 0.6, 0.55)  # larger than "strong", and surely only 5 %
+    assert shown_first(made_measurement(strong, unsure)) == "strong"
 
 
 # --------------------------------------------------------------------------------------------------------- verdict
@@ -204,10 +206,10 @@ def test_a_comparison_leads_with_what_each_leaves() -> None:
     )
     text = comparison_verdict(result)
     assert text.startswith(
-        "reflect leaves about a tenth of the print of own (10 %, 95 % interval 10 to 10 %); circular leaves 1.5 times ("
+        "reflect leaves about a tenth of the print of the network's own padding (10 %, 95 % interval 10 to 10 %); circular leaves 1.5 times ("
     )
     assert "; randn (" in text
-    assert text.endswith("cannot be told from own.")
+    assert text.endswith("cannot be told from the network's own padding.")
     first = steps(own, result)[0]
     assert "The least print is left by reflect." in first["text"]
 
@@ -216,15 +218,19 @@ def test_no_difference_is_claimed_that_the_interval_does_not_carry() -> None:
     own, wide = paired("a", [0.49, 0.50, 0.51]), paired("a", [0.01, 0.1, 0.6])
     text = comparison_verdict(Comparison({"own": own, "wide": wide}))
     assert "leaves" not in text
-    assert "cannot be told from own." in text
+    assert "cannot be told from the network's own padding." in text
     few = made_measurement(dataclasses.replace(layer("a", 0.3), relative=Estimate(0.3, NAN, NAN)))
     text = comparison_verdict(Comparison({"own": few, "half": few}))
-    assert text == "half (100 %) cannot be told from own: there are too few images for an interval."
+    assert (
+        text == "half (100 %) cannot be told from the network's own padding: there are too few images for an interval."
+    )
 
 
 def test_without_a_print_there_is_no_share_of_it() -> None:
     chance = made_measurement(layer("a", 0.4, snr=Estimate(0.1, -0.1, 0.3)))
-    assert "No mark of padding stands out with own" in comparison_verdict(Comparison({"own": chance, "b": chance}))
+    assert "No mark of padding stands out with the network's own padding" in comparison_verdict(
+        Comparison({"own": chance, "b": chance})
+    )
     apart = Comparison({"a": made_measurement(layer("x", 0.4)), "b": made_measurement(layer("y", 0.4))})
     assert "nothing to compare" in comparison_verdict(apart)
 
@@ -234,7 +240,7 @@ def test_many_measurements_are_counted() -> None:
     others = {f"p{i}": paired("a", [0.1 + 0.01 * i + d for d in (-0.001, 0, 0.001)]) for i in range(6)}
     text = comparison_verdict(Comparison({"own": own, **others}))
     assert "p0 leaves about a fifth" in text
-    assert text.endswith("and 3 more less than own.")
+    assert text.endswith("and 3 more less than the network's own padding.")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +254,15 @@ def test_many_measurements_are_counted() -> None:
 )
 def test_simple_shares_lie_in_the_interval(estimate: Estimate, words: str | None) -> None:
     assert simple_share(estimate) == words
+
+
+def test_intervals_are_named_once_and_then_in_brackets() -> None:
+    own = paired("a", [0.49, 0.50, 0.51])
+    others = {f"p{i}": paired("a", [0.05 * (i + 1) + d for d in (-0.001, 0, 0.001)]) for i in range(2)}
+    assert comparison_verdict(Comparison({"own": own, **others})).count("95 % interval") == 1
+    assert bracketed(Estimate(0.17, 0.124, 0.2)) == "17 % [12, 20]"
+    assert bracketed(Estimate(0.017, -0.1, 0.02)) == "1.7 % [0, 2.0]"
+    assert bracketed(Estimate(0.17, NAN, NAN)) == "17 %"
 
 
 # ---------------------------------------------------------------------------------------------------------- advice

@@ -58,6 +58,7 @@ def run(*, progress: bool = False) -> Measurement:
         ModelError: a weights file that was found is damaged.
     """
     from padprint.engine import measure
+    from padprint.inspection import inspect, stride_record
     from padprint.models import load_model
 
     images = photographs()
@@ -73,7 +74,11 @@ def run(*, progress: bool = False) -> Measurement:
         resize_short_side=SHORT_SIDE,
         name="MobileNetV2 (ImageNet)",
     )
-    result.provenance.update(weights_source=loaded.weights_source, normalisation_source=loaded.normalisation_source)
+    result.provenance.update(
+        weights_source=loaded.weights_source,
+        normalisation_source=loaded.normalisation_source,
+        strides=stride_record(inspect(loaded.model, CROP)),
+    )
     return result
 
 

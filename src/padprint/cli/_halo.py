@@ -3,6 +3,7 @@
 # heavy imports wait until the command runs
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -207,11 +208,13 @@ def _measure(
     """Measure, write, and verify on other images."""
     from padprint.cli import _loading
     from padprint.overlap import halo as work
+    from padprint.report.command import command_line
 
     ready = _loading.load(job)
     network = ready.model.model
     shared = {**shared, **ready.normalisation}
     result = work(network, ready.images, name=ready.model.name, **asked, **shared)
+    result.provenance["command"] = command_line(sys.argv[1:])
     document, lines, failed = result.to_dict(), _said(result), _without(result)
     written = _write(result, output, report)  # before anything else can fail
     if others:

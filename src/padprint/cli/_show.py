@@ -137,7 +137,10 @@ def measurement(console: Console, result: Measurement) -> None:
 
 
 def comparison(console: Console, result: Comparison) -> None:
-    """The table of a comparison, then what a reader must know."""
+    """The finding, the table of a comparison, then what a reader must know."""
+    from padprint.report.compared import comparison_verdict
+
+    lines(console, [_tables.printable(comparison_verdict(result))])
     table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result), _tables.COMPARISON_LESS, names=2)
     _parts(console, result)
     lines(console, _tables.comparison_remarks(result))

@@ -196,7 +196,7 @@ def verdict(halo: Halo) -> str:
     )
     if here.tiling is None:
         return f"{_named(here)} have no room for a tolerance of {halo.tolerance:g}: they would need 2 x {_need_pixels(one)} px{_instead(one, larger, others)}."
-    said = f"{_named(here)} need 2 x {max(here.tiling.pixels)} px, which costs {_percent(here)} extra pixels"
+    said = f"{_named(here)} need {_overlap(here.tiling)}, which costs {_percent(here)} extra pixels"
     if not max(here.tiling.pixels):
         return f"{_named(here)} need no overlap at a tolerance of {halo.tolerance:g}."
     if here.absurd:
@@ -208,6 +208,14 @@ def verdict(halo: Halo) -> str:
     if larger:
         said += f"; {_named(larger[-1])} cost {_percent(larger[-1])} instead"
     return f"{said}."
+
+
+def _overlap(tiles: Tiling) -> str:
+    """``2 x 46 px`` where all sides need alike, else the overlap of rows and columns."""
+    if len(set(tiles.pixels)) == 1:
+        return f"2 x {tiles.pixels[0]} px"
+    height, width = tiles.overlap
+    return f"an overlap of {height} px" if height == width else f"an overlap of {height} px down and {width} px across"
 
 
 def _instead(one: PaddingHalo, larger: list[Choice], others: list[Choice]) -> str:

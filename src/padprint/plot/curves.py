@@ -37,7 +37,7 @@ def profile(layer: LayerMeasurement, ax: Axes | Sequence[Axes] | None = None) ->
     """Draw pattern, noise and response against the distance to the border, and the pattern of each side.
 
     Bands are 95 % intervals, where there are any. The pattern is estimated without bias and may fall to zero or below, where a logarithmic axis
-    ends: there the curve runs along the bottom.
+    ends: there the curve runs along the bottom. An arrow at the bottom says that the interval at that distance reaches below it.
 
     Args:
         layer: the layer.
@@ -71,7 +71,9 @@ def profile(layer: LayerMeasurement, ax: Axes | Sequence[Axes] | None = None) ->
         _axes(panels[1], "pattern of each side, over the cells nearest to it")
     if own:
         figure_of(panels[0]).suptitle(f"{plain(layer.name)}: by distance to the border", fontsize=12)
-        words = ["bands: 95 % intervals" if any(map(_banded, _curves(layer))) else "no intervals"]
+        words = [
+            "bands: 95 % intervals, arrows: to below the axis" if any(map(_banded, _curves(layer))) else "no intervals"
+        ]
         words += ["what is not above zero runs along the bottom"]
         words += ["below 0: receptive fields centred outside the crop"] * (_ends(layer)[0] < 0)
         figure_of(panels[0]).supxlabel("; ".join(words), fontsize=9)
@@ -155,6 +157,9 @@ def _curve(axes: Axes, pixels: np.ndarray, curve: Curve, floor: float, series: i
     axes.plot(pixels, value, style, marker=marker, markersize=4, color=colour, label=label)
     if _banded(curve):
         axes.fill_between(pixels, low, high, color=colour, alpha=0.18, linewidth=0)
+        down = pixels[curve.low.numpy() < floor]
+        if len(down):
+            axes.plot(down, [0.02] * len(down), "v", color=colour, markersize=4, transform=axes.get_xaxis_transform())
 
 
 def _axes(axes: Axes, title: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from padprint.comparison import Comparison
+from padprint.overlap.result import Halo
 from padprint.report.compared import ratios
 from padprint.report.levels import level, stands_out
 from padprint.report.verdict import listed
@@ -14,7 +15,7 @@ from padprint.result import Measurement
 
 Step = Mapping[str, str | None]
 
-_OF_A_RUN = ("--output", "--padding")
+_OF_A_RUN = ("--output", "--padding", "--verify", "--config")
 _OF_CROPS = ("--layers", "--crop", "--crops-per-image", "--groups")
 _FLAGS = ("--plots", "--report", "--json", "--quiet", "--strict")
 _LISTS = ("--padding", "--mean", "--std", "--layers", "--verify")
@@ -56,28 +57,29 @@ def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
     return {"text": f"{whole}{give}{' This names each uneven stride:' if command else ''}", "command": command}
 
 
-def command(one: Measurement, verb: str, options: str) -> str:
+def command(one: Measurement | Halo, verb: str, options: str) -> str:
     """A command for the same network and images; in capitals what is not known.
 
     Args:
-        one: a measurement, whose provenance may hold the command that made it.
+        one: a measurement or a halo, whose provenance may hold the command that made it.
         verb: of the new command.
         options: of the new command.
     """
-    without = _OF_A_RUN if verb == "compare" else (*_OF_A_RUN, *_OF_CROPS)
-    model, images, kept = _given(str(one.provenance.get("command") or ""), without)
+    line = str(one.provenance.get("command") or "")
+    without = _OF_A_RUN if verb == "compare" or line.startswith(f"padprint {verb} ") else (*_OF_A_RUN, *_OF_CROPS)
+    model, images, kept = _given(line, without)
     places = [model] if verb == "inspect" else [model, images]
     kept = [] if verb == "inspect" else kept
     return " ".join(["padprint", verb, *places, *kept, *options.split()])
 
 
 def _given(line: str, without: Sequence[str]) -> tuple[str, str, list[str]]:
-    """Model, images and options, without some, of a command of `measure` or `compare`."""
+    """Model, images and options, without some, of a command that ran a network."""
     try:
         _, verb, *words = shlex.split(line)
     except ValueError:
         verb, words = "", []
-    if verb not in ("measure", "compare"):
+    if verb not in ("measure", "compare", "halo"):
         return "MODEL", "IMAGES", []
     places: list[str] = []
     kept: list[str] = []

@@ -9,6 +9,7 @@ from fractions import Fraction
 import torch
 
 from padprint.comparison import Comparison
+from padprint.options import OWN
 from padprint.report.levels import stands_out
 from padprint.report.verdict import listed, percent
 from padprint.result import Estimate, Measurement
@@ -81,40 +82,49 @@ def comparison_verdict(result: Comparison) -> str:
     if not finite_layers(result):
         return "No layer was measured in all of them with a number, so there is nothing to compare."
     if not any(stands_out(result[first][layer]) for layer in finite_layers(result)):
-        return (
-            f"No mark of padding stands out with {first}, so there is no print of which the others could leave a share."
-        )
+        return f"No mark of padding stands out with {_called(first)}, so there is no print of which the others could leave a share."
     found = ratios(result)
     less = sorted((name for name, one in found.items() if one.high < 1), key=lambda name: found[name].value)
     more = sorted((name for name, one in found.items() if one.low > 1), key=lambda name: -found[name].value)
     alike = [name for name in found if name not in (*less, *more)]
-    whose = f" of the print of {first}"
+    whose = f" of the print of {_called(first)}"
     said = []
     for group in (less, more):
         if group:
             begun, *rest = group[:_NAMED]
-            parts = [f"{begun} leaves {_told(found[begun], whose)}", *(f"{name} {_told(found[name])}" for name in rest)]
-            parts += [f"{len(group) - _NAMED} more {'less' if group is less else 'more'} than {first}"] * (
+            parts = [
+                f"{begun} leaves {_told(found[begun], whose)}",
+                *(f"{name} {_told(found[name], '')}" for name in rest),
+            ]
+            parts += [f"{len(group) - _NAMED} more {'less' if group is less else 'more'} than {_called(first)}"] * (
                 len(group) > _NAMED
             )
             said.append(listed(parts))
             whose = ""
     if alike:
-        names = [f"{name} ({spread(found[name])})" for name in alike[:_NAMED]]
+        names = [f"{name} ({_spread(found[name], short=not whose)})" for name in alike[:_NAMED]]
         names += [f"{len(alike) - _NAMED} more"] * (len(alike) > _NAMED)
         few = not any(math.isfinite(found[name].low) for name in alike)
-        said.append(f"{listed(names)} cannot be told from {first}{': there are too few images for an interval' * few}")
+        said.append(
+            f"{listed(names)} cannot be told from {_called(first)}{': there are too few images for an interval' * few}"
+        )
     return "; ".join(said) + "."
 
 
-def _told(one: Estimate, whose: str = "") -> str:
-    """A share in words with its interval."""
+def _called(name: str) -> str:
+    """A measurement in a sentence."""
+    return "the network's own padding" if name == OWN else name
+
+
+def _told(one: Estimate, whose: str) -> str:
+    """A share in words with its interval, which is called so where it is said whose share it is: at the first mention."""
     if one.value == 0:
         return f"nothing{whose} that stands out"
     words = simple_share(one)
     if words is not None:
-        return f"about {words}{whose} ({spread(one)})"
-    return f"{percent(one.value) if one.value < 1 else f'{one.value:.2g} times'}{whose} (95 % interval {_ends(one)})"
+        return f"about {words}{whose} ({_spread(one, short=not whose)})"
+    share = percent(one.value) if one.value < 1 else f"{one.value:.2g} times"
+    return f"{share}{whose} ({'' if not whose else '95 % interval '}{_ends(one)})"
 
 
 def simple_share(one: Estimate) -> str | None:
@@ -125,13 +135,22 @@ def simple_share(one: Estimate) -> str | None:
     return None
 
 
-def spread(one: Estimate) -> str:
-    """``17 %, 95 % interval 12 to 22 %``; where there is no interval, the value alone."""
+def bracketed(one: Estimate) -> str:
+    """``17 % [12, 22]``: a share with its 95 % interval; where there is none, the value alone."""
+    ends = (max(0.0, one.low), one.high)
+    if not all(map(math.isfinite, ends)):
+        return percent(one.value)
+    low, high = (percent(end).removesuffix(" %") for end in ends)
+    return f"{percent(one.value)} [{low}, {high}]"
+
+
+def _spread(one: Estimate, *, short: bool) -> str:
+    """``17 %, 95 % interval 12 to 22 %``, or shorter ``17 %, 12 to 22 %``; where there is no interval, the value alone."""
     if math.isnan(one.value):
         return "n/a"
     if not math.isfinite(one.low):
         return percent(one.value)
-    return f"{percent(one.value)}, 95 % interval {_ends(one)}"
+    return f"{percent(one.value)}, {'' if short else '95 % interval '}{_ends(one)}"
 
 
 def _ends(one: Estimate) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from padprint._tables import label
 from padprint.overlap import text, tools
+from padprint.overlap.distance import ERRORS
 from padprint.overlap.result import Halo
 from padprint.plot._base import figure_of, new_figure
-from padprint.report.advice import Step
+from padprint.report.advice import Step, command
 from padprint.report.charts import svg
 from padprint.report.plain import Chart, Plain, Table, plain_page
 
@@ -38,7 +39,7 @@ def halo_page(halo: Halo) -> str:
             heading="Tile overlap of",
             title=str(halo.provenance.get("model") or "the network"),
             verdict=halo.verdict,
-            lead=[text.summary(halo), *halo.warnings],
+            lead=[_meaning(halo), *halo.warnings],
             first=[Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo))],
             notes=list(text.tile_notes(halo)),
             charts_title="What an overlap leaves and costs",
@@ -48,7 +49,7 @@ def halo_page(halo: Halo) -> str:
                 Table("Halos", text.HEADERS, text.cells(halo)),
                 Table("Error by halo", tuple(frame.columns), curve),
             ],
-            remarks=[*text.by_output(halo), *text.paired(halo), *_units(halo)],
+            remarks=[text.summary(halo), *text.by_output(halo), *text.paired(halo), *_units(halo)],
             settings=[
                 (key.replace("_", " "), _plain(value)) for key, value in halo.provenance.items() if key != "measured"
             ],
@@ -57,16 +58,29 @@ def halo_page(halo: Halo) -> str:
     )
 
 
+def _meaning(halo: Halo) -> str:
+    """What the verdict is about, for who has not tiled before."""
+    return (
+        "Near a tile's border the output differs from that of one pass over the whole image, as the tile is padded where the "
+        "image goes on. So tiles overlap, and the outermost px of each are dropped: what is kept differs by no more than "
+        f"{halo.tolerance:g} ({ERRORS[halo.error]})."
+    )
+
+
 def _steps(halo: Halo) -> list[Step]:
     one = halo.first
-    model = label(str(halo.provenance.get("model") or "MODEL"))
     steps: list[Step] = []
     if one.tiling is not None:
-        steps += [{"text": line, "command": None} for line in tools.lines(one)]
+        units = "\n".join(tools.lines(one))
+        steps.append({"text": "Let tiles overlap so; in the units of tiling tools:", "command": units})
+        if "command" in halo.provenance:
+            again = command(halo, "halo", "--verify OTHERS")
+        else:
+            again = f"padprint halo MODEL IMAGES --tile {halo.tile[0]} --tolerance {halo.tolerance:g} --verify OTHERS"
         steps.append(
             {
                 "text": "Check it on other images: the network is run in these tiles and compared with one pass.",
-                "command": f"padprint halo {model} IMAGES --tile {halo.tile[0]} --tolerance {halo.tolerance:g} --verify OTHERS",
+                "command": again,
             }
         )
     steps.append(

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 _MODES = 4
 """Modes of padding named in a sentence."""
+_WORDS = {"-inf": "minus infinity, which never wins in a maximum"}
+_MEANING = (
+    "Padded values are made up: near the border features are computed from them, in every image alike, and that marks the border. "
+    "Measuring tells how strongly."
+)
 
 
 def inspection_page(found: Inspection, model: str) -> str:
@@ -58,7 +63,7 @@ def inspection_verdict(found: Inspection) -> str:
         return "Nothing that can be read pads in this network."
     modes = Counter(one.mode for one in pads).most_common()
     named = listed(
-        [f"{n} with {mode}" for mode, n in modes[:_MODES]]
+        [f"{n} with {_WORDS.get(mode, mode)}" for mode, n in modes[:_MODES]]
         + [f"{len(modes) - _MODES} other modes"] * (len(modes) > _MODES)
     )
     fixed = sum(not one.swappable for one in pads)
@@ -79,11 +84,13 @@ def inspection_verdict(found: Inspection) -> str:
 
 def _lead(found: Inspection) -> list[str]:
     hidden = [one for one in found.operators if one.mode == "unclassified"]
+    meaning = [_MEANING] * (len(hidden) < len(found.operators))
     if not hidden:
-        return []
+        return meaning
     kinds = listed(sorted({one.operator for one in hidden})[:_MODES])
     return [
-        f"{count(len(hidden), 'call')} may hide padding and could not be read ({kinds}): see the table of operators."
+        *meaning,
+        f"{count(len(hidden), 'call')} may hide padding and could not be read ({kinds}): see the table of operators.",
     ]
 
 

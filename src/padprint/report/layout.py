@@ -9,6 +9,12 @@ from typing import Any
 from padprint import __version__, _atomic
 from padprint.errors import MissingPackageError, ResultError
 
+_CAPITALS = {
+    "MODEL": "a network: torchvision:resnet50, timm:NAME, package.module:factory or a .pt2 file",
+    "IMAGES": "a folder of images",
+    "OTHERS": "a folder of images that were not measured on",
+    "FOLDER": "the folder that holds this result",
+}
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -57,6 +63,7 @@ def fill(template: str, **content: Any) -> str:
         js=(_ASSETS / "page.js").read_text(encoding="utf-8"),
         version=__version__,
         glossary=GLOSSARY,
+        capitals=_CAPITALS,
         **content,
     )
     return page.encode(errors="backslashreplace").decode()  # file names that are no UTF-8

@@ -36,8 +36,13 @@ def level(layer: LayerMeasurement) -> str | None:
         return None
     if not stands_out(layer):
         return "none"
-    least = layer.relative.value if math.isnan(layer.relative.low) else layer.relative.low
-    return "strong" if least >= STRONG else "clear" if least >= CLEAR else "faint"
+    size = least(layer)
+    return "strong" if size >= STRONG else "clear" if size >= CLEAR else "faint"
+
+
+def least(layer: LayerMeasurement) -> float:
+    """The relative size that is sure: the lower end of its interval; without an interval, the value."""
+    return layer.relative.value if math.isnan(layer.relative.low) else layer.relative.low
 
 
 def reach(layer: LayerMeasurement, share: float = MOST) -> float | None:
@@ -85,8 +90,8 @@ def sides(layer: LayerMeasurement) -> tuple[str, ...]:
 def shown_first(measurement: Measurement, names: Sequence[str] | None = None) -> str:
     """The layer to show first: the strongest that can be seen well, of these or of all.
 
-    Of the layers whose pattern stands out and whose rim is a tenth of the map or more, the one of the largest relative
-    size; where there is none such, of those that stand out; else of all.
+    Of the layers whose pattern stands out and whose rim is a tenth of the map or more, the one of which the largest relative
+    size is sure (`least`); where there is none such, of those that stand out; else of all.
     """
 
     def visible(layer: LayerMeasurement) -> bool:
@@ -97,4 +102,4 @@ def shown_first(measurement: Measurement, names: Sequence[str] | None = None) ->
     layers = [measurement[name] for name in (measurement if names is None else names)]
     clear = [layer for layer in layers if stands_out(layer)]
     seen = [layer for layer in clear if visible(layer)] or clear or layers
-    return max(seen, key=lambda layer: -1.0 if math.isnan(layer.relative.value) else layer.relative.value).name
+    return max(seen, key=lambda layer: -1.0 if math.isnan(layer.relative.value) else least(layer)).name

@@ -7,19 +7,25 @@ from typing import Any
 
 from padprint import _tables, plot
 from padprint.comparison import Comparison
+from padprint.options import OWN
 from padprint.plot._base import figure_of, new_figure
 from padprint.report import numbers
 from padprint.report.advice import steps
 from padprint.report.charts import svg
 from padprint.report.command import names_only
 from padprint.report.compared import comparison_verdict
-from padprint.report.levels import WORDS, shown_first
+from padprint.report.levels import WORDS, shown_first, stands_out
 from padprint.report.sections import depth_figures, layer_sections, over_depth, scale_rows, side_by_side
 from padprint.report.verdict import listed, verdict, voids
 from padprint.report.words import comparison_findings
 from padprint.result import Measurement
 
 IN_PYTHON = "padprint.measure(...)"
+MEANING = (
+    "Padding adds a pattern to the features near the border that is the same in every image, whatever it shows: from it the network can "
+    "tell where it is in the frame. It matters where tiles are joined, where inputs have another size than in training, and where "
+    "what lies at the border counts."
+)
 SWAPPED = "This measures other padding in the network as it is; a network that is trained with it may differ in either direction."
 
 
@@ -32,12 +38,10 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
     """
     several = len(named) > 1
     first = next(one for one in named.values() if one.layers)
-    sections = layer_sections(named, paired=result is not None)
     layer = _first_layer(named, result)
-    if several and layer in first:
-        hero = side_by_side("hero", layer, named, paired=result is not None)
-    else:
-        hero = over_depth(first)
+    shared = several and layer in first
+    sections = layer_sections(named, paired=result is not None, above=layer if shared else None)
+    hero = side_by_side("hero", layer, named, paired=result is not None) if shared else over_depth(first)
     views = [view for section in sections for view in section["views"]]
     maps = [*hero, *(one for section in sections for one in section["row"]), *(one for v in views for one in v["maps"])]
     return {
@@ -46,9 +50,7 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         "voids": names_only(_voids(named)),
         **_said(named, result),
         "hero": hero,
-        "hero_title": f"What is left in {_tables.label(layer)}"
-        if several and layer in first
-        else "From layer to layer",
+        "hero_title": f"What is left in {_tables.label(layer)}" if shared else "From layer to layer",
         "scale": scale_rows(named) if several or len(first) > len(hero) else [],
         "names": [_tables.label(name) for name in named],
         "words": WORDS,
@@ -89,13 +91,22 @@ def _title(named: Mapping[str, Measurement]) -> str:
 def _said(named: Mapping[str, Measurement], result: Comparison | None) -> dict[str, Any]:
     """The verdict, and the lines below it."""
     if len(named) == 1:
-        return {"verdict": verdict(next(iter(named.values()))), "lead": []}
-    each = [f"{name}: {verdict(one)}" for name, one in named.items() if one.layers]
+        one = next(iter(named.values()))
+        return {"verdict": verdict(one), "lead": [MEANING] if any(map(stands_out, one.values())) else []}
+    each = [f"{_with(name)}: {_small(verdict(one))}" for name, one in named.items() if one.layers]
     if result is None:
         words = "These measurements are not over the same crops: they stand side by side, and nothing is said of differences."
         return {"verdict": words, "lead": each}
     swapped = [SWAPPED] if any(one.provenance.get("padding") for one in named.values()) else []
     return {"verdict": comparison_verdict(result), "lead": [*swapped, *each[:1]]}
+
+
+def _with(name: str) -> str:
+    return "With its own padding" if name == OWN else name
+
+
+def _small(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _voids(named: Mapping[str, Measurement]) -> list[str]:

@@ -10,7 +10,7 @@ from padprint import _tables, plot
 from padprint.plot._base import new_figure
 from padprint.plot.maps import scale_of
 from padprint.report.charts import svg
-from padprint.report.compared import ratio, spread
+from padprint.report.compared import bracketed, ratio
 from padprint.report.levels import everywhere, level, reach, shown_first
 from padprint.report.maps import emergence_maps, layer_map
 from padprint.report.pictures import channel_maps
@@ -66,13 +66,19 @@ def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dic
         if paired and label != reference and level(layer) not in (None, "none"):
             left = ratio(layer.relative, having[reference][name].relative)
             if not math.isnan(left.value):
-                caption += f"; {spread(left)}, of that with {reference}"
+                caption += f"; {bracketed(left)} of that with {reference}"
         row.append(view(f"{id_}-{i}", layer, one, title=_tables.label(label), caption=caption, limit=limit))
     return row
 
 
-def layer_sections(named: Named, *, paired: bool) -> list[dict[str, Any]]:
-    """A section for each layer, with all measurements of it in one."""
+def layer_sections(named: Named, *, paired: bool, above: str | None) -> list[dict[str, Any]]:
+    """A section for each layer, with all measurements of it in one.
+
+    Args:
+        named: the measurements.
+        paired: whether they are over the same crops.
+        above: the layer whose row of maps stands above all sections, and not in its own again; None if there is none.
+    """
     names = list(dict.fromkeys(name for one in named.values() for name in one))
     count = sum(len(one) for one in named.values())
     found = []
@@ -83,7 +89,8 @@ def layer_sections(named: Named, *, paired: bool) -> list[dict[str, Any]]:
             {
                 "id": f"layer-{i}",
                 "label": f"{i + 1} {_tables.label(name)}",
-                "row": side_by_side(f"row-{i}", name, having, paired=paired) if several else [],
+                "above": several and name == above,
+                "row": side_by_side(f"row-{i}", name, having, paired=paired) if several and name != above else [],
                 "views": [
                     _view(f"{i}-{k}", label, one, name, having, count) for k, (label, one) in enumerate(having.items())
                 ],
@@ -93,8 +100,9 @@ def layer_sections(named: Named, *, paired: bool) -> list[dict[str, Any]]:
 
 
 def view(id_: str, layer: LayerMeasurement, one: Measurement, **texts: Any) -> dict[str, Any]:
-    """A map with its id and its level."""
-    return {"id": id_, "map": layer_map(layer, one.crop, **texts), "level": level(layer)}
+    """A map with its id, its level, and whether chance is all that it is known to show."""
+    word = level(layer)
+    return {"id": id_, "map": layer_map(layer, one.crop, **texts), "level": word, "chance": word in (None, "none")}
 
 
 def scale_rows(named: Named) -> list[tuple[str, list[dict[str, str] | None]]]:
@@ -108,12 +116,10 @@ def scale_rows(named: Named) -> list[tuple[str, list[dict[str, str] | None]]]:
 
 
 def _entry(layer: LayerMeasurement) -> dict[str, str]:
-    low, high = (100 * max(0.0, end) for end in (layer.relative.low, layer.relative.high))
-    word = level(layer)
+    word, high = level(layer), layer.relative.high
     if word == "none":
-        return {"level": "none", "size": f"up to {percent(high / 100)}" if high > 0 else ""}
-    ends = f" [{low:.2g}, {high:.2g}]" if math.isfinite(low) else ""
-    return {"level": word or "n/a", "size": f"{percent(layer.relative.value)}{ends}"}
+        return {"level": "none", "size": f"up to {percent(high)}" if high > 0 else ""}
+    return {"level": word or "n/a", "size": bracketed(layer.relative)}
 
 
 def _strength(layer: LayerMeasurement, one: Measurement) -> str:
@@ -123,12 +129,14 @@ def _strength(layer: LayerMeasurement, one: Measurement) -> str:
     if level(layer) == "none":
         bound = layer.relative.high
         return (
-            f"up to {percent(bound)} of the features' size cannot be ruled out"
+            f"what is drawn may be chance; up to {percent(bound)} of the features' size cannot be ruled out"
             if math.isfinite(bound) and bound
-            else ""
+            else "padding changes nothing here"
+            if bound == 0
+            else "what is drawn may be chance"
         )
     px = reach(layer)
-    size = f"{percent(layer.relative.value)} of the features' size"
+    size = f"{bracketed(layer.relative)} of the features' size"
     if px is None:
         return size
     return f"{size}, most {'over the whole frame' if everywhere(layer, one.crop) else f'within {max(1, round(px))} px'}"
@@ -161,10 +169,14 @@ def profile_figures(layer: LayerMeasurement) -> Sequence[dict[str, str]]:
     panels = [new_figure(4.8, 3.4).add_subplot() for _ in range(2)]
     plot.profile(layer, ax=panels)
     words = (
-        "Pattern, noise and response against the distance to the border",
-        "The pattern of each side against the distance to it",
+        "Pattern, noise and response against the distance to the border.",
+        "The pattern of each side against the distance to it.",
     )
-    return [_chart(axes, f"{layer.name or 'The model'}: {text}.") for axes, text in zip(panels, words, strict=True)]
+    bands = " Bands: 95 % intervals; arrows at the bottom: they reach below it."
+    return [
+        _chart(axes, f"{layer.name or 'The model'}: {text}") | {"caption": text + bands}
+        for axes, text in zip(panels, words, strict=True)
+    ]
 
 
 def depth_figures(one: Measurement) -> Sequence[dict[str, str]]:

@@ -14,6 +14,7 @@ GLOSSARY: Mapping[str, str] = {
     "print": "The pattern's size in units of the features, over all layers that were compared.",
     "relative size": "The pattern's size (root mean square) as a share of the features' own size.",
     "noise": "How much the change made by padding differs from image to image.",
+    "response": "The whole change that padding makes, with what differs from image to image.",
     "SNR": "The pattern's energy over that of the noise. Where it is not clearly above zero, no pattern stands out.",
     "95 % interval": "Where the number would fall for other images of this kind, 95 times in 100.",
     "rim": "The cells near the border that padding can touch at all, by the network's structure.",
@@ -27,6 +28,11 @@ GLOSSARY: Mapping[str, str] = {
     "q": "The least rate of false discoveries at which a channel is called padding-aware.",
     "uneven stride": "A stride that leaves cells over at the far side of its map: padding is used on one side and not "
     "on the other, and the print is lopsided.",
+    "strided window": "A convolution or a pool that skips cells: its map is smaller than the one it reads.",
+    "overlap": "How many px two neighbouring tiles share.",
+    "tile": "A part of a large image that the network is run on alone, because the whole does not fit into memory.",
+    "features": "What a layer computes: numbers for each cell and channel.",
+    "channel": "One of the numbers that a layer computes in every cell.",
     "numeric floor": "What rounding alone changes; differences below it say nothing.",
     "MAE": "Mean absolute pattern, beside the value to expect if there were none.",
     "positional": "The share of the pattern that is left when each channel's mean is removed: a constant says nothing "
@@ -38,6 +44,9 @@ _ALSO = {
     "cells": "cell",
     "strides": "stride",
     "uneven strides": "uneven stride",
+    "strided windows": "strided window",
+    "tiles": "tile",
+    "channels": "channel",
 }
 _MATCH = re.compile(
     r"(?<![\w/.:-])("
