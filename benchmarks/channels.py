@@ -39,7 +39,7 @@ def plain(groups: int, runs: int) -> float:
 def main(runs: int = 200) -> None:
     print(f"level 0.05, {runs} runs of {CHANNELS} channels, {TRUE} with a pattern in the second part")
     print(f"{'noise':10}{'groups':>8}{'size':>6}{'any false call, no pattern':>28}{'false share':>13}{'power':>8}")
-    for kind in ("normal", "unequal", "heavy", "skewed", "loud"):
+    for kind in ("normal", "unequal", "heavy", "skewed", "loud", "loud x 5"):
         for groups, size in ((20, 1.0), (10, 1.0), (10, 3.0), (3, 3.0), (3, 30.0)):
             null, rate, power = simulate(kind, groups, size, runs)
             print(f"{kind:10}{groups:8}{size:6g}{null:28.3f}{rate:13.3f}{power:8.2f}")

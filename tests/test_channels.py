@@ -38,14 +38,13 @@ def drawn(kind: str, groups: int, channels: int, seed: int) -> Tensor:
         x = rng.standard_normal(shape) / np.sqrt(rng.chisquare(2, (groups, 1, 1, 1)) / 2)
     elif kind == "skewed":  # 16 crops a group, exponential
         x = rng.standard_exponential((16, *shape)).mean(0) - 1
-    elif (
-        kind == "loud"
-    ):  # one image a group, whose effect on an edge is log-normal, independent from channel to channel
+    elif kind.startswith("loud"):  # "loud": one image a group, "loud x 5": five
+        images = int(kind.removeprefix("loud").removeprefix(" x ") or 1)
         x = 0.3 * rng.standard_normal(shape)
         for name, mask in regions(SIZE, RIM).items():
-            if name != "corners":
-                effect = (rng.lognormal(0, 1, (groups, channels)) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
-                x += effect[..., None, None] * mask.numpy()
+            if name != "corners":  # an image's effect on an edge is log-normal, independent from channel to channel
+                effect = rng.lognormal(0, 1, (images, groups, channels)).mean(0) - np.exp(0.5)
+                x += (effect * np.sqrt(images / ((np.e - 1) * np.e)))[..., None, None] * mask.numpy()
         return torch.from_numpy(x)
     else:  # the last groups hold a quarter of the images
         x = rng.standard_normal(shape) * np.where(np.arange(groups) < groups // 2, 1, 2)[:, None, None, None]
