@@ -22,6 +22,11 @@ from padprint.cli import app
 from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
 from padprint.result import Curve, Estimate, Measurement, Profile
+from padprint.studies import pages, reliability_tables
+from padprint.studies.formation_config import FormationConfig
+from padprint.studies.formation_report import document
+from padprint.studies.scores import Score
+from studied import made_formation, made_reliability, made_swaps
 
 HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) {{ 7*7 }} </title><img src=x> $x$ ' + "a" * 280
 FIRST_LINE = HOSTILE.split("\n", maxsplit=1)[0]
@@ -506,3 +511,63 @@ def test_the_demonstration_writes_a_report(blank, tmp_path: Path, monkeypatch) -
     assert result.exit_code == 0, result.output
     assert f"wrote {tmp_path / 'out' / 'report.html'}" in result.stderr.replace("\n", "")
     assert "layer4" in Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
+
+
+# ---------------------------------------------------------------------------------------------------------- studies
+
+
+@pytest.fixture
+def two_scores(monkeypatch) -> None:
+    """The metrics of `made_reliability`."""
+
+    def ppp(trial):
+        raise AssertionError("nothing is tried")
+
+    def posenet(trial):
+        raise AssertionError("nothing is tried")
+
+    pair = (Score("PPP-SNR", ppp, "us", "position"), Score("PosENet", posenet, "them", "position"))
+    monkeypatch.setattr(reliability_tables, "SCORES", pair)
+
+
+def test_the_page_of_a_reliability_study_says_which_metric_errs(two_scores) -> None:
+    found = made_reliability()
+    assert pages.reliability_verdict(found) == (
+        "On 2 networks of which the truth is known, the fewest errors are made by PPP-SNR (none), the most by PosENet (2); without "
+        "a false alarm, the smallest pattern is seen by PPP-SNR: 10 % of the features' size."
+    )
+    page = Page(pages.reliability_page(found))
+    assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 3
+    assert "--repetitions 12" in page.text
+    assert "nan" not in page.text
+
+
+def test_the_page_of_a_formation_study_says_what_training_does() -> None:
+    """Per seed the factor with zeros is 10 ** (0.9, 1, 1.1), with reflect 10 ** (-0.1, 0, 0.1)."""
+    table = made_formation()
+    found = document(table, FormationConfig())
+    half = 4.302653 * 0.1 / 3**0.5
+    low, high = (f"{10 ** (1 + side * half):.3g}" for side in (-1, 1))
+    text = pages.formation_verdict(found)
+    assert text.startswith(
+        f"Training makes the pattern larger against the noise with zeros (10.0 [{low}, {high}] times); with reflect (1.00 ["
+    )
+    assert text.endswith(" times) no change can be told from these seeds.")
+    page = Page(pages.formation_page(table, found))
+    assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2 + 2 + 1  # networks, layers, variances
+    none = table.assign(learned=False)
+    page = Page(pages.formation_page(none, document(none, FormationConfig()))).text
+    assert "there is nothing to say yet" in page
+    assert "no training of the study has finished and learned its task" in page
+
+
+def test_the_page_of_a_properties_study_says_what_the_size_goes_with() -> None:
+    tables = {"swap": made_swaps()}
+    assert pages.properties_verdict(tables) == (
+        "Over all that these networks were trained with, running them with reflect leaves the least SNR in the last layer "
+        "(0.0100), with zeros the most (1.00); 100 % of the variance of its logarithm goes with the padding that is run with, "
+        "0 % with the one of the training."
+    )
+    page = Page(pages.properties_page(tables))
+    assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2
+    assert "#fefefe" in pages.properties_page(tables)  # words in dark squares stay white where the page is dark

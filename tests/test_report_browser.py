@@ -19,10 +19,18 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from measurements import made_layer, made_measurement
-from padprint import inspect, report
+import nets
+from helpers import noise
+from measurements import made_channels, made_layer, made_measurement
+from padprint import halo, inspect, report
+from padprint.channels import ChannelTest
 from padprint.comparison import Comparison
 from padprint.result import Estimate
+from padprint.studies import pages, reliability_tables
+from padprint.studies.formation_config import FormationConfig
+from padprint.studies.formation_report import document
+from padprint.studies.scores import Score
+from studied import made_formation, made_reliability, made_swaps
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -37,17 +45,34 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 AXE = "axe-core@4.10.3"
+KINDS = ("page", "comparison_page", "halo_page", "inspection_page", "study_page", "formation_page", "properties_page")
 HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) $x$ ' + "a" * 280
+
+
+UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
+CUT = """return [...document.querySelectorAll('main *')].filter((one) => { const box = one.getBoundingClientRect();
+  return box.width > 0 && box.right > innerWidth + 1 && !one.closest('.scroll, svg'); }).map((one) => one.outerHTML.slice(0, 99))"""
+"""What reaches beyond the window's right edge, but for the insides of tables that scroll."""
+SIDE_BY_SIDE = """const tops = [...document.querySelectorAll('main figure')].map((one) => one.getBoundingClientRect())
+  .filter((box) => box.width > 0).map((box) => Math.round(box.top)); return tops.filter((top, i) => tops.indexOf(top) !== i)"""
+"""Tops of figures that stand beside another."""
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     layers = [
         made_layer("stem", snr=Estimate(0.5, 0.4, 0.6)),
-        made_layer("layer10", (30, 14, 14), snr=Estimate(12.0, 11, 13), rim=(1, 1, 1, 1)),
+        made_layer("layer10", (30, 14, 14), snr=Estimate(12.0, 11, 13), rim=(1, 1, 1, 1), channels=underflown(30)),
         made_layer(HOSTILE, (130, 100, 100), snr=Estimate(2.0, 1.0, 3.0)),
     ]
     return report.write(made_measurement(*layers), tmp_path_factory.mktemp("report") / "report.html")
+
+
+def underflown(count: int) -> ChannelTest:
+    """Channels of which the first has a tail probability that rounds to zero."""
+    found = made_channels(count)
+    found.q[0] = 0.0
+    return found
 
 
 def thin():
@@ -67,6 +92,37 @@ def inspection_page(tmp_path_factory) -> Path:
         nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
     )
     return report.write(inspect(net, 33), tmp_path_factory.mktemp("report") / "inspection.html", name=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def halo_page(tmp_path_factory) -> Path:
+    """Zeros and reflection around a network of three strides, on six scenes."""
+    found = halo(nets.stride_two(), noise(6, 160), tile=64, tolerance=0.1, padding=["own", "reflect"], name=HOSTILE)
+    return report.write(found, tmp_path_factory.mktemp("report") / "halo.html")
+
+
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory) -> Path:
+    def ppp(trial):
+        raise AssertionError("nothing is tried")
+
+    pair = (Score("PPP-SNR", ppp, "us", "position"), Score("PosENet", ppp, "them", "position"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reliability_tables, "SCORES", pair)
+        page = pages.reliability_page(made_reliability())
+    return report.publish(page, tmp_path_factory.mktemp("report") / "reliability.html")
+
+
+@pytest.fixture(scope="module")
+def formation_page(tmp_path_factory) -> Path:
+    table = made_formation()
+    page = pages.formation_page(table, document(table, FormationConfig()))
+    return report.publish(page, tmp_path_factory.mktemp("report") / "formation.html")
+
+
+@pytest.fixture(scope="module")
+def properties_page(tmp_path_factory) -> Path:
+    return report.publish(pages.properties_page({"swap": made_swaps()}), tmp_path_factory.mktemp("report") / "p.html")
 
 
 @pytest.fixture
@@ -108,13 +164,18 @@ def shown(browser) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("which", ["page", "comparison_page", "inspection_page"])
+@pytest.mark.parametrize("which", KINDS)
 def test_a_page_opens_without_error_or_request_and_fits(browser, request, which: str, width: int) -> None:
     file = request.getfixturevalue(which)
     opened(browser, file, width)
     assert browser.get_log("browser") == []
     assert requests(browser) == [file.as_uri()]
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    browser.execute_script(UNFOLD)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.execute_script(CUT) == []
+    if width == 390:
+        assert browser.execute_script(SIDE_BY_SIDE) == []
     broken = "return [...document.images].filter((i) => !i.complete || i.naturalWidth === 0).length"
     assert browser.execute_script(broken) == 0
     keep(browser, f"{which}-{width}")
@@ -193,6 +254,8 @@ def test_the_channel_browser_sorts_filters_and_draws(browser, page: Path) -> Non
 
     assert len(tiles()) == 30
     assert tiles()[0] == "channel 0, top"
+    first = browser.find_element(By.CSS_SELECTOR, "#layer-1 .channels li").text
+    assert "q < 1e-16" in first  # never "q 0"
     Select(browser.find_element(By.ID, "channels-1-0-side")).select_by_visible_text("left")
     assert len(tiles()) == channels.by_side()["left"]
     assert all(one.endswith(", left") for one in tiles())
@@ -208,6 +271,38 @@ def test_the_channel_browser_sorts_filters_and_draws(browser, page: Path) -> Non
     width, height, colours = browser.execute_script(drawn)
     assert (width, height) == (5, 5)  # two cells at each border, and a band of one between, on both axes
     assert colours > 10
+
+
+def test_a_thin_rim_has_a_sixth_of_the_map_at_each_side(browser, comparison_page: Path) -> None:
+    """One cell of a hundred: 1 % of the crop, and well seen on the folded axis."""
+    opened(browser, comparison_page)
+    Select(browser.find_element(By.ID, "layer")).select_by_visible_text("1 thin")
+    sizes = (
+        "const svg = document.querySelector('figure.map[data-map^=row-0] svg'); const box = (one) => one.getBoundingClientRect(); "
+        "return [box(svg.querySelector('.inner')).left - box(svg.querySelector('.under')).left, box(svg.querySelector('.under')).width]"
+    )
+    rim, whole = browser.execute_script(sizes)
+    assert rim > whole / 7
+    assert rim > 15
+
+
+def test_maps_and_charts_take_the_pages_colours(browser, page: Path) -> None:
+    """The same picture, light and dark: what is drawn in ink is dark on light and light on dark."""
+    opened(browser, page)
+    browser.execute_script(UNFOLD)
+    colours = (
+        "const of = (one, key) => getComputedStyle(one)[key]; "
+        "const text = document.querySelector('svg.figure text'), map = document.querySelector('figure.map .cells rect'); "
+        "return [of(text, 'fill'), of(map, 'fill'), of(document.body, 'backgroundColor')]"
+    )
+    found = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        found.append([sum(map(int, re.findall(r"\d+", one)[:3])) for one in browser.execute_script(colours)])
+    (ink, mark, paper), (dark_ink, dark_mark, dark_paper) = found
+    assert ink < mark < paper
+    assert dark_paper < dark_mark < dark_ink
 
 
 def test_dark_and_light_and_print(browser, page: Path) -> None:
@@ -248,11 +343,13 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["page", "comparison_page", "inspection_page"])
+@pytest.mark.parametrize("which", KINDS)
 def test_axe_finds_no_fault(browser, request, axe: str, which: str, scheme: str) -> None:
     opened(browser, request.getfixturevalue(which))
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    keep(browser, f"{which}-{scheme}")
+    browser.execute_script(UNFOLD)
     browser.execute_script(axe)
     run = (
         "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations.map("

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from padprint.cli._bundles import bundled
-from padprint.cli._options import Screen
+from padprint.cli._options import Report, Screen
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,7 @@ def reliability(
     scenes: Annotated[int | None, typer.Option(min=6, help="Scenes in each repetition.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of PosENet's readout.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything.")] = None,
+    report: Report = False,
     screen: Screen,
 ) -> None:
     """Try every metric of position on networks of which the truth is known."""
@@ -43,11 +44,20 @@ def reliability(
 
     asked: dict[str, Any] = {"repetitions": repetitions, "scenes": scenes, "epochs": epochs, "seed": seed}
     with _show.reporting(screen) as console:
+        from padprint.cli._commands import check_output
+
+        check_output(output, plots=True, report=report)
         settings = replace(QUICK if quick else Settings(), **{k: v for k, v in asked.items() if v is not None})
         found = run(output, settings, progress=_show.wants_progress(screen.quiet))
         found.save(output)
+        if report:
+            from padprint.report import publish
+            from padprint.studies.pages import reliability_page
+
+            publish(reliability_page(found), output / "report.html")
         if not screen.quiet:
             _print(console, found, output)
+            _show.lines(console, [f"wrote {output / 'report.html'}"] * report)
     if screen.json:
         _show.as_json(found.to_dict())
 

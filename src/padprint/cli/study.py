@@ -14,7 +14,7 @@ import typer
 from padprint._atomic import publish_file
 from padprint.cli import _reliability
 from padprint.cli._bundles import bundled
-from padprint.cli._options import Screen
+from padprint.cli._options import Report, Screen
 from padprint.cli._parse import Command, Group
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def formation(
         str | None, typer.Option("--precision", help="Of training: 32-true, bf16-mixed or 16-mixed.")
     ] = None,
     plots: Pictures = False,
+    report: Report = False,
     screen: Screen,
 ) -> None:
     """Train with each padding scheme and follow the pattern; resumable, and shared out under torchrun."""
@@ -89,11 +90,13 @@ def formation(
     }
     with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
+        from padprint.report import publish
         from padprint.studies import formation as study
         from padprint.studies.formation_config import FormationConfig
         from padprint.studies.formation_report import document, pictures, words
+        from padprint.studies.pages import formation_page
 
-        check_output(output)
+        check_output(output, plots=plots, report=report)
         settings = {} if config is None else FormationConfig.read(config).to_dict()
         settings |= {name: value for name, value in given.items() if value is not None}
         with _bar(console, screen.quiet) as watch:
@@ -102,6 +105,8 @@ def formation(
             publish_file(output / "table.csv", partial(table.to_csv, index=False))
             found = document(table, study.read_config(output))
             drawn = pictures(table, output) if plots else []
+            if report:
+                drawn.append(publish(formation_page(table, found), output / "report.html"))
             if not screen.quiet:
                 _show.lines(console, words(table, found))
                 names = ["table.csv", *(path.name for path in drawn)]
@@ -125,6 +130,7 @@ def properties(
         list[int] | None, typer.Option("--seed", help="Take trainings of this seed; repeatable. Default: the first.")
     ] = None,
     plots: Pictures = False,
+    report: Report = False,
     screen: Screen,
 ) -> None:
     """Measure a formation study's networks: every scheme swapped in, other input sizes, ever more images."""
@@ -133,16 +139,20 @@ def properties(
     with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
         from padprint.progress import progress_bar
+        from padprint.report import publish
+        from padprint.studies.pages import properties_page
         from padprint.studies.properties import PARTS, properties
         from padprint.studies.properties_report import document, pictures, words
 
         folder = output or study / "properties"
-        check_output(folder)
+        check_output(folder, plots=plots, report=report)
         with progress_bar(None, _show.wants_progress(screen.quiet), "measuring", "networks") as advance:
             tables = properties(study, folder, part or PARTS, seed, watch=lambda *_: advance())
         for name, table in tables.items():
             publish_file(folder / f"{name}.csv", partial(table.to_csv, index=False))
         drawn = pictures(tables, folder) if plots else []
+        if report:
+            drawn.append(publish(properties_page(tables), folder / "report.html"))
         if not screen.quiet:
             _show.lines(console, words(tables))
             names = [*(f"{name}.csv" for name in tables), *(path.name for path in drawn)]

@@ -93,7 +93,8 @@ def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
         (Line2D([], [], marker="o", color="#888888", linestyle=""), "advised"),
         (Line2D([], [], color="#888888", linewidth=0.7), "structural halo"),
     ]
-    ax[1].legend([*handles, *(h for h, _ in key)], [*labels, *(t for _, t in key)], fontsize=8, loc="upper right")
+    for axes in ax[1:] if ax[0].figure is ax[1].figure else ax:  # once in a figure
+        axes.legend([*handles, *(h for h, _ in key)], [*labels, *(t for _, t in key)], fontsize=8, loc="upper right")
     return figure_of(ax[0])
 
 

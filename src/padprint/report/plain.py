@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,4 +88,4 @@ def _table(one: Table) -> dict[str, Any]:
 
 
 def _text(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    return value if isinstance(value, str) else "n/a" if math.isnan(value) else f"{value:.4g}"

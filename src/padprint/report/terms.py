@@ -48,9 +48,11 @@ _ALSO = {
     "tiles": "tile",
     "channels": "channel",
 }
+_NAMES = {"features"}
+"""Terms that are names of layers in many networks: in the glossary alone."""
 _MATCH = re.compile(
     r"(?<![\w/.:-])("
-    + "|".join(map(re.escape, sorted([*GLOSSARY, *_ALSO], key=len, reverse=True)))
+    + "|".join(map(re.escape, sorted({*GLOSSARY, *_ALSO} - _NAMES, key=len, reverse=True)))
     + r")(?![\w/:-]|\.\w)"
 )
 

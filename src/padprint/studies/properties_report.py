@@ -19,6 +19,7 @@ from padprint.studies.formation_finding import FLOOR, logarithm
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Tables = Mapping[str, "pd.DataFrame"]
@@ -116,30 +117,40 @@ def pictures(tables: Tables, folder: Path) -> list[Path]:
 def swap(table: pd.DataFrame) -> Figure:
     """Trained with A, run with B: the last layer's SNR in dB, and the accuracy that is left."""
     figure = new_figure(9.5, 4.4)
+    for axes, part in zip(figure.subplots(1, 2), _matrices(table), strict=True):
+        _squares(axes, *part)
+    return figure
+
+
+def swap_panels(table: pd.DataFrame) -> list[tuple[Figure, str]]:
+    """The two parts of `swap`, each a figure of its own, and what it shows."""
+    found = []
+    for part in _matrices(table):
+        figure = new_figure(4.8, 4.2)
+        _squares(figure.add_subplot(), *part)
+        found.append((figure, f"{part[0][0].upper()}{part[0][1:]}, by the padding trained with and run with."))
+    return found
+
+
+def _matrices(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str]]:
     level = swap_matrix(table).map(lambda snr: 10 * math.log10(snr))
-    parts: tuple[tuple[str, pd.DataFrame, str], ...] = (
+    return [
         ("SNR of the last layer, dB", level, "{:.0f}"),
         ("held-out accuracy", swap_matrix(table, "accuracy"), "{:.2f}"),
-    )
-    for axes, (title, matrix, form) in zip(figure.subplots(1, 2), parts, strict=True):
-        axes.imshow(matrix, cmap="cividis", aspect="auto")
-        axes.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=50, ha="right", fontsize=8)
-        axes.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=8)
-        axes.set_xlabel("run with")
-        axes.set_title(title, fontsize=9)
-        middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
-        for (y, x), value in np.ndenumerate(matrix.to_numpy()):
-            axes.text(
-                x,
-                y,
-                form.format(value),
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if value < middle else "black",
-            )
-    figure.axes[0].set_ylabel("trained with")
-    return figure
+    ]
+
+
+def _squares(axes: Axes, title: str, matrix: pd.DataFrame, form: str) -> None:
+    axes.imshow(matrix, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=50, ha="right", fontsize=8)
+    axes.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=8)
+    axes.set_xlabel("run with")
+    axes.set_ylabel("trained with")
+    axes.set_title(title, fontsize=9)
+    middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
+    for (y, x), value in np.ndenumerate(matrix.to_numpy()):
+        colour = "#fefefe" if value < middle else "#010101"  # stays as it is where a page puts its own black and white
+        axes.text(x, y, form.format(value), ha="center", va="center", fontsize=7, color=colour)
 
 
 def size(table: pd.DataFrame) -> Figure:

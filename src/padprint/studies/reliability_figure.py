@@ -22,14 +22,15 @@ def draw(found: Reliability) -> Figure:
         MissingPackageError: matplotlib is missing.
     """
     figure = new_figure(15, 7.2)
-    spread, truths, doses = figure.subplots(1, 3, width_ratios=(1, 1.35, 1))
-    _spread(spread, found)
-    _truths(truths, found)
-    _doses(doses, found)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.35, 1))
+    spread(left, found)
+    truths(middle, found)
+    doses(right, found)
     return figure
 
 
-def _spread(axes: Axes, found: Reliability) -> None:
+def spread(axes: Axes, found: Reliability) -> None:
+    """Draw each metric's spread on every network."""
     table = found.spread()
     names = [score.name for score in found.scores]
     for i, network in enumerate(table.network.unique()):
@@ -42,10 +43,11 @@ def _spread(axes: Axes, found: Reliability) -> None:
     )
     _metrics(axes, found)
     axes.grid(axis="x", alpha=0.4)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
 
 
-def _truths(axes: Axes, found: Reliability) -> None:
+def truths(axes: Axes, found: Reliability) -> None:
+    """Draw what each metric says of every network, against the truth."""
     table = found.truths()
     networks = list(table.network.unique())
     looks = {"right": (".", "#9a9a9a", 5), "false alarm": ("^", COLOURS[1], 9), "miss": ("v", COLOURS[0], 9)}
@@ -57,13 +59,15 @@ def _truths(axes: Axes, found: Reliability) -> None:
     tells = table.drop_duplicates("network").position.tolist()
     words = [f"{plain(n)}\n({'tells' if t else 'tells nothing'})" for n, t in zip(networks, tells, strict=True)]
     axes.set_xticks(range(len(networks)), words, rotation=90)
-    axes.set(title="What it says of position from padding", xlim=(-0.5, len(networks) - 0.5))
+    axes.set(xlim=(-0.5, len(networks) - 0.5))
+    axes.set_title("What it says of position from padding", pad=28)
     _metrics(axes, found)
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.04), ncols=3, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
-def _doses(axes: Axes, found: Reliability) -> None:
+def doses(axes: Axes, found: Reliability) -> None:
+    """Draw some metrics against the amplitude of an injected pattern."""
     table = found.doses()
     nothing = {score.name: score.nothing for score in found.scores}
     for i, metric in enumerate(curve for curve in CURVES if curve in nothing):
