@@ -206,12 +206,19 @@ def test_a_comparison_leads_with_what_each_leaves() -> None:
     )
     text = comparison_verdict(result)
     assert text.startswith(
-        "reflect leaves about a tenth of the print of the network's own padding (10 %, 95 % interval 10 to 10 %); circular leaves 1.5 times ("
+        "reflect leaves about a tenth of the print of the network's own padding (10 %, 95 % interval 10 to 10 %); circular makes it 1.5 times as large ("
     )
     assert "; randn (" in text
     assert text.endswith("cannot be told from the network's own padding.")
     first = steps(own, result)[0]
     assert "The least print is left by reflect." in first["text"]
+
+
+def test_what_makes_the_print_larger_is_said_in_times() -> None:
+    own, larger = paired("a", [0.49, 0.50, 0.51]), paired("a", [0.98, 1.00, 1.02])
+    assert comparison_verdict(Comparison({"own": own, "partial": larger})) == (
+        "partial makes the print of the network's own padding 2.0 times as large (95 % interval 2.0 to 2.0 times)."
+    )
 
 
 def test_no_difference_is_claimed_that_the_interval_does_not_carry() -> None:

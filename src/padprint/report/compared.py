@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import torch
 
+from padprint._tables import number
 from padprint.comparison import Comparison
 from padprint.options import OWN
 from padprint.report.levels import stands_out
@@ -87,22 +88,22 @@ def comparison_verdict(result: Comparison) -> str:
     less = sorted((name for name, one in found.items() if one.high < 1), key=lambda name: found[name].value)
     more = sorted((name for name, one in found.items() if one.low > 1), key=lambda name: -found[name].value)
     alike = [name for name in found if name not in (*less, *more)]
-    whose = f" of the print of {_called(first)}"
     said = []
-    for group in (less, more):
-        if group:
-            begun, *rest = group[:_NAMED]
-            parts = [
-                f"{begun} leaves {_told(found[begun], whose)}",
-                *(f"{name} {_told(found[name], '')}" for name in rest),
-            ]
-            parts += [f"{len(group) - _NAMED} more {'less' if group is less else 'more'} than {_called(first)}"] * (
-                len(group) > _NAMED
-            )
-            said.append(listed(parts))
-            whose = ""
+    if less:
+        begun, *rest = less[:_NAMED]
+        parts = [f"{begun} leaves {_told(found[begun], f' of the print of {_called(first)}')}"]
+        parts += [f"{name} {_told(found[name], '')}" for name in rest]
+        parts += [f"{len(less) - _NAMED} more less than {_called(first)}"] * (len(less) > _NAMED)
+        said.append(listed(parts))
+    if more:
+        begun, *rest = more[:_NAMED]
+        whole = "it" if said else f"the print of {_called(first)}"
+        parts = [f"{begun} makes {whole} {_grown(found[begun], short=bool(said))}"]
+        parts += [f"{name} {_grown(found[name], short=True)}" for name in rest]
+        parts += [f"{len(more) - _NAMED} more larger too"] * (len(more) > _NAMED)
+        said.append(listed(parts))
     if alike:
-        names = [f"{name} ({_spread(found[name], short=not whose)})" for name in alike[:_NAMED]]
+        names = [f"{name} ({_spread(found[name], short=bool(said))})" for name in alike[:_NAMED]]
         names += [f"{len(alike) - _NAMED} more"] * (len(alike) > _NAMED)
         few = not any(math.isfinite(found[name].low) for name in alike)
         said.append(
@@ -123,8 +124,13 @@ def _told(one: Estimate, whose: str) -> str:
     words = simple_share(one)
     if words is not None:
         return f"about {words}{whose} ({_spread(one, short=not whose)})"
-    share = percent(one.value) if one.value < 1 else f"{one.value:.2g} times"
-    return f"{share}{whose} ({'' if not whose else '95 % interval '}{_ends(one)})"
+    return f"{percent(one.value)}{whose} ({'' if not whose else '95 % interval '}{_ends(one)})"
+
+
+def _grown(one: Estimate, *, short: bool) -> str:
+    """How many times as large, with the interval."""
+    ends = f"{'' if short else '95 % interval '}{number(one.low, 2)} to {number(one.high, 2)} times"
+    return f"{number(one.value, 2)} times as large ({ends})"
 
 
 def simple_share(one: Estimate) -> str | None:
