@@ -775,6 +775,64 @@ def test_images_of_a_batch_that_change_each_other(way: str) -> None:
     assert "batch: its features depend on the other images" in (found["output"].reason or "")
 
 
+class Switched(nn.Module):
+    """Seven convolutions whose rims meet, so that no cell of a crop tells whether what is beyond its rim stays; and a switch."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(n, 4, 3, 2, 1), nn.Tanh()) for n in (3, 4, 4)))
+        self.deep = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        if self.kind == "global":
+            y = y + y.mean((2, 3), keepdim=True)
+        elif self.kind == "far":
+            y = y + F.avg_pool2d(y, (1, 9), 1, (0, 4))
+        elif self.kind == "place":
+            y = y + torch.arange(y.shape[-1]).to(y.dtype) / 50
+        elif self.kind == "chance":
+            y = F.dropout(y, 0.1, training=True)
+        result: Tensor = self.deep(y)
+        return result
+
+
+@pytest.mark.parametrize("crops", [1, 4])
+@pytest.mark.parametrize("crop", [32, 100])  # as large as the piece of it that is looked at, and larger
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [("plain", None), ("global", "global: "), ("far", "global: "), ("place", "absolute: "), ("chance", "random: ")],
+)
+def test_what_the_self_check_tells_without_a_trace(kind: str, cause: str | None, crop: int, crops: int) -> None:
+    geometry = padprint.trace(Switched("plain"), "deep", crop)
+    assert geometry["deep"].rim == ((4, 4, 4, 4) if crop == 32 else (5, 5, 5, 5))
+
+    def measured() -> padprint.Measurement:
+        images = noise(2, 300)
+        return padprint.measure(Switched(kind), images, layers=geometry, crop=crop, crops_per_image=crops)
+
+    if cause is None:
+        assert measured().numeric_floor < 1e-5
+    else:
+        with pytest.raises(ModelError, match=cause):
+            measured()
+
+
+def test_the_canvas_of_the_self_check_is_run_once() -> None:
+    sizes: list[int] = []
+
+    def run(net: nn.Module, x: Tensor) -> Tensor:
+        sizes.append(min(x.shape[-2:]))
+        return net.c(x)
+
+    result = padprint.measure(make(run, c=conv()), noise(1, 120), crop=64, layers="output", crops_per_image=4)
+    largest = max(n for n in sizes if n <= 120)
+    assert largest > 66 and sizes.count(largest) == 1
+    assert result.n_crops == 4
+
+
 def test_a_branch_that_is_not_chosen_counts() -> None:
     # where() chooses the narrow branch on constant content: 1 cell; the wide one reaches 4
     net = make(lambda net, x: torch.where(x[:, :1] > 1e3, net.wide(x), net.narrow(x)), narrow=conv(), wide=conv(9))

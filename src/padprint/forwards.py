@@ -88,6 +88,7 @@ class Forwards:
         self._taps = [spec.tap for spec in specs.values()]
         self._overwritten: set[str] = set()
         self.guard: Guard | None = None
+        self._remembered: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def choose_layout(self, image: Tensor) -> None:
         """Feed the network channels-last images where it runs on a CPU and takes them: convolutions are faster that way.
@@ -128,6 +129,9 @@ class Forwards:
         Raises:
             ModelError: the model fails, or a map is not as large as the canvas calls for.
         """
+        known, self._remembered = self._remembered, None
+        if known is not None and known[0].shape == x.shape and torch.equal(known[0], x):
+            return known[1]
         maps: dict[str, Tensor] = {}
         versions: dict[str, int] = {}
 
@@ -155,6 +159,10 @@ class Forwards:
             return maps
         self._overwritten |= changed  # by a later layer, in place: copy them in time from now on
         return self.maps(x)
+
+    def remember(self, x: Tensor, maps: dict[str, Tensor]) -> None:
+        """Keep what `maps` returned for a canvas: if the next one is the same, the network is not run again."""
+        self._remembered = x, maps
 
     def optimal(self, x: Tensor, corners: Sequence[Corner]) -> dict[str, list[Tensor]]:
         """F(x; *) of crops in layers that see the whole map, by layer B maps `(C, h, w)`; nothing where there are none.
