@@ -147,6 +147,9 @@ def checks(names: list[str], repeats: int) -> None:
         first = run.plan.canvases((CANVAS, CANVAS), 0)[0]
         canvas = subject.forwards.placed(x[:, first.top :, first.left :][:, : first.height, : first.width])
         guard, again = subject.forwards.guard, subject.again
+        look, looks = guard.look, []
+        guard.look = lambda *given, look=look, looks=looks: looks.append(processor_seconds(lambda: look(*given)))
+        subject.again = None
         rows = []
         with as_measured(model):
             for i in range(repeats + 1):
@@ -156,17 +159,14 @@ def checks(names: list[str], repeats: int) -> None:
                 subject.forwards.maps(canvas)  # what the self-check has left for the first image
                 before -= processor_seconds(lambda: subject.forwards.maps(canvas))
                 repeated = processor_seconds(again.check)
-                subject.again = None
-                subject.forwards.guard = guard
-                watched = processor_seconds(lambda: run.add(0, x))
-                subject.forwards.guard = None
-                alone = processor_seconds(lambda: run.add(0, x))
+                looks.clear()
+                alone = processor_seconds(lambda: run.add(0, x)) - sum(looks)
                 if i:
-                    rows.append((before, watched - alone, repeated, alone))
+                    rows.append((before, sum(looks), repeated, alone))
         before, watching, repeated, alone = (statistics.median(column) for column in zip(*rows, strict=True))
         shares = []
         for n in IMAGES:
-            spent = before + n * max(watching, 0.0) + (n.bit_length() + 2) * repeated
+            spent = before + n * watching + (n.bit_length() + 1) * repeated
             shares.append(f"**{spent / (spent + n * alone):.3f}**")
         print(
             f"| {name} | {before:.2f} | {watching:.3f} | {repeated:.2f} | {alone:.2f} | {' | '.join(shares)} |",

@@ -69,7 +69,7 @@ def self_check(
             if whole:
                 floor[name] = max(floor.get(name, 0.0), change)
             # beside what padding makes of the layer: of a detector of borders nothing but rounding is left inside
-            size = max(_size(one), float(guard.alone[name]))
+            size = max(_size(one), _size(guard.first[name]))
             small = change * _size(one) <= _ROUNDING * torch.finfo(one.dtype).eps * size
             if not small and guard.differs(name, one, there[name], whole=whole):
                 doubted.append(name)
@@ -86,8 +86,9 @@ def _calibrate(
 ) -> None:
     """Set the guard's limits by the crop at a corner of a canvas, and refuse layers that differ when it is run again."""
     top, left = corner
-    crop = x[..., top : top + forwards.crop[0], left : left + forwards.crop[1]]
+    crop = x[..., top : top + forwards.crop[0], left : left + forwards.crop[1]].clone()
     alone, again = forwards.of_crop(crop), forwards.of_crop(crop)
+    guard.crop, guard.first = crop, alone
     for name, one in alone.items():
         parts = [guard.part(name, both, whole=False) for both in (one, again[name])]
         apart = _size(parts[0] - parts[1]) / max(_size(parts[0]), _size(one), 1e-300)

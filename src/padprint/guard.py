@@ -49,7 +49,8 @@ class Guard:
         geometry: of the layers.
         limits: by layer `(C,)`, the largest difference that rounding explains, in the model's precision.
         sizes: by layer `(C,)`, the rms of the features that the limits were set on.
-        alone: by layer, the rms of a crop's features where it is all there is.
+        crop: `(1, C, H, W)`, the crop that the limits were set on, and
+        first: by layer `(C, h, w)`, its features where it is all there is.
         refused: by layer, why it is not believed any more.
         considered: by layer, how often a difference was looked at again and found to be rounding.
     """
@@ -57,7 +58,8 @@ class Guard:
     geometry: Geometry
     limits: dict[str, Tensor] = field(default_factory=dict)
     sizes: dict[str, Tensor] = field(default_factory=dict)
-    alone: dict[str, float] = field(default_factory=dict)
+    crop: Tensor | None = None
+    first: dict[str, Tensor] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     considered: dict[str, int] = field(default_factory=dict)
     _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
@@ -75,7 +77,6 @@ class Guard:
             moved = torch.where(moved < _STEP * layer, moved, 0)
             least = 4 * eps * torch.maximum(rms, _SHARE * layer)
             self.sizes[name] = rms
-            self.alone[name] = float(size.square().mean().sqrt())
             self.limits[name] = SLACK * torch.maximum(moved.amax(1), least)
 
     def allow(self, here: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:

@@ -130,9 +130,9 @@ class Subject:
         short = set(filter(self.short_of, self.geometry.maps))
         guard = Guard(self.geometry)
         self.floor = self_check(self.forwards, guard, plan, image, short)
-        if guard.limits:
+        if guard.crop is not None:
             self.forwards.guard = guard
-            self.again = Again(self, image)
+            self.again = Again(self, guard.crop, guard.first)
         self.refuse_nothing_left()
 
     @property
@@ -343,16 +343,12 @@ class Again:
 
     Args:
         subject: ready to run.
-        image: the first one.
+        crop: `(1, C, H, W)`, and
+        first: its features, by layer.
     """
 
-    def __init__(self, subject: Subject, image: Tensor) -> None:
-        self._subject = subject
-        canvas = subject.plan.canvases((image.shape[-2], image.shape[-1]), 0)[0]
-        height, width = subject.crop
-        top, left = (a + b for a, b in zip((canvas.top, canvas.left), canvas.crops[0], strict=True))
-        self.crop = subject.forwards.placed(image[:, top : top + height, left : left + width].clone())
-        self._first = self._features()
+    def __init__(self, subject: Subject, crop: Tensor, first: Mapping[str, Tensor]) -> None:
+        self._subject, self.crop, self._first = subject, crop, first
         self._images = 0
 
     def tick(self, image: str) -> None:
@@ -364,7 +360,7 @@ class Again:
     def check(self, when: str = "") -> None:
         """Raise ModelError where the features differ from the first ones."""
         guard = self._subject.forwards.guard
-        now = self._features()
+        now = self._subject.forwards.of_crop(self.crop)
         for name, first in self._first.items():
             if guard is None or name in self._subject.refused:
                 continue
@@ -373,9 +369,6 @@ class Again:
                     f"the network has changed{when} while it was measured: the first crop does not give the features any more "
                     f"that it gave at first ({name}); a mode, a hook or weights were changed meanwhile"
                 )
-
-    def _features(self) -> dict[str, Tensor]:
-        return self._subject.forwards.of_crop(self.crop)
 
 
 def suspects(model: nn.Module, x: Tensor) -> str:
