@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 from measurements import NAN, made_channels, made_layer, made_measurement
 from nets import Sorted
 from padprint import measure, report, subject
+from padprint._tables import number
 from padprint.cli import app
 from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
+from padprint.report import measured
 from padprint.result import Curve, Estimate, Measurement, Profile
 from padprint.studies import pages, reliability_tables
 from padprint.studies.formation_config import FormationConfig
@@ -379,6 +381,38 @@ def test_a_comparison_draws_its_first_layer_once(blank) -> None:
     assert "With its own padding: padding marks the border" in page.text
 
 
+def test_of_many_layers_five_are_drawn_and_all_are_in_a_folded_table(blank) -> None:
+    """The first, the last, two between, and in the place of the nearest the one whose pattern is surely largest."""
+    layers = [made_layer(f"l{i}", (2, 7, 9), relative=Estimate(0.1, 0.05 + 0.04 * (i == 5), 0.2)) for i in range(30)]
+    measurement = made_measurement(*layers)
+    page = report.render(measurement)
+    drawn = [one["data-map"] for one in Page(page).all("figure") if (one.get("data-map") or "").startswith("hero")]
+    assert drawn == ["hero-0", "hero-5", "hero-14", "hero-22", "hero-29"]
+    assert page.count('<table class="scale">') == 1
+    assert page.index("<details><summary>How strongly each of 30 layers is marked") < page.index(
+        '<table class="scale">'
+    )
+    few = report.render(made_measurement(*layers[:3]))
+    assert '<table class="scale">' not in few  # the row of maps says it
+
+
+def test_more_measurements_than_layers_are_rows(blank) -> None:
+    result = Comparison({name: made_measurement(made_layer("one")) for name in ("own", "reflect", "circular")})
+    table = report.render(result).split('<table class="scale">')[1].split("</table>")[0]
+    assert table.index('scope="col">1 one') < table.index('scope="row">own') < table.index('scope="row">circular')
+    assert table.count('data-label="1 one"') == 3
+
+
+def test_colours_of_a_comparison_end_at_the_first(blank) -> None:
+    """The second pattern is ten times the first: its scale ends where the first's does, and says that cells go beyond."""
+    one, two = made_layer("one"), made_layer("one", pattern=10 * made_layer("one").pattern)
+    content = measured.content({"own": made_measurement(one), "b": made_measurement(two)}, None)
+    (low, high), (same, beyond) = (row["map"].scale for row in content["hero"])
+    assert (low, same) == ("0", "0")
+    assert high == number(float(one.pattern.square().mean(0).sqrt().max()))
+    assert beyond == f"{high}+"
+
+
 def test_nothing_to_report_and_bad_places_are_said(blank, tmp_path: Path, monkeypatch) -> None:
     empty = made_measurement()
     empty.layers.clear()
@@ -552,9 +586,13 @@ def test_the_page_of_a_formation_study_says_what_training_does() -> None:
     assert text.startswith(
         f"Training makes the pattern larger against the noise with zeros (10.0 [{low}, {high}] times); with reflect (1.00 ["
     )
-    assert text.endswith(" times) no change can be told from these seeds.")
+    assert (
+        " times) no change can be told from these seeds; after training reflect has the least SNR (0.0100), zeros the most (1.00)."
+        in text
+    )
     page = Page(pages.formation_page(table, found))
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2 + 2 + 1  # networks, layers, variances
+    assert "convert(model, 'reflect')" in page.text
     none = table.assign(learned=False)
     page = Page(pages.formation_page(none, document(none, FormationConfig()))).text
     assert "there is nothing to say yet" in page

@@ -126,6 +126,13 @@ def test_a_constant_shift_is_not_called_position() -> None:
     assert text.endswith("; it carries a pattern of 50 % of its features' size.")
 
 
+def test_what_is_not_known_closely_is_said_by_its_ends() -> None:
+    assert "; it carries 7.4 to 27 % of its features' size as position." in said(layer("a", 0.172, 0.098))
+    assert "; it carries < 0.01 to 57 % of" in said(
+        dataclasses.replace(layer("a", 0.1), relative=Estimate(0.1, 1e-9, 0.57))
+    )
+
+
 def test_what_does_not_stand_out_is_said_to_be_so() -> None:
     chance = layer("b", 0.4, snr=Estimate(0.1, -0.1, 0.3))
     assert "; no mark stands out in b." in said(layer("a", 0.5), chance)
@@ -270,6 +277,7 @@ def test_intervals_are_named_once_and_then_in_brackets() -> None:
     assert bracketed(Estimate(0.17, 0.124, 0.2)) == "17 % [12, 20]"
     assert bracketed(Estimate(0.017, -0.1, 0.02)) == "1.7 % [0, 2.0]"
     assert bracketed(Estimate(0.17, NAN, NAN)) == "17 %"
+    assert bracketed(Estimate(0.17, 6e-12, 0.57)) == "17 % [< 0.01, 57]"
 
 
 # ---------------------------------------------------------------------------------------------------------- advice

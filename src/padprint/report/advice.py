@@ -13,7 +13,8 @@ from padprint.report.levels import level, stands_out
 from padprint.report.verdict import listed
 from padprint.result import Measurement
 
-Step = Mapping[str, str | None]
+Step = Mapping[str, Any]
+"""A text, a command or None, and perhaps lines below."""
 
 _OF_A_RUN = ("--output", "--padding", "--verify", "--config")
 _OF_CROPS = ("--layers", "--crop", "--crops-per-image", "--groups")

@@ -146,7 +146,7 @@ def bracketed(one: Estimate) -> str:
     ends = (max(0.0, one.low), one.high)
     if not all(map(math.isfinite, ends)):
         return percent(one.value)
-    low, high = (percent(end).removesuffix(" %") for end in ends)
+    low, high = ("< 0.01" if 0 < end < 1e-4 else percent(end).removesuffix(" %") for end in ends)
     return f"{percent(one.value)} [{low}, {high}]"
 
 

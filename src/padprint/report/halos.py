@@ -30,7 +30,8 @@ def halo_page(halo: Halo) -> str:
     figures = [new_figure(4.8, 3.6), new_figure(4.8, 3.6)]
     axes = [figure.add_subplot() for figure in figures]
     halo.plot(axes)
-    error = f"error [{100 * halo.first.promises.promised:.3g} % of images]"
+    share = f"{100 * halo.first.promises.promised:.3g} %"
+    error = f"error [{share} of images]"
     frame = halo.to_frame()
     curve = [tuple(x if isinstance(x, str) else float(x) for x in row) for row in frame.itertuples(index=False)]
     voids = [f"{label(one.padding)}: {one.reason}" for one in halo.values() if one.reason is not None]
@@ -39,9 +40,12 @@ def halo_page(halo: Halo) -> str:
             heading="Tile overlap of",
             title=str(halo.provenance.get("model") or "the network"),
             verdict=halo.verdict,
-            lead=[_meaning(halo), *halo.warnings],
+            lead=[_meaning(halo), *(f"{line[:1].upper()}{line[1:]}." for line in halo.warnings)],
             first=[Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo))],
-            notes=list(text.tile_notes(halo)),
+            notes=[
+                f"Error: over all images together, and in brackets what {share} of further images stay below.",
+                *text.tile_notes(halo),
+            ],
             charts_title="What an overlap leaves and costs",
             charts=[Chart(svg(figure_of(ax), alt), alt) for ax, alt in zip(axes, _DRAWN, strict=True)],
             steps=_steps(halo),
@@ -71,8 +75,8 @@ def _steps(halo: Halo) -> list[Step]:
     one = halo.first
     steps: list[Step] = []
     if one.tiling is not None:
-        units = "\n".join(tools.lines(one))
-        steps.append({"text": "Let tiles overlap so; in the units of tiling tools:", "command": units})
+        units = list(tools.lines(one))
+        steps.append({"text": "Let tiles overlap so; in the units of tiling tools:", "command": None, "lines": units})
         if "command" in halo.provenance:
             again = command(halo, "halo", "--verify OTHERS")
         else:

@@ -91,7 +91,10 @@ def layer_map(
             "rows": _steps(rows, y0, layer.stride[0]),
             "columns": _steps(columns, x0, layer.stride[1]),
         },
-        scale=(f"-{number(limit)}" if signed else "0", number(limit)),
+        scale=(
+            f"-{number(limit)}" if signed else "0",
+            f"{number(limit)}{'+' * bool(np.abs(shown).max(initial=0) > 1.001)}",
+        ),
     )
 
 

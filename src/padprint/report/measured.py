@@ -15,7 +15,7 @@ from padprint.report.charts import svg
 from padprint.report.command import names_only
 from padprint.report.compared import comparison_verdict
 from padprint.report.levels import WORDS, shown_first, stands_out
-from padprint.report.sections import depth_figures, layer_sections, over_depth, scale_rows, side_by_side
+from padprint.report.sections import depth_figures, layer_sections, over_depth, scale_table, side_by_side
 from padprint.report.verdict import listed, verdict, voids
 from padprint.report.words import comparison_findings
 from padprint.result import Measurement
@@ -51,8 +51,7 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         **_said(named, result),
         "hero": hero,
         "hero_title": f"What is left in {_tables.label(layer)}" if shared else "From layer to layer",
-        "scale": scale_rows(named) if several or len(first) > len(hero) else [],
-        "names": [_tables.label(name) for name in named],
+        "scale": scale_table(named) if several or len(first) > len(hero) else {"rows": []},
         "words": WORDS,
         "steps": steps(first, result),
         "measurements": [

@@ -24,7 +24,7 @@ MAPS_BUDGET = 1_000_000
 """Bytes of channel maps in a page."""
 MANY = 12
 """With more layers than this, each has its maps alone, without features and profile: a page stays small."""
-HERO = 6
+HERO = 5
 """Maps in the row over depth."""
 
 
@@ -33,7 +33,10 @@ def over_depth(one: Measurement) -> list[dict[str, Any]]:
     layers = list(one.values())
     places = set(range(len(layers)))
     if len(layers) > HERO:
-        places = {round(i * (len(layers) - 1) / (HERO - 1)) for i in range(HERO)} | {list(one).index(shown_first(one))}
+        first, last = list(one).index(shown_first(one)), len(layers) - 1
+        even = [round(i * last / (HERO - 1)) for i in range(HERO)]
+        near = min(even[1:-1], key=lambda place: abs(place - first))  # gives way to the one that is shown first
+        places = {first if place == near and first not in even else place for place in even}
     return [
         view(
             f"hero-{i}",
@@ -57,7 +60,7 @@ def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dic
         paired: whether they are over the same crops, so that shares have intervals.
     """
     having = {label: one for label, one in named.items() if name in one}
-    limit = scale_of(*(one[name] for one in having.values()))[1]
+    limit = _limits(having, name)[1]
     reference = next(iter(having))
     row = []
     for i, (label, one) in enumerate(having.items()):
@@ -69,6 +72,15 @@ def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dic
                 caption += f"; {bracketed(left)} of that with {reference}"
         row.append(view(f"{id_}-{i}", layer, one, title=_tables.label(label), caption=caption, limit=limit))
     return row
+
+
+def _limits(having: Named, name: str) -> tuple[float, float]:
+    """Where the scales of a layer's mean and of its size end: at the first measurement's largest, so that its pattern is seen.
+
+    Where the first has none, at the largest of all.
+    """
+    layers = [one[name] for one in having.values()]
+    return scale_of(layers[0]) if layers[0].snr.value > 0 else scale_of(*layers)
 
 
 def layer_sections(named: Named, *, paired: bool, above: str | None) -> list[dict[str, Any]]:
@@ -105,14 +117,22 @@ def view(id_: str, layer: LayerMeasurement, one: Measurement, **texts: Any) -> d
     return {"id": id_, "map": layer_map(layer, one.crop, **texts), "level": word, "chance": word in (None, "none")}
 
 
-def scale_rows(named: Named) -> list[tuple[str, list[dict[str, str] | None]]]:
-    """For each layer, how strong its pattern is in each measurement: the word, and the size with its interval."""
-    names = list(dict.fromkeys(name for one in named.values() for name in one))
+def scale_table(named: Named) -> dict[str, Any]:
+    """How strong each layer's pattern is in each measurement: the word, and the size with its interval.
 
-    return [
-        (f"{i + 1} {_tables.label(name)}", [_entry(one[name]) if name in one else None for one in named.values()])
-        for i, name in enumerate(names)
-    ]
+    Layers are rows, or columns where there are more measurements than layers.
+    """
+    layers = list(dict.fromkeys(name for one in named.values() for name in one))
+    labels, columns = (
+        [f"{i + 1} {_tables.label(name)}" for i, name in enumerate(layers)],
+        list(map(_tables.label, named)),
+    )
+    rows = [[_entry(one[name]) if name in one else None for one in named.values()] for name in layers]
+    corner = "layer"
+    if len(columns) > len(labels):
+        labels, columns, rows, corner = columns, labels, [list(row) for row in zip(*rows, strict=True)], "measured"
+    found = {"corner": corner, "columns": columns if len(named) > 1 else ["mark"]}
+    return found | {"rows": list(zip(labels, rows, strict=True))}
 
 
 def _entry(layer: LayerMeasurement) -> dict[str, str]:
@@ -145,7 +165,7 @@ def _strength(layer: LayerMeasurement, one: Measurement) -> str:
 def _view(id_: str, label: str, one: Measurement, name: str, having: Named, count: int) -> dict[str, Any]:
     """One layer of one measurement; `count` of them are in the page."""
     layer = one[name]
-    limits = scale_of(*(other[name] for other in having.values()))
+    limits = _limits(having, name)
     maps = [
         view(f"map-{id_}-size", layer, one, title="Size: root mean square over channels", limit=limits[1]),
         view(f"map-{id_}-sign", layer, one, title="Sign: mean over channels", limit=limits[0], signed=True),

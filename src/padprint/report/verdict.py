@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from padprint._tables import label, number
 from padprint.report.levels import everywhere, level, reach, sides
-from padprint.result import LayerMeasurement, Measurement
+from padprint.result import Estimate, LayerMeasurement, Measurement
 
 _ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
 
@@ -145,11 +145,19 @@ def _where(marked: Sequence[LayerMeasurement], measurement: Measurement) -> str:
 
 def _carried(layer: LayerMeasurement, *, alone: bool) -> str:
     """What the last layer carries; as position where most of it surely depends on the place."""
-    size = f"{percent(layer.relative.value)} of its features' size"
+    size = f"{_size(layer.relative)} of its features' size"
     which = "it" if alone else f"the last, {layer.name or 'the output'},"
     return (
         f"{which} carries {size} as position" if layer.positional.low > 0.5 else f"{which} carries a pattern of {size}"
     )
+
+
+def _size(relative: Estimate) -> str:
+    """``12 %``; where the interval is wider than the value, its ends."""
+    if not math.isfinite(relative.low) or relative.high - relative.low <= relative.value:
+        return percent(relative.value)
+    low = "< 0.01" if 0 < relative.low < 1e-4 else percent(max(0.0, relative.low)).removesuffix(" %")
+    return f"{low} to {percent(relative.high)}"
 
 
 def _most(marked: Sequence[LayerMeasurement]) -> list[str]:

@@ -164,10 +164,13 @@ def formation_page(table: pd.DataFrame, found: dict[str, Any]) -> str:
                     "text": "See what these networks do with other padding, other input sizes and fewer images:",
                     "command": "padprint study properties FOLDER --report",
                 },
-                {
-                    "text": "To train a network of yours with another padding, in Python:",
-                    "command": "model = padprint.padding.convert(model, 'reflect')",
-                },
+                *(
+                    {
+                        "text": f"To train a network of yours with {row['scheme']}, which left the least pattern here, in Python:",
+                        "command": f"model = padprint.padding.convert(model, {row['scheme']!r})",
+                    }
+                    for row in sorted(gains.get("scheme", ()), key=_trained)[:1]
+                ),
             ],
             tables=[
                 *(
@@ -211,8 +214,18 @@ def formation_verdict(found: dict[str, Any]) -> str:
         names = [f"{row['scheme']} ({_factor(row)} times)" for row in untold[:_NAMED]]
         names += [f"{len(untold) - _NAMED} more"] * (len(untold) > _NAMED)
         said.append(f"with {listed(names)} no change can be told from these seeds")
+    least, most = min(rows, key=_trained), max(rows, key=_trained)
+    if least is not most:
+        said.append(
+            f"after training {least['scheme']} has the least SNR ({number(least['trained'])}), {most['scheme']} the most "
+            f"({number(most['trained'])})"
+        )
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _trained(row: dict[str, Any]) -> float:
+    return float(row["trained"])
 
 
 def _factor(row: dict[str, Any]) -> str:
@@ -266,7 +279,7 @@ def properties_page(tables: Tables) -> str:
             charts=charts,
             steps=[
                 {
-                    "text": "Swap padding in a network of yours:",
+                    "text": "Swap padding in a network of yours, and check your own metric: the charts show what accuracy a swap left here.",
                     "command": "padprint compare MODEL IMAGES --padding own reflect replicate circular --output swaps --report",
                 },
                 {
