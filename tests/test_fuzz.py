@@ -69,7 +69,8 @@ def check_trace(net: Network, crop: tuple[int, int], verdict: Verdict) -> Geomet
     if not isinstance(found, Geometry):
         return found
     for i, name in enumerate(net.names):
-        if found[name].reason is None:
+        # what is asked of layers that see the whole map is another question, see test_wholemap
+        if found[name].reason is None and not found[name].sees_all_through:
             rim = found[name].rim
             beyond = outside(verdict.changed[i], rim)
             by_chance = (
@@ -200,7 +201,7 @@ def check_measure(net: Network, crop: tuple[int, int], verdict: Verdict, margin:
         raise Wrong(f"measure: {result.n_crops} crops of {len(scenes.images)} scenes")
     right = scenes.response()
     for i, name in enumerate(net.names):
-        if name in result.unmeasured:
+        if name in result.unmeasured or result[name].sees_all_through:
             continue
         got = result[name].response.value
         if not verdict.covariant[i]:
@@ -330,7 +331,8 @@ def test_networks_that_depend_on_place_are_refused(name: str) -> None:
     assert not any(verdict.covariant) or bool(verdict.changed[0].all())
     outcome = check(GLOBAL[name](), (32, 32), 2, verdict)
     result = outcome["measure"]
-    assert isinstance(result, PadprintError) or "output" in result.unmeasured
+    assert isinstance(result, PadprintError) or "output" in result.unmeasured or result["output"].sees_all_through
+    assert isinstance(outcome["halo"], PadprintError) or "output" in outcome["halo"].unmeasured
 
 
 # ------------------------------------------------------------------------------------------------- random networks
