@@ -608,4 +608,7 @@ def test_the_page_of_a_properties_study_says_what_the_size_goes_with() -> None:
     )
     page = Page(pages.properties_page(tables))
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2
-    assert "#fefefe" in pages.properties_page(tables)  # words in dark squares stay white where the page is dark
+    svgs = pages.properties_page(tables).split('<svg class="figure"')
+    assert "#fefefe" in svgs[1]  # words in dark squares stay white where the page is dark
+    assert "#010101" in svgs[1]
+    assert "#010101" not in svgs[2]  # all alike: all dark

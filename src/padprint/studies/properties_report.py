@@ -149,7 +149,7 @@ def _squares(axes: Axes, title: str, matrix: pd.DataFrame, form: str) -> None:
     axes.set_title(title, fontsize=9)
     middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
     for (y, x), value in np.ndenumerate(matrix.to_numpy()):
-        colour = "#fefefe" if value < middle else "#010101"  # stays as it is where a page puts its own black and white
+        colour = "#fefefe" if value <= middle else "#010101"  # stays as it is where a page puts its own black and white
         axes.text(x, y, form.format(value), ha="center", va="center", fontsize=7, color=colour)
 
 
