@@ -430,6 +430,7 @@ def test_many_random_networks_are_right_or_refused(part: int) -> None:
         (536, "fold_of_unfold"),
         (537, "windows_by_unfold"),
         (3920474377, "recursion"),
+        (66696, "recursion"),
         (18589, "by_size"),
         (3933434432471785472, "by_size"),
     ],

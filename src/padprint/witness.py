@@ -342,7 +342,8 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
     short = any(sum(expected[tap.leaf].rim) + expected[tap.leaf].phases > expected[tap.leaf].size for tap in taps)
     length = sizes.length if short else sizes.crop
     reach = max(_pixels(expected.values()), sizes.crop)
-    least: dict[Tap, float] = {}  # by how much the cell that moves least moved, while all of them do
+    # by how much the cell that moves least moved, while all of them do, on strips and on planes
+    least: tuple[dict[Tap, float], dict[Tap, float]] = {}, {}
     waiting = list(taps)
     for _ in range(_LOOKS):
         if not waiting:
@@ -353,13 +354,13 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
             return Heard(told, error=found)
         one, seen = found
         room = margin - sizes.period  # nearer to the crop than that the scene's own border reaches into it
-        answers = _answers(seen, expected, strip.dtype, waiting, least, room)
+        answers = _answers(seen, expected, strip.dtype, waiting, least[0], room)
         unclear = [tap for tap in waiting if not answers[tap].clean or _random(seen[tap.leaf], strip.dtype)]
         if unclear:  # padding across may be random, or depend on the size: look where it does not reach
             plane = _on_some_width(strip, sizes, length, margin, expected, unclear, plane=True)
             if not isinstance(plane, str):
                 seen |= plane[1]
-                answers |= _answers(plane[1], expected, strip.dtype, unclear, least, room)
+                answers |= _answers(plane[1], expected, strip.dtype, unclear, least[1], room)
         if any(_random(seen[tap.leaf], strip.dtype) for tap in waiting):
             return Heard(told, error="the network draws random numbers")  # the self-check tells chance from padding
         wide = {tap: _wide(one, expected[tap.leaf]) for tap, one in answers.items()}
