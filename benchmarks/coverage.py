@@ -1,6 +1,6 @@
 """How often the intervals hold, simulated: ``PYTHONPATH=src:tests python benchmarks/coverage.py [PART ...] [--runs N]``.
 
-Parts: sizes, limits; all without any. A cell that was worked out before is read from ``--kept FILE``, where one is given.
+Parts: sizes, mae, differences, limits; all without any. A cell that was worked out before is read from ``--kept FILE``, where one is given.
 
 The grids are described in ``tests/size_grid.py`` and in docs/trust.md.
 """
@@ -12,15 +12,28 @@ import json
 from collections.abc import Callable
 from math import log, sqrt
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from limit_grid import KINDS
 from padprint.sizes import Sizes, sizes
-from padprint.statistics import prediction_limit, promised
-from size_grid import Cell, before, covered, simulate, size_cells, warned
+from padprint.statistics import prediction_limit, promised, student_quantile
+from size_grid import (
+    Cell,
+    before,
+    corrected,
+    covered,
+    pair_cells,
+    paired,
+    simulate,
+    simulate_paddings,
+    size_cells,
+    warned,
+)
 
 TOLERANCE = 0.01
 
@@ -54,16 +67,97 @@ def print_sizes(
     for cell in size_cells():
         row = keep(f"sizes {cell} {runs} {seed} {gamma}", lambda cell=cell: size_row(cell, runs, seed, gamma))
         rows.append(row)
-        name = cell.reading if not cell.contrast else f"{cell.reading} {cell.contrast:g}"
         print(
-            f"{cell.images:6} {name:13}{cell.size:6g} | {100 * row['before']:7.1f}{100 * row['before, relative']:9.1f} | "
+            f"{about(cell)} | {100 * row['before']:7.1f}{100 * row['before, relative']:9.1f} | "
             f"{100 * row['snr']:6.1f}{100 * row['rms']:7.1f}{100 * row['relative']:9.1f} | {row['ratio']:9.2f}{100 * row['warned']:7.0f}"
         )
     for name in ("before", "before, relative", "snr", "rms", "relative"):
-        values = [100 * row[name] for row in rows]
+        print_ends(name, [100 * row[name] for row in rows])
+
+
+def mae_row(cell: Cell, runs: int, seed: int) -> dict[str, float]:
+    """One row of the table of MAE: means of estimates, and how often the intervals hold mean |P|."""
+    sums = simulate(cell, runs, seed)
+    mean = sums.diff.sum(0) / sums.crops.sum()
+    plain = mean.abs().mean((1, 2, 3))
+    every, crops = jackknifed(sums.diff, sums.crops), float(len(sums.crops))
+    half = (
+        student_quantile(len(sums.crops) - 1) * ((crops - 1) / crops * (every - every.mean(0)).square().sum(0)).sqrt()
+    )
+    found = corrected(sums)
+    held = [bool(one.low <= sums.mae <= one.high) for one in found]
+    return {
+        "true": sums.mae,
+        "plain": float(plain.mean()),
+        "corrected": fmean(float(one.value) for one in found),
+        "held, plain": float(((plain - half <= sums.mae) & (sums.mae <= plain + half)).double().mean()),
+        "held": sum(held) / len(held),
+    }
+
+
+def jackknifed(diff: Tensor, crops: Tensor) -> Tensor:
+    """`(G, runs)` mean |P| with each group left out."""
+    total = diff.sum(0)
+    return torch.stack(
+        [((total - one) / (crops.sum() - n)).abs().mean((1, 2, 3)) for one, n in zip(diff, crops, strict=True)]
+    )
+
+
+def print_mae(runs: int, keep: Callable[[str, Callable[[], Any]], Any], seed: int) -> None:
+    """The table of MAE."""
+    print(f"mean |P|, and the share of 95 % intervals that hold it, %, of {runs} runs")
+    print(
+        f"{'images':>6} {'contrast':13}{'SNR':>6} | {'true':>7}{'mae':>8}{'corrected':>11} | {'mae':>6}{'corrected':>11}"
+    )
+    rows = []
+    for cell in size_cells():
+        row = keep(f"mae {cell} {runs} {seed}", lambda cell=cell: mae_row(cell, runs, seed))
+        rows.append(row)
         print(
-            f"{name:17} {min(values):5.1f} to {max(values):5.1f}; below 92: {sum(v < 92 for v in values)}, above 98: {sum(v > 98 for v in values)} of {len(values)}"
+            f"{about(cell)} | {row['true']:7.3f}{row['plain']:8.3f}{row['corrected']:11.3f} | "
+            f"{100 * row['held, plain']:6.1f}{100 * row['held']:11.1f}"
         )
+    for name in ("held, plain", "held"):
+        print_ends(name, [100 * row[name] for row in rows])
+
+
+QUANTITIES = ("snr", "rms", "relative", "mae")
+
+
+def print_differences(runs: int, keep: Callable[[str, Callable[[], Any]], Any], seed: int) -> None:
+    """The table of differences."""
+    print(f"differences of two paddings over the same crops: share of 95 % intervals that hold, %, of {runs} runs")
+    print(f"{'images':>6} {'contrast':13}{'SNR':>6}{'second':>8} | {'':8}plain jackknife{'':8} | {'':12}padprint")
+    print(f"{'':35} | " + " | ".join("".join(f"{name:>9}" for name in QUANTITIES[:n]) for n in (3, 4)))
+    rows = []
+    for cell, ratio in pair_cells():
+
+        def work(cell: Cell = cell, ratio: float = ratio) -> dict[str, float]:
+            one, two = simulate_paddings(cell, (1.0, ratio), runs, seed)
+            plain = {f"{name}, plain": paired(one, two, name, plain=True) for name in QUANTITIES[:3]}
+            return {**plain, **{name: paired(one, two, name) for name in QUANTITIES}}
+
+        row = keep(f"differences {cell} {ratio} {runs} {seed}", work)
+        rows.append(row)
+        old, new = (
+            [100 * row[f"{name}{end}"] for name in QUANTITIES if f"{name}{end}" in row] for end in (", plain", "")
+        )
+        print(f"{about(cell)}{ratio:8g} | {''.join(f'{v:9.1f}' for v in old)} | {''.join(f'{v:9.1f}' for v in new)}")
+    for name in rows[0]:
+        print_ends(name, [100 * row[name] for row in rows])
+
+
+def about(cell: Cell) -> str:
+    """What a row is of."""
+    name = cell.reading if not cell.contrast else f"{cell.reading} {cell.contrast:g}"
+    return f"{cell.images:6} {name:13}{cell.size:6g}"
+
+
+def print_ends(name: str, values: list[float]) -> None:
+    """The line under a table for one column of shares, %."""
+    print(
+        f"{name:17} {min(values):5.1f} to {max(values):5.1f}; below 92: {sum(v < 92 for v in values)}, above 98: {sum(v > 98 for v in values)} of {len(values)}"
+    )
 
 
 def limit_row(kind: str, n: int, level: float, runs: int) -> dict[str, float]:
@@ -110,10 +204,10 @@ def keeper(path: Path | None) -> Callable[[str, Callable[[], Any]], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["sizes", "limits", []], default=[])
+    parser.add_argument("parts", nargs="*", choices=["sizes", "mae", "differences", "limits", []], default=[])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--kept", type=Path)
-    parser.add_argument("--seed", type=int, default=1, help="of the sizes")
+    parser.add_argument("--seed", type=int, default=1, help="of all but the limits")
     parser.add_argument(
         "--gamma", action="store_true", help="gamma distributed contrasts of the same standard deviation"
     )
@@ -121,6 +215,10 @@ def main() -> None:
     keep = keeper(given.kept)
     if "sizes" in given.parts or not given.parts:
         print_sizes(given.runs, keep, given.seed, gamma=given.gamma)
+    if "mae" in given.parts or not given.parts:
+        print_mae(given.runs, keep, given.seed)
+    if "differences" in given.parts or not given.parts:
+        print_differences(given.runs, keep, given.seed)
     if "limits" in given.parts or not given.parts:
         print_limits(given.runs, keep)
 

@@ -2,12 +2,14 @@
 
 Crop k of image i differs by D = P + c_i s_ik (reading "change") or c_i (P + s_ik) (reading "image"), features are
 c_i times white noise; c_i is the image's contrast, log-normal with the given standard deviation of its logarithm. s_ik has unit
-variance, neighbouring cells correlate, and so do the crops of an image, by 0.3. Four crops an image.
+variance, neighbouring cells correlate, and so do the crops of an image, by 0.3. Four crops an image. A second padding has a
+pattern of another size on the same crops, and its s_ik correlates with the first's by 0.7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from math import exp, sqrt
 from typing import NamedTuple
 
@@ -15,10 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padprint.statistics import jackknife, mean_noise, unbiased_energy
+from padprint.comparison import difference
+from padprint.result import Estimate
+from padprint.sizes import corrected_mae, sizes
+from padprint.statistics import Interval, floor_of_mae, interval_of, jackknife, mean_noise, unbiased_energy
 from test_simulation import SHAPE, draw, true_pattern
 
-CROPS, ALIKE, POWER = 4, 0.3, 4.0
+CROPS, ALIKE, POWER, SHARED = 4, 0.3, 4.0, 0.7
 IMAGES = (4, 10, 20, 50)
 READINGS = (("normal", 0.0), ("change", 0.5), ("change", 1.0), ("image", 0.5), ("image", 1.0))
 SNRS = (0.0, 0.01, 0.25, 4.0)
@@ -35,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of many runs: the arguments of `padprint.sizes.sizes`, the runs last, and the truths."""
+    """Of many runs: the arguments of `padprint.sizes.sizes`, the runs last, the truths, and sums of D by group, run, channel and cell."""
 
     gram: Tensor
     energy: Tensor
@@ -44,21 +49,32 @@ class Sums(NamedTuple):
     snr: float
     rms: float
     relative: float
+    mae: float
+    diff: Tensor
 
 
 def simulate(cell: Cell, runs: int, seed: int = 1, *, gamma: bool = False) -> Sums:
-    """Group sums of `runs` measurements.
+    """Group sums of `runs` measurements; see `simulate_paddings`."""
+    return simulate_paddings(cell, (1.0,), runs, seed, gamma=gamma)[0]
+
+
+def simulate_paddings(
+    cell: Cell, ratios: Sequence[float], runs: int, seed: int = 1, *, gamma: bool = False
+) -> list[Sums]:
+    """Group sums of `runs` measurements under one padding or two.
 
     Args:
         cell: of the grid.
+        ratios: for each padding, its mean P^2 over that of the cell.
         runs: how many.
         seed: of all.
         gamma: whether contrasts are gamma distributed, of mean 1 and standard deviation `cell.contrast`, and not log-normal.
     """
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    groups, pattern = min(cell.groups, cell.images), true_pattern(cell.size)
-    diff = torch.zeros(groups, runs, *SHAPE, dtype=torch.float64)
-    energy, power = torch.zeros(2, groups, runs, dtype=torch.float64).unbind()
+    groups, patterns = min(cell.groups, cell.images), [true_pattern(cell.size) * sqrt(one) for one in ratios]
+    diff = torch.zeros(len(ratios), groups, runs, *SHAPE, dtype=torch.float64)
+    energy = torch.zeros(len(ratios), groups, runs, dtype=torch.float64)
+    power = torch.zeros(groups, runs, dtype=torch.float64)
     crops = torch.zeros(groups, dtype=torch.float64)
     whole = cell.reading == "image"
     for i in range(cell.images):
@@ -67,22 +83,72 @@ def simulate(cell: Cell, runs: int, seed: int = 1, *, gamma: bool = False) -> Su
         if gamma and cell.contrast:
             shape = cell.contrast**-2
             contrast = torch.from_numpy(rng.gamma(shape, 1 / shape, (runs, 1, 1, 1)))
-        own = draw(generator, runs, heavy=False)
+        own = _drawn(generator, runs, len(ratios))
         for _ in range(CROPS):
-            change = sqrt(ALIKE) * own + sqrt(1 - ALIKE) * draw(generator, runs, heavy=False)
-            d = contrast * (pattern + change) if whole else pattern + contrast * change
-            diff[g] += d
-            energy[g] += d.square().mean((1, 2, 3))
+            crop = _drawn(generator, runs, len(ratios))
+            for k, pattern in enumerate(patterns):
+                change = sqrt(ALIKE) * own[k] + sqrt(1 - ALIKE) * crop[k]
+                d = contrast * (pattern + change) if whole else pattern + contrast * change
+                diff[k, g] += d
+                energy[k, g] += d.square().mean((1, 2, 3))
         features = contrast * sqrt(POWER) * torch.randn(runs, *SHAPE, generator=generator, dtype=torch.float64)
         power[g] += CROPS * features.square().mean((1, 2, 3))
         crops[g] += CROPS
-    means = (diff / crops.view(-1, 1, 1, 1, 1)).flatten(2)
-    gram = torch.einsum("grk,hrk->ghr", means, means) / means.shape[-1]
     mean, square = (1.0, 1 + cell.contrast**2) if gamma else (exp(cell.contrast**2 / 2), exp(2 * cell.contrast**2))
-    energy_of_pattern = cell.size * (mean**2 if whole else 1)
-    noise = square * (1 + cell.size) - energy_of_pattern if whole else square
-    rms = sqrt(energy_of_pattern)
-    return Sums(gram, energy, power, crops, energy_of_pattern / noise, rms, rms / sqrt(POWER * square))
+    found = []
+    for k, ratio in enumerate(ratios):
+        means = (diff[k] / crops.view(-1, 1, 1, 1, 1)).flatten(2)
+        gram = torch.einsum("grk,hrk->ghr", means, means) / means.shape[-1]
+        energy_of_pattern = ratio * cell.size * (mean**2 if whole else 1)
+        noise = square * (1 + ratio * cell.size) - energy_of_pattern if whole else square
+        rms, mae = sqrt(energy_of_pattern), float(patterns[k].abs().mean()) * (mean if whole else 1)
+        truths = (energy_of_pattern / noise, rms, rms / sqrt(POWER * square), mae)
+        found.append(Sums(gram, energy[k], power, crops, *truths, diff[k]))
+    return found
+
+
+def _drawn(generator: torch.Generator, runs: int, count: int) -> list[Tensor]:
+    """One map a padding; the second correlates with the first."""
+    first, *rest = (draw(generator, runs, heavy=False) for _ in range(count))
+    return [first, *(SHARED * first + sqrt(1 - SHARED**2) * one for one in rest)]
+
+
+def corrected(sums: Sums, runs: int | None = None) -> list[Interval]:
+    """`padprint.sizes.corrected_mae` of each run, or of the first so many."""
+    found, crops = [], sums.crops
+    groups = len(crops)
+    for r in range(runs or sums.diff.shape[1]):
+        diff = sums.diff[:, r]
+        total, weighted = diff.sum(0), torch.einsum("g,gchw->chw", crops, diff)
+        totals = (total, diff.square().sum(0), weighted)
+
+        def out(keep: Tensor) -> int | None:
+            return None if len(keep) == groups else groups * (groups - 1) // 2 - int(keep.sum())  # noqa: B023
+
+        mae = jackknife(lambda k: (diff[k].sum(0) / crops[k].sum()).abs().mean(), groups, 1)  # noqa: B023
+        floor = jackknife(lambda k: floor_of_mae(diff, crops, totals, out(k)), groups)  # noqa: B023
+        size = sizes(sums.gram[..., r], sums.energy[:, r], sums.power[:, r], crops)
+        found.append(corrected_mae(diff, crops, mae, floor, size))
+    return found
+
+
+def paired(one: Sums, two: Sums, name: str, *, plain: bool = False) -> float:
+    """Share of the intervals of a difference (of snr, rms, relative or mae) that hold the truth; `plain`: of the paired jackknife."""
+    if name == "mae":
+        pairs = list(zip(corrected(two), corrected(one), strict=True))
+    else:
+        a, b = (getattr(sizes(*each[:4]), name) for each in (two, one))
+        runs = range(len(a.value))
+        pairs = [tuple(Interval(*(part[..., r] for part in each)) for each in (a, b)) for r in runs]
+    truth = getattr(two, name) - getattr(one, name)
+    held = 0
+    for of, to in pairs:
+        if plain:
+            found = interval_of(of.value - to.value, of.replicates - to.replicates)
+        else:
+            found = difference(*(Estimate(*map(float, x[:3]), tuple(x.replicates.tolist())) for x in (of, to)))
+        held += bool(found.low - 1e-12 <= truth <= found.high + 1e-12)
+    return held / len(pairs)
 
 
 def before(sums: Sums) -> dict[str, tuple[Tensor, Tensor]]:
@@ -113,7 +179,12 @@ def warned(sums: Sums) -> float:
 
 def size_cells() -> Iterator[Cell]:
     """The grid of sizes."""
-    for images in IMAGES:
-        for reading, contrast in READINGS:
-            for size in SNRS:
-                yield Cell(images, reading, contrast, size)
+    for images, (reading, contrast), size in product(IMAGES, READINGS, SNRS):
+        yield Cell(images, reading, contrast, size)
+
+
+def pair_cells() -> Iterator[tuple[Cell, float]]:
+    """The grid of differences: a second padding of the same size, of a tenth of the squared size, and without a pattern."""
+    for cell in size_cells():
+        for ratio in (1.0, 0.1, 0.0) if cell.size else (1.0,):
+            yield cell, ratio

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import sqrt
+from math import isnan, sqrt
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import nets
 from helpers import assert_same, distance, noise
+from measurements import made_layer, made_measurement
 from padprint import (
     Comparison,
     ImagesError,
@@ -97,15 +98,45 @@ def test_max_pooling_is_padding_too() -> None:
 
 
 def test_differences_are_paired_over_groups(paddings: Comparison) -> None:
-    """Value and interval from the replicates, by hand."""
+    """Value and interval from the replicates, by hand: as much wider as the estimates' own intervals are, at the least as wide."""
+
+    def plain(values: Tensor) -> float:
+        g = len(values)
+        assert g == 6
+        return stats.t.ppf(0.975, g - 1) * sqrt((g - 1) / g * float((values - values.mean()).square().sum()))
+
+    seen = 0
     for found in paddings.differences("relative"):
         a, b = (paddings[name][found.layer].relative for name in (found.first, found.second))
         assert found.estimate.value == pytest.approx(b.value - a.value, abs=1e-12)
-        left_out = torch.tensor(b.replicates, dtype=torch.float64) - torch.tensor(a.replicates, dtype=torch.float64)
-        g = len(left_out)
-        assert g == 6
-        half = stats.t.ppf(0.975, g - 1) * sqrt((g - 1) / g * float((left_out - left_out.mean()).square().sum()))
+        left_out = [torch.tensor(one.replicates, dtype=torch.float64) for one in (a, b)]
+        if 0 in (a.low, b.low):
+            continue
+        wider = max(1, *((one.high - one.value) / plain(out) for one, out in zip((a, b), left_out, strict=True)))
+        half = wider * plain(left_out[1] - left_out[0])
+        seen += 1
         assert found.estimate.high - found.estimate.low == pytest.approx(2 * half, abs=1e-12)
+    assert seen > 2
+
+
+def test_difference_to_a_size_that_may_be_none() -> None:
+    """Replicates of a root that are all 0 have no spread: its own interval has."""
+    none, some = Estimate(0.0, 0.0, 3.0, (0.0,) * 6), Estimate(5.0, 4.0, 7.0, (5.0, 5.1, 4.9, 5.0, 5.1, 4.9))
+    found = difference(some, none)
+    assert (found.value, found.low, found.high) == (5.0, 1.0, 7.0)
+    back = difference(none, some)
+    assert (back.value, back.low, back.high) == (-5.0, -7.0, -1.0)
+
+
+def test_mae_that_is_mostly_chance_has_no_interval_of_differences() -> None:
+    layers = [made_layer(mae=Estimate(value, value, value, (value,) * 6)) for value in (0.0019, 0.0123)]
+    pair = Comparison({name: made_measurement(one) for name, one in zip("ab", layers, strict=True)})
+    (found,) = pair.differences("mae")
+    assert found.estimate.value == pytest.approx(0.0104)
+    assert isnan(found.estimate.low) and isnan(found.estimate.high)
+    table = str(pair)
+    assert "<0.00190 (0.00100)" in table and " 0.0123 (0.00100)" in table
+    assert "<0.00190 (0.00100)" in str(layers[0]) and "0.0123 [0.0123, 0.0123]" in str(layers[1])
 
 
 def test_pairing_is_sharper_than_two_separate_intervals() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from padprint.sizes import Sizes, pair_variance, root, sizes, skewness
 from padprint.statistics import Interval
-from size_grid import Cell, Sums, before, covered, simulate
+from size_grid import Cell, Sums, before, corrected, covered, paired, simulate, simulate_paddings
 
 RUNS = 500
 
@@ -50,6 +50,39 @@ def test_intervals_hold(cell: Cell) -> None:
 def test_plain_jackknife_does_not_hold_there(cell: Cell, most: float) -> None:
     """What these tests would find if `sizes` lost its widening."""
     assert covered(sums(cell), before(sums(cell)))["snr"] < most
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(10, "normal", 0.0, 0.0),
+        Cell(10, "normal", 0.0, 0.01),
+        Cell(20, "image", 0.5, 4.0),
+        Cell(10, "image", 1.0, 0.25),
+    ],
+    ids=str,
+)
+def test_mae_without_its_floor_holds(cell: Cell) -> None:
+    found = corrected(sums(cell), 100)
+    assert sum(bool(one.low <= sums(cell).mae <= one.high) for one in found) > 90
+    assert all(bool(one.low <= one.value <= one.high) and bool(one.high > one.low) for one in found)
+    middle = torch.stack([one.value for one in found]).mean()
+    assert float(middle) == pytest.approx(sums(cell).mae, rel=0.1, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("cell", "ratio", "name"),
+    [
+        (Cell(20, "image", 1.0, 0.25), 0.1, "snr"),
+        (Cell(20, "image", 1.0, 4.0), 0.1, "relative"),
+        (Cell(10, "image", 1.0, 0.25), 0.0, "rms"),
+    ],
+    ids=str,
+)
+def test_differences_hold_where_the_plain_jackknife_does_not(cell: Cell, ratio: float, name: str) -> None:
+    one, two = simulate_paddings(cell, (1.0, ratio), 200)
+    assert paired(one, two, name) > 0.88
+    assert paired(one, two, name, plain=True) < 0.86
 
 
 @pytest.mark.parametrize("groups", [4, 10, 20])

@@ -27,6 +27,7 @@ CASES = {
         "values": (4, None),
         "files": (4, None),
         "ends": (4, None),
+        "again": (4, None),
     },
     3: {"seven": (7, None), "two": (2, None)},
 }
@@ -57,6 +58,9 @@ def given(folder: Path, case: str, rank: int) -> Any:
         return sorted((folder / "photographs").iterdir())[rank : rank + n - 1]
     if case == "values":
         return noise(n, 48, seed=rank)
+    if case == "again":
+        first, _, *rest = images(n, broken)
+        return [first, first, *rest]
     return images(n - rank if case == "count" else n, broken)
 
 
@@ -171,6 +175,11 @@ def test_processes_with_different_images_are_refused(case: str, words: str, meas
 def test_code_that_ends_one_process_is_an_error_in_all(measured: Callable[[int], Path]) -> None:
     reports = [(measured(2) / f"ends{rank}").read_text() for rank in (0, 1)]
     assert reports == ["process 1: code that was run ended the program (SystemExit: 0)", "0"]
+
+
+def test_an_image_that_two_processes_have_is_counted(measured: Callable[[int], Path]) -> None:
+    for rank in (0, 1):
+        assert any(w.startswith("1 of 4 images are the same") for w in load(measured(2) / f"again{rank}").warnings)
 
 
 def test_distributed_needs_a_process_group() -> None:

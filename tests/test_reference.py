@@ -189,7 +189,22 @@ class Reference:
             value, low, high = self.widened(square)
             ends = (value, low, max(high, high - value))
             found[name] = tuple(one if one != one else sqrt(max(0.0, one)) for one in ends)
+        found["mae_corrected"] = self.corrected(found["snr"][1], found["rms"][2])
         return found
+
+    def corrected(self, least: float, most: float) -> tuple[float, float, float]:
+        """MAE without its floor, between the group means with the sign of the other groups, and the plain one or `most`."""
+        every = sorted(set(self.group))
+        count, plain = len(every), self.interval(lambda kept: self.estimate("mae", kept), 1)
+        value = sqrt(max(0.0, plain[0] ** 2 - self.floor(every) ** 2)) if count > 1 else nan
+        if count < 3:
+            return value, nan, nan
+        signed = [(np.sign(self.pattern([g for g in every if g != one])) * self.pattern([one])).mean() for one in every]
+        wider = sqrt(self.skewness("snr"))
+        half = stats.t.ppf(0.975, count - 1) * wider * np.std(signed, ddof=1) / sqrt(count)
+        low = max(0.0, np.mean(signed) - half) if least > 0 else 0.0
+        high = max(low, min(plain[0] + wider * (plain[2] - plain[0]), most))
+        return min(max(value, low), high), low, high
 
 
 def skewness(values: Sequence[float]) -> float:

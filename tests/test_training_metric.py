@@ -112,6 +112,16 @@ def test_the_network_is_measured_as_it_is_at_each_update() -> None:
 # --------------------------------------------------------------------------------------------- what torchmetrics does
 
 
+def test_scenes_that_come_again_are_counted() -> None:
+    one, (a, b, c) = metric(nets.stride_two()), noise(3, SIZE)
+    one.update(torch.stack([a, b]))
+    one.update(torch.stack([c, a]))
+    assert any(w.startswith("1 of 4 images are the same as an earlier one") for w in one.measurement().warnings)
+    one.reset()
+    one.update(torch.stack([a, b]))
+    assert not any("same as" in w for w in one.measurement().warnings)
+
+
 def test_reset() -> None:
     net, images = nets.stride_two(), noise(4, SIZE)
     one = metric(net)
@@ -308,6 +318,9 @@ def work(rank: int, world: int, folder: str) -> None:
             found[case] = values(one)
             found[f"{case}, measured"] = scalars(one.measurement())
             found[f"{case}, again"] = values(one)
+            found[f"{case}, warnings"] = one.measurement().warnings
+            one.update(images[0][None])  # the second process's first scene was the second one
+            found[f"{case}, warnings again"] = one.measurement().warnings
             shared = measure(net(), images, **OPTIONS, distributed=True)
             found[f"{case}, by measure"] = scalars(shared)
         found["unwatched"], found["watched"] = train(nets.stride_two(), False), train(nets.stride_two(), True)
@@ -340,6 +353,14 @@ def test_two_processes_equal_one(case: str, how: str, ranks: list[dict[str, Any]
     alone = asked(CASES[case](), noise(5, SIZE))
     for rank in (0, 1):
         assert ranks[rank][case + how] == pytest.approx(alone, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scenes_that_another_process_has_seen_are_counted(case: str, ranks: list[dict[str, Any]]) -> None:
+    for rank in (0, 1):
+        assert not any("same as" in warning for warning in ranks[rank][f"{case}, warnings"])
+        found = [w for w in ranks[rank][f"{case}, warnings again"] if "same as" in w]
+        assert found == ["2 of 7 images are the same as an earlier one: they add nothing, and intervals are too narrow"]
 
 
 def test_a_watched_data_parallel_training(ranks: list[dict[str, Any]]) -> None:

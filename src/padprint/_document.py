@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
-SIZES = ("rms", "rms_floor")
+SIZES = ("rms", "rms_floor", "mae_corrected")
 """Estimates that results of before do not have."""
 OF_PARTS = ("size", "pattern", "snr")
 """Estimates of a part."""

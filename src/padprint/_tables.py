@@ -21,13 +21,14 @@ HEADERS = (
     "layer",
     "stride",
     "SNR [95 %]",
+    "rms",
     "MAE (floor)",
     "relative %",
     "aware channels",
     "rim cells t b l r",
     "rim px t b l r",
 )
-LESS = ("rim cells t b l r", "aware channels", "MAE (floor)", "stride", "rim px t b l r", "relative %")
+LESS = ("rim cells t b l r", "aware channels", "MAE (floor)", "rms", "stride", "rim px t b l r", "relative %")
 """Columns that a narrow table does without, the first of them first."""
 
 
@@ -110,12 +111,18 @@ def cells(layer: LayerMeasurement) -> tuple[str, ...]:
         label(layer.name),
         stride(layer.stride),
         interval(layer.snr),
-        f"{number(layer.mae.value)} ({number(layer.mae_floor.value)})",
+        number(layer.rms.value),
+        mae(layer),
         number(100 * layer.relative.value),
         aware(layer),
         " ".join(str(side) for side in layer.rim),
         " ".join(f"{side:g}" for side in layer.rim_pixels),
     )
+
+
+def mae(layer: LayerMeasurement) -> str:
+    """MAE with its floor in brackets; below twice its floor it is mostly chance, and marked as an upper bound by "<"."""
+    return f"{'<' if layer.mae_is_chance else ''}{number(layer.mae.value)} ({number(layer.mae_floor.value)})"
 
 
 def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
@@ -126,7 +133,7 @@ def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
         ("map", f"{channels} channels, {rows} x {columns} cells, stride {stride(layer.stride)} px"),
         ("rim t b l r", f"{' '.join(map(str, layer.rim))} cells, {' '.join(f'{px:g}' for px in layer.rim_pixels)} px"),
         *(
-            (name.replace("_", " ").replace("snr", "SNR"), interval(getattr(layer, name)))
+            (name.replace("_", " ").replace("snr", "SNR").replace("mae", "MAE"), estimate(layer, name))
             for name in (*ESTIMATES, *SIZES)
         ),
         ("aware channels", f"{aware(layer)}{': ' + sides if sides else ''}"),
@@ -134,6 +141,11 @@ def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
         *((f"size of {name}", interval(part.size)) for name, part in layer.parts.items()),
         *([("sees all through", through(layer.sees_all_through))] if layer.sees_all_through else []),
     ]
+
+
+def estimate(layer: LayerMeasurement, name: str) -> str:
+    """An estimate with its interval; `mae` where it is mostly chance as `mae` has it."""
+    return mae(layer) if name == "mae" and layer.mae_is_chance else interval(getattr(layer, name))
 
 
 def shown(layer: LayerMeasurement, name: str) -> Estimate:
@@ -244,9 +256,17 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-COMPARISON_HEADERS = ("layer", "measured", "SNR [95 %]", "MAE (floor)", "relative %", "SNR minus the first [95 %]")
+COMPARISON_HEADERS = (
+    "layer",
+    "measured",
+    "SNR [95 %]",
+    "rms",
+    "MAE (floor)",
+    "relative %",
+    "SNR minus the first [95 %]",
+)
 
-COMPARISON_LESS = ("MAE (floor)", "relative %", "SNR [95 %]")
+COMPARISON_LESS = ("MAE (floor)", "rms", "relative %", "SNR [95 %]")
 """Likewise, of a comparison."""
 
 
@@ -259,12 +279,12 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     for layer in layers:
         for name in names:
             if layer in comparison[name].unmeasured:
-                rows.append((label(layer), label(name), "not measured", "", "", ""))
+                rows.append((label(layer), label(name), "not measured", "", "", "", ""))
             if layer not in comparison[name]:
                 continue
-            _, _, snr, mae, relative, *_ = cells(comparison[name][layer])
+            _, _, *sizes = cells(comparison[name][layer])
             minus = against.get((name, layer))
-            rows.append((label(layer), label(name), snr, mae, relative, "" if minus is None else interval(minus)))
+            rows.append((label(layer), label(name), *sizes[:4], "" if minus is None else interval(minus)))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +14,7 @@ import torch
 from padprint import _atomic, _document, _html, _saved, _tables
 from padprint._fields import Fields
 from padprint.errors import ResultError
-from padprint.result import Estimate, Measurement, load
+from padprint.result import Estimate, LayerMeasurement, Measurement, load
 from padprint.statistics import interval_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Comparison(Mapping[str, Measurement]):
         Layers that one of a pair lacks have no difference; the tables and the report name them.
 
         Args:
-            quantity: snr, snr_plain, mae, mae_floor, response, relative, positional or rms.
+            quantity: snr, snr_plain, mae, mae_floor, response, relative, positional, rms, rms_floor or mae_corrected. Of `mae` there is
+                no interval where one of the two is mostly chance: take `mae_corrected`.
 
         Raises:
             ResultError: there is no such quantity.
@@ -104,7 +106,7 @@ class Comparison(Mapping[str, Measurement]):
         if quantity not in known:
             raise ResultError(f"no quantity {quantity!r}; there are {', '.join(known)}")
         return [
-            Difference(layer, quantity, a, b, difference(getattr(two[layer], quantity), getattr(one[layer], quantity)))
+            Difference(layer, quantity, a, b, _layer_difference(quantity, two[layer], one[layer]))
             for (a, one), (b, two) in combinations(self.measurements.items(), 2)
             for layer in one
             if layer in two
@@ -143,7 +145,9 @@ class Comparison(Mapping[str, Measurement]):
     def to_dict(self) -> dict[str, Any]:
         """Measurements and SNR differences as plain JSON values; numbers that are not finite become None."""
         rows = [
-            _difference_row(one) for quantity in ("snr", "relative", "mae", "rms") for one in self.differences(quantity)
+            _difference_row(one)
+            for quantity in ("snr", "relative", "mae", "mae_corrected", "rms")
+            for one in self.differences(quantity)
         ]
         plain: dict[str, Any] = _document.finite(
             {"measurements": {name: one.to_dict() for name, one in self.measurements.items()}, "differences": rows}
@@ -194,13 +198,36 @@ def _is_name(part: str) -> bool:
 
 
 def difference(of: Estimate, to: Estimate) -> Estimate:
-    """One estimate minus another over the same crops and groups; the interval is paired over groups."""
+    """One estimate minus another over the same crops and groups; the interval is paired over groups.
+
+    It is the paired jackknife's, as many times wider as the wider of the two estimates' own intervals is than their
+    jackknife's, at least as wide. Where one of the two may be 0 and is never less (a size that may be none), its jackknife
+    says too little, and the ends are one's low less the other's high, and one's high less the other's low.
+    """
     value = torch.tensor(of.value - to.value, dtype=torch.float64)
     paired = len(of.replicates) == len(to.replicates)
     pairs = zip(of.replicates, to.replicates, strict=True) if paired else ()
     replicates = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
     found = interval_of(value, replicates)
-    return Estimate(float(found.value), float(found.low), float(found.high), tuple(replicates.tolist()))
+    half = float(found.high - found.value) * max(1.0, _widening(of), _widening(to))
+    low, high = of.value - to.value - half, of.value - to.value + half
+    if len(replicates) and 0 in (of.low, to.low) and of != to:
+        low, high = of.low - to.high, of.high - to.low
+    return Estimate(float(found.value), low, high, tuple(replicates.tolist()))
+
+
+def _widening(one: Estimate) -> float:
+    """How many times as wide an estimate's interval is, upwards, as the plain jackknife of its replicates."""
+    plain = interval_of(*(torch.tensor(x, dtype=torch.float64) for x in (one.value, one.replicates)))
+    half = float(plain.high - plain.value)
+    return (one.high - one.value) / half if half > 0 else 1.0
+
+
+def _layer_difference(quantity: str, of: LayerMeasurement, to: LayerMeasurement) -> Estimate:
+    found = difference(getattr(of, quantity), getattr(to, quantity))
+    if quantity == "mae" and (of.mae_is_chance or to.mae_is_chance):
+        return Estimate(found.value, math.nan, math.nan, found.replicates)
+    return found
 
 
 def _crops_of(one: Measurement) -> dict[str, Any]:

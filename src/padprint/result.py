@@ -134,7 +134,7 @@ class LayerMeasurement(ByValue):
         noise: (C, h, w) float64, unbiased variance of the same difference, feature^2.
         snr: mean squared pattern (unbiased) over mean noise.
         snr_plain: the same from the plain square, which has a floor of about one over the number of crops.
-        mae: mean absolute pattern, feature units.
+        mae: mean absolute pattern, feature units. Its interval is about its own mean, chance included.
         mae_floor: the `mae` to expect where there is no pattern at all, feature units.
         response: mean absolute change, image-dependent part included, feature units.
         relative: pattern size in units of the features' own size.
@@ -154,6 +154,8 @@ class LayerMeasurement(ByValue):
         notes: remarks for people, such as dead features.
         rms: sqrt of the mean squared pattern, without bias and so without a floor, feature units; n/a in older results.
         rms_floor: the `rms` that measurements without a pattern stay below, 97.5 % of them, feature units.
+        mae_corrected: `mae` with its floor taken out, sqrt(mae^2 - mae_floor^2), feature units; its interval holds the mean
+            absolute pattern itself. n/a in older results.
         sees_all_through: operators on the way that see the whole map, with their modules, in order of execution. F(x; *) takes their
             statistics over the crop's window of the scene, and `rim` and `reach` are those of what is local.
         parts: of such a layer, else empty, what changes when a crop is seen by itself: ``"local"``, padding that reaches a cell by
@@ -185,6 +187,7 @@ class LayerMeasurement(ByValue):
     notes: tuple[str, ...]
     rms: Estimate = field(default_factory=_unknown)
     rms_floor: Estimate = field(default_factory=_unknown)
+    mae_corrected: Estimate = field(default_factory=_unknown)
     sees_all_through: tuple[str, ...] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
 
@@ -192,6 +195,11 @@ class LayerMeasurement(ByValue):
     def has_pattern(self) -> bool:
         """Whether the interval of `snr` lies above 0; True where there is no interval."""
         return not self.snr.low <= 0
+
+    @property
+    def mae_is_chance(self) -> bool:
+        """Whether `mae` is below twice its floor: then it says no more than that mean abs P is less."""
+        return self.mae.value < 2 * self.mae_floor.value
 
     @property
     def rim_pixels(self) -> tuple[float, float, float, float]:

@@ -1,6 +1,6 @@
-"""How large a pattern is, with intervals that hold where images differ much: SNR, rms and relative size.
+"""How large a pattern is, with intervals that hold where images differ much: SNR, rms, relative size, and MAE without its floor.
 
-All three are the unbiased mean P^2 over something. The jackknife of it is too wide without a pattern, because it counts the
+The first three are the unbiased mean P^2 over something. The jackknife of it is too wide without a pattern, because it counts the
 variance of products twice, and too narrow where a few images are loud, because those are rare in a sample: both are mended
 here, see `widened`. How often the intervals hold is simulated in ``benchmarks/coverage.py``.
 """
@@ -27,12 +27,14 @@ class Sizes(NamedTuple):
         rms: root of the mean P^2.
         relative: `rms` over the rms of the features.
         floor: the `rms` that 97.5 % of measurements without a pattern stay below; NaN below four groups.
+        loud: `skewness` of the groups' squared change, by which the variance over groups is multiplied.
     """
 
     snr: Interval
     rms: Interval
     relative: Interval
     floor: Tensor
+    loud: Tensor
 
 
 def sizes(gram: Tensor, energy: Tensor, power: Tensor, crops: Tensor) -> Sizes:
@@ -65,7 +67,39 @@ def sizes(gram: Tensor, energy: Tensor, power: Tensor, crops: Tensor) -> Sizes:
         rms=root(ratio(lambda keep: torch.ones_like(pairs), loud)),  # noqa: ARG005
         relative=root(features),
         floor=(student_quantile(groups - 1) * pairs.sqrt()).sqrt() if groups > 3 else torch.full_like(pairs, nan),
+        loud=loud,
     )
+
+
+def corrected_mae(diff: Tensor, crops: Tensor, mae: Interval, floor: Interval, found: Sizes) -> Interval:
+    """Mean |P| with the floor of its plain estimate taken out, and an interval that holds mean |P|.
+
+    The value is sqrt(mae^2 - floor^2), which is exact where pattern and errors are normal over cells; within the interval. Its ends
+    err outwards: each group's mean with the sign that the other groups give it has an expectation of at most mean |P|,
+    and the plain estimate one of at least that, as `rms` has. So the interval is from the first less its error, 0 where no
+    pattern is seen, to the plain one plus its error, or to the upper end of `rms` if that is less.
+
+    Args:
+        diff: `(G, C, h, w)` sums of D.
+        crops: `(G,)`.
+        mae: the plain estimate, of `jackknife`.
+        floor: what it would be without a pattern, likewise.
+        found: `sizes` of the same sums.
+    """
+    value = (mae.value.square() - floor.value.square()).clamp_min(0).sqrt()
+    groups = len(crops)
+    if groups < 3:
+        none = torch.full_like(value, nan)
+        return Interval(value, none, none, mae.replicates[:0])
+    replicates = (mae.replicates.square() - floor.replicates.square()).clamp_min(0).sqrt()
+    total = diff.sum(0)
+    signed = torch.stack([((total - one).sign() * one).mean() / n for one, n in zip(diff, crops, strict=True)])
+    quantile = student_quantile(groups - 1)
+    below = quantile * (found.loud * signed.var() / groups).sqrt()
+    above = (mae.high - mae.value) * found.loud.sqrt()
+    low = torch.where(found.snr.low > 0, (signed.mean() - below).clamp_min(0), 0.0)
+    high = torch.maximum(torch.minimum(mae.value + above, found.rms.high), low)
+    return Interval(value.clamp(low, high), low, high, replicates)
 
 
 def widened(found: Interval, paired: Tensor, skew: Tensor) -> Interval:

@@ -14,7 +14,7 @@ from padprint.channels import ChannelTest, position_test
 from padprint.geometry import LayerGeometry, Sides
 from padprint.moments import LayerMoments
 from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Profile
-from padprint.sizes import sizes
+from padprint.sizes import corrected_mae, sizes
 from padprint.statistics import Interval, jackknife
 from padprint.wholemap.sums import PartSums
 
@@ -160,11 +160,13 @@ class _Sums:
             return per_crop(self.absolute, keep)
 
         size = sizes(self.gram, energy, self.power, self.crops)
+        plain, floor = jackknife(mae, self.groups, 1), self._mae_floor(total)
         return {
             "snr": _estimate(size.snr),
             "snr_plain": self._estimate(snr_plain, 1),
-            "mae": self._estimate(mae, 1),
-            "mae_floor": self._mae_floor(total),
+            "mae": _estimate(plain),
+            "mae_floor": _estimate(floor),
+            "mae_corrected": _estimate(corrected_mae(self.diff, self.crops, plain, floor, size)),
             "rms": _estimate(size.rms),
             "rms_floor": Estimate(float(size.floor), nan, nan),
             "response": self._estimate(response, 1),
@@ -193,9 +195,10 @@ class _Sums:
             found.append("MAE is below twice its floor, so mostly chance: rms has no floor")
         return found
 
-    def _mae_floor(self, total: Tensor) -> Estimate:
+    def _mae_floor(self, total: Tensor) -> Interval:
         if self.groups < 2:
-            return Estimate(nan, nan, nan)
+            none = torch.tensor(nan, dtype=torch.float64)
+            return Interval(none, none, none, none.new_empty(0))
         weighted = torch.einsum("g,gchw->chw", self.crops, self.diff)
         totals = (total, self.diff.square().sum(0), weighted)
 
@@ -203,7 +206,7 @@ class _Sums:
             out = None if len(keep) == self.groups else self._left_out(keep)
             return statistics.floor_of_mae(self.diff, self.crops, totals, out)
 
-        return self._estimate(floor)
+        return jackknife(floor, self.groups)
 
     def _left_out(self, keep: Tensor) -> int:
         return int(self.groups * (self.groups - 1) // 2 - keep.sum())

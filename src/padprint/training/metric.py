@@ -19,6 +19,7 @@ from padprint.options import OWN, Options, on_device, run_settings, schemes_by_n
 from padprint.padding import Scheme
 from padprint.result import LayerMeasurement, Measurement
 from padprint.run import Run, Settings
+from padprint.source import fingerprint
 from padprint.subject import Subject
 from padprint.untouched import inputs_made
 
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 else:
     Metric = torchmetrics_module().Metric
 
-QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional", "rms")
+QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional", "rms", "mae_corrected")
 """What is reported of each layer, see `padprint.LayerMeasurement`."""
+
+
+REMEMBERED = 4096
+"""So many first scenes are told apart, to count those that come again."""
 
 
 def scalars(layers: Mapping[str, LayerMeasurement]) -> dict[str, float]:
@@ -66,6 +71,7 @@ class PatternMetric(Metric):
     is_differentiable = False
 
     images: Tensor
+    seen: Tensor
     floor: Tensor
     moved: Tensor
 
@@ -108,6 +114,7 @@ class PatternMetric(Metric):
                 self.add_state(f"{name}/{state}", torch.zeros_like(value), dist_reduce_fx="sum")
         count = len(self.geometry.maps)
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("seen", torch.zeros(REMEMBERED, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("floor", torch.zeros(count, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("moved", torch.zeros(count, 2, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -138,8 +145,12 @@ class PatternMetric(Metric):
             self.to(device)
             subject = run.subjects[0]
             self._lend(subject, copied=True)
+            seen = self.seen.clone()
             for i, scene in enumerate(scenes):
-                run.add(rank + (done + i) * world, scene)
+                number = rank + (done + i) * world
+                run.add(number, scene)
+                if number < REMEMBERED:
+                    seen[number] = _number(scene)
             subject.finish()
             subject.refuse_contradicted()
         self._run = run
@@ -148,11 +159,12 @@ class PatternMetric(Metric):
                 setattr(self, f"{name}/{state}", value)
         self.moved = torch.stack(list(subject.moved.values())).to(device)
         self.images = self.images + len(scenes)
+        self.seen = seen
         if done == 0 and rank == 0:
             self.floor = torch.tensor(list(subject.floor.values()), dtype=torch.float64, device=device)
 
     def compute(self) -> dict[str, Tensor]:
-        """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional, rms; float64.
+        """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional, rms, mae_corrected; float64.
 
         Raises:
             ImagesError: no process has seen an image.
@@ -173,12 +185,13 @@ class PatternMetric(Metric):
         model = self._network.model
         with self.sync_context(should_sync=self.sync_on_compute, distributed_available=self.distributed_available_fn):
             run = self._filled()
+            known = [number for number in self.seen.tolist() if number]
             counts = {
                 "source": "scenes fed to a metric",
                 "images": int(self.images),
                 "skipped": {},
                 "upsampled": 0,
-                "repeated": 0,
+                "repeated": len(known) - len(set(known)),
             }
             record = {"model": type(model).__name__, "processes": self._share()[1]}
             return run.result(run.subjects[0], self._padding, counts, record)
@@ -230,6 +243,11 @@ class PatternMetric(Metric):
 
     def _moments(self, subject: Subject) -> dict[str, Any]:
         return subject.sums(self._padding)
+
+
+def _number(scene: Tensor) -> int:
+    """A scene's fingerprint as a whole number of 64 bits, not 0."""
+    return int.from_bytes(bytes.fromhex(fingerprint(scene)), "big", signed=True) or 1
 
 
 class _Network:
