@@ -123,7 +123,7 @@ def corrected(sums: Sums, runs: int | None = None) -> list[Interval]:
         totals = (total, diff.square().sum(0), weighted)
 
         def out(keep: Tensor) -> int | None:
-            return None if len(keep) == groups else groups * (groups - 1) // 2 - int(keep.sum())  # noqa: B023
+            return None if len(keep) == groups else groups * (groups - 1) // 2 - int(keep.sum())
 
         mae = jackknife(lambda k: (diff[k].sum(0) / crops[k].sum()).abs().mean(), groups, 1)  # noqa: B023
         floor = jackknife(lambda k: floor_of_mae(diff, crops, totals, out(k)), groups)  # noqa: B023
