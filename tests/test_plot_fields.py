@@ -170,9 +170,9 @@ def test_what_is_no_image_of_this_size(geometry: Geometry, image: Any, said: str
 
 
 def test_layers_without_a_geometry() -> None:
-    geometry = trace(ready(nn.Sequential(conv(), nn.GroupNorm(2, 4))), "*", 16)
+    geometry = trace(ready(nn.Sequential(conv(), nets.AddedUp())), "*", 16)
     assert len([axes for axes in geometry.show().figure.axes if axes.axison]) == 1
-    with pytest.raises(LayerError, match="1 has no geometry to draw: global: group_norm"):
+    with pytest.raises(LayerError, match="1 has no geometry to draw: global: "):
         geometry.show(layers=["1"])
     with pytest.raises(LayerError, match="no layer '7' was traced, only 0, 1"):
         geometry.show(layers=["7"])
@@ -181,7 +181,16 @@ def test_layers_without_a_geometry() -> None:
     with pytest.raises(LayerError, match="0 has no cell"):
         geometry.show(cells=[(16, 0)])
     with pytest.raises(LayerError, match="no layer has a geometry to draw: global"):
-        trace(nets.group_normed(), ["1"], 16).show()
+        trace(ready(nn.Sequential(conv(), nets.AddedUp())), ["1"], 16).show()
+
+
+def test_a_layer_that_sees_all_through_statistics_has_a_rim_and_no_fields() -> None:
+    geometry = trace(nets.group_normed(), ["1"], 16)
+    assert geometry["1"].sees_all_through
+    (axes,) = [axes for axes in geometry.show().figure.axes if axes.axison]
+    assert "seen by" not in str(axes.get_legend_handles_labels()[1])
+    with pytest.raises(LayerError, match="1 has no receptive fields: global: group_norm in 1 sees the whole input"):
+        geometry.show(cells=[(0, 0)])
 
 
 def test_many_layers_fill_rows(geometry: Geometry) -> None:

@@ -101,7 +101,7 @@ def _seen(layer: LayerGeometry, cells: Sequence[Sequence[int]] | None) -> list[t
     """The fields to draw, each with its name in the legend."""
     if cells is not None:
         return [(f"seen by cell {i},{j}", layer.field((i, j))) for i, j in map(tuple, cells)]
-    if not layer.axes:  # not known: the rim is drawn all the same
+    if not layer.axes or layer.sees_all_through:  # not known, or the whole input: the rim is drawn all the same
         return []
     return [("seen by the first cell", layer.field((0, 0))), ("seen by the middle cell", layer.field(layer.middle))]
 
