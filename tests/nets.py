@@ -450,6 +450,11 @@ class Sorted(nn.Module):
         return x + x.sort(-1).values.sort(-2).values
 
 
+def sorting() -> nn.Module:
+    """Sees the whole input in a way that is not followed."""
+    return sequential(conv(), Sorted(), conv(4))
+
+
 WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "squeeze_excite": (lambda: ready(SqueezeExcite()), "adaptive_avg_pool2d in gate.0"),
     "group_norm": (group_normed, "group_norm in 1"),

@@ -240,8 +240,8 @@ def test_a_global_operator_ahead_of_any_padding(name: str) -> None:
     (one,) = padprint.measure(net, noise(3, 80), layers=list(reason), crop=CROP, crops_per_image=2).values()
     assert one.sees_all_through == found.sees_all_through
     assert one.parts["context"].size.value > 1e-4
-    with pytest.raises(HaloError, match="global"):
-        padprint.halo(net, noise(3, 80), tile=CROP)
+    halo = padprint.halo(net, noise(3, 80), tile=CROP)
+    assert all(floor.value > 1e-4 for floor in halo.first.floors.values())
 
 
 # ------------------------------------------------------------------------------------------------------- where NaN dies

@@ -586,8 +586,18 @@ def attention() -> nn.Module:
     ],
 )
 def test_no_overlap_helps_where_the_output_sees_the_whole_input(net: Callable[[], nn.Module], operator: str) -> None:
-    with pytest.raises(HaloError, match="no overlap of tiles can keep .*" + operator.replace(".", r"\.")):
-        halo(net(), noise(1, 128), tile=64)
+    found = halo(net(), noise(2, 128), tile=64, tolerance=1e-6)
+    (floor,) = found.first.floors.values()
+    assert floor.operators == (operator,)
+    assert floor.value > 1e-6
+    assert not found.first.keeps
+    assert "which no overlap mends" in found.verdict
+
+
+def test_what_sees_the_whole_input_unread_is_refused() -> None:
+    net = nets.sequential(nets.conv(), nets.Sorted(), nets.conv(4))
+    with pytest.raises(HaloError, match=r"no overlap of tiles can keep 2 .*sort in 1"):
+        halo(net, noise(1, 128), tile=64)
 
 
 def test_a_network_of_one_input_size() -> None:

@@ -75,7 +75,7 @@ def test_a_check_that_fails_is_exit_status_1(folders: tuple[str, str], monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nets:SqueezeExcite", "--tile", "48"), "no overlap of tiles can keep"),
+        (("nets:sorting", "--tile", "48"), "no overlap of tiles can keep"),
         (("nets:stack", "--tile", "96"), "images are too small"),
         (("nets:stack", "--tile", "48", "--tolerance", "0"), "tolerance must be a number above 0"),
         (("nets:stack", "--tile", "48", "--error", "l2"), "there is no error 'l2'"),

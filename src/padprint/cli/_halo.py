@@ -184,7 +184,7 @@ def _structure(spec: str, weights: Path | None, names: list[str] | str | None, t
     from padprint.overlap import structural as work
 
     found = work(load_model(spec, weights=weights).model, names, tile)
-    return found.to_dict(), str(found).splitlines(), found.tiling is None
+    return found.to_dict(), str(found).splitlines(), found.tiling is None or bool(found.sees_all_through)
 
 
 def _read(folder: Path, tolerance: float | None, output: Path | None, report: bool) -> Outcome:
@@ -251,7 +251,7 @@ def _said(result: Halo) -> list[str]:
 
 def _without(result: Halo) -> bool:
     """Whether no padding keeps the tolerance on the tiles that were measured."""
-    return all(one.tiling is None for one in result.values())
+    return all(one.tiling is None or not one.keeps for one in result.values())
 
 
 def _write(result: Halo, output: Path | None, report: bool) -> list[str]:

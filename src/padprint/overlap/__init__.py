@@ -1,6 +1,6 @@
 """How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
 
-The way through: `advice` runs tiles of the `outputs` and sums errors by `distance`; `widths` and `promise` read halos from the
+The way through: `advice` lets `running` run tiles of the `outputs` and sum errors by `distance` (`floors`: what statistics change); `widths` and `promise` read halos from the
 sums, `tiling` makes tiles of them and `sizes` of other sizes, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
 `blending` tell it in other tools' units); `structure` needs no images; `verification` runs the tiles (`stitching`) and gives a `verdict`.
 

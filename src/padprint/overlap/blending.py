@@ -67,7 +67,7 @@ def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
             break
         bound = blended_error(errors, overlap, weights)
         best = min(best, bound)
-        if bound <= out.tolerance:
+        if bound <= out.room:
             return step, bound
     return f"blending mixes the tiles' rims in: up to half a tile of overlap the error may be {number(best)}"
 
@@ -75,6 +75,8 @@ def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
 def _no_blending(one: PaddingHalo) -> str | None:
     if len(one.outputs) != 1 or one.tile[0] != one.tile[1] or one.period[0] != one.period[1] or not one.advised.covers:
         return "blending is worked out for one output that covers a square tile"
+    if next(iter(one.outputs.values())).floor is not None:
+        return "tiles differ throughout by their statistics, which blending does not mend"
     if next(iter(one.outputs.values())).error == "labels":
         return "an average of labels has no error that could be bounded"
     return None

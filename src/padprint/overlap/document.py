@@ -8,13 +8,16 @@ from fractions import Fraction
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from padprint._document import SCHEMA
 from padprint._fields import Fields, tensor
 from padprint.errors import ResultError
 from padprint.options import schemes_by_name
+from padprint.overlap import floors
 from padprint.overlap.distance import ERRORS, SIDES
+from padprint.overlap.floors import Floor
 from padprint.overlap.tiling import Map, Tiling
 from padprint.overlap.tools import units
 from padprint.overlap.widths import OutputHalo, PaddingHalo
@@ -94,6 +97,7 @@ def _output_document(one: OutputHalo) -> dict[str, Any]:
         "effective": {side: vars(width) for side, width in zip(SIDES, one.effective, strict=True)},
         "errors": {side: row.tolist() for side, row in zip(SIDES, one.errors, strict=True)},
         "worst_image_errors": {side: row.tolist() for side, row in zip(SIDES, one.by_image.amax(0), strict=True)},
+        **({} if one.floor is None else {"floor": floors.document(one.floor)}),
     }
 
 
@@ -174,6 +178,23 @@ def _output(
         scale=fields.get("scale", float),
         **errors,
         **shared,
+        floor=_floor(fields.object("floor"), images) if "floor" in fields else None,
+    )
+
+
+def _floor(fields: Fields, images: int) -> Floor:
+    by_image = fields.get("by_image", tuple[float, ...])
+    fields.check("by_image", len(by_image) == images, f"there must be one for each of {images} images")
+    every = [*by_image, fields.get("value", float), fields.get("share", float)]
+    fields.check("value", all(0 <= one < inf for one in every), "errors and shares are finite and 0 or more")
+    sizes = fields.get("sizes", tuple[tuple[int, int, float], ...])
+    return Floor(
+        fields.get("operators", tuple[str, ...]),
+        fields.get("value", float),
+        torch.tensor(by_image, dtype=torch.float64),
+        fields.get("limit", float),
+        fields.get("share", float),
+        {(height, width): value for height, width, value in sizes},
     )
 
 

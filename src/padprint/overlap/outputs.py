@@ -30,12 +30,7 @@ def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | No
         raise HaloError(
             f"tiles cannot be compared with a larger scene: {error}; only inputs of that size can be run"
         ) from error
-    through = {
-        name: f"global: {found[name].sees_all_through[0]} sees the whole input"
-        for name in found.maps
-        if found[name].sees_all_through
-    }
-    for name, reason in {**through, **found.unmeasured}.items():
+    for name, reason in found.unmeasured.items():
         if reason.startswith(("global", "absolute")):
             raise HaloError(
                 f"no overlap of tiles can keep {name} as it is in one pass: {reason}, so every cell changes with the tile; "

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from padprint._tables import label
+from padprint._tables import label, number
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ def verdict(halo: Halo) -> str:
     one = halo.first
     if any(bool(out.stray.any()) for out in one.outputs.values()):
         return "No overlap can be advised: the output changes beyond the structural halo, or by rounding alone."
+    if one.floors:
+        return _with_statistics(halo)
     every = choices(halo)
     own = [each for each in every if each.padding == one.padding]
     here = next(each for each in own if each.measured)
@@ -216,6 +218,36 @@ def _overlap(tiles: Tiling) -> str:
         return f"2 x {tiles.pixels[0]} px"
     height, width = tiles.overlap
     return f"an overlap of {height} px" if height == width else f"an overlap of {height} px down and {width} px across"
+
+
+def _with_statistics(halo: Halo) -> str:
+    """The sentence for outputs that see all of a tile: what statistics do, what overlap removes padding's part, what larger tiles do."""
+    one = halo.first
+    floor = max(one.floors.values(), key=lambda each: each.value)
+    own = next(each for each in choices(halo) if each.padding == one.padding and each.measured)
+    kinds = list(dict.fromkeys(call.partition(" in ")[0] for call in floor.operators))
+    whose = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+    mends = f"{100 * floor.share:.0f} % of what changes comes from statistics over each tile ({whose}), which no overlap mends"
+    if one.keeps and own.tiling is not None:
+        need = f"2 x {max(own.tiling.pixels)} px, which costs {_percent(own)} extra pixels"
+        said = f"{_named(own)} need {need}; {mends} ({number(floor.value)} of the {halo.tolerance:g} allowed)"
+    else:
+        said = f"{_named(own)}: {mends} ({number(floor.value)}, tolerance {halo.tolerance:g})"
+        if own.tiling is None:
+            said += f"; there is no room to remove padding's part, which takes 2 x {_need_pixels(one)} px"
+        else:
+            said += (
+                f"; with 2 x {max(own.tiling.pixels)} px padding leaves less than that ({_percent(own)} extra pixels)"
+            )
+    sizes = sorted({**floor.sizes, one.tile: floor.value}.items())
+    if len(sizes) > 1:
+        said += f"; tiles of {', '.join(text_of(size) for size, _ in sizes)} px: {' -> '.join(number(value) for _, value in sizes)}"
+    return f"{said}."
+
+
+def text_of(size: tuple[int, int]) -> str:
+    """One number, or rows x columns."""
+    return str(size[0]) if size[0] == size[1] else f"{size[0]} x {size[1]}"
 
 
 def _instead(one: PaddingHalo, larger: list[Choice], others: list[Choice]) -> str:

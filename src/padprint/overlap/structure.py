@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from padprint import _frames
-from padprint._tables import label
+from padprint._tables import label, through
 from padprint.errors import HaloError
 from padprint.geometry import Sides, crop_size
 from padprint.layers import as_measured, unwrapped
@@ -36,6 +36,8 @@ class Structural:
         maps: by output, how its map lies on the tile.
         need: by output, cells on (top, bottom, left, right) that padding can touch.
         exact: whether all operators on the way were read; else a cell further in may be touched by other content.
+        sees_all_through: operators that take statistics over all of a tile. Then every cell changes with the tile, and what is told
+            here is padding's part.
         tiling: tiles that drop these cells; None where the tile has no room for that.
     """
 
@@ -45,6 +47,7 @@ class Structural:
     need: dict[str, Sides]
     exact: bool
     tiling: Tiling | None
+    sees_all_through: tuple[str, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -84,6 +87,7 @@ class Structural:
             "halo_px": self.pixels,
             "cells": {name: list(one) for name, one in self.need.items()},
             "exact": self.exact,
+            "sees_all_through": list(self.sees_all_through),
             "units": None if self.tiling is None else self.units(),
         }
 
@@ -92,6 +96,11 @@ class Structural:
             f"structural halo {self.pixels} px, total stride {pair(self.period)} px: beyond it no padding of a tile is seen, "
             f"whatever the image{'' if self.exact else ' (as far as was seen: an operator on the way cannot be read)'}"
         ]
+        if self.sees_all_through:
+            lines.append(
+                f"but every cell changes with the tile by statistics over it ({through(self.sees_all_through)}), which no overlap "
+                "mends: measure on images how much they leave (padprint halo MODEL IMAGES)"
+            )
         for name, cells in self.need.items():
             stride = pair([f"{float(s):g}" for s in self.maps[name].stride])
             lines.append(
@@ -151,4 +160,6 @@ def structural(
         need = structural_halos(network, geometry, channels)
     maps = {name: Map(spec.size, spec.stride) for name, spec in geometry.maps.items()}
     exact = all(geometry[name].exact for name in maps)
-    return Structural(size, geometry.period, maps, need, exact, tiling(size, geometry.period, maps, need))
+    seen = dict.fromkeys(call for name in maps for call in geometry[name].sees_all_through)
+    tiles = tiling(size, geometry.period, maps, need)
+    return Structural(size, geometry.period, maps, need, exact, tiles, tuple(seen))

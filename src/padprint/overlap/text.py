@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from padprint._tables import aligned, label, number
+from padprint._tables import aligned, label, number, through
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.sizes import Choice, choices, verdict
 
@@ -47,9 +47,25 @@ def table(halo: Halo) -> str:
 TILE_HEADERS = ("padding", "tile px", "overlap px", "extra pixels")
 
 
+def tile_headers(halo: Halo) -> tuple[str, ...]:
+    """Headers of `tile_rows`."""
+    if not halo.first.floors:
+        return (*TILE_HEADERS, f"error [{_share(halo.first)} of images]")
+    return (*TILE_HEADERS, f"padding leaves [{_share(halo.first)} of images]", "statistics leave")
+
+
 def tile_rows(halo: Halo) -> list[tuple[str, ...]]:
     """One row for each padding and tile size: what it needs, costs and leaves."""
-    return [_tile_row(each) for each in choices(halo)]
+    if not halo.first.floors:
+        return [_tile_row(each) for each in choices(halo)]
+    return [(*_tile_row(each), _left(halo[each.padding], each.tile)) for each in choices(halo)]
+
+
+def _left(one: PaddingHalo, tile: tuple[int, int]) -> str:
+    """What statistics over tiles of a size leave, where that was measured; of the worst output."""
+    known = [floor.value if tile == one.tile else floor.sizes.get(tile) for floor in one.floors.values()]
+    values = [value for value in known if value is not None]
+    return number(max(values)) if values else ""
 
 
 def _tile_row(each: Choice) -> tuple[str, ...]:
@@ -64,7 +80,7 @@ def _tile_row(each: Choice) -> tuple[str, ...]:
 
 def table_of_tiles(halo: Halo) -> Iterator[str]:
     """The rows of `tile_rows`, aligned, and what their marks mean."""
-    rows = [(*TILE_HEADERS, f"error [{_share(halo.first)} of images]"), *tile_rows(halo)]
+    rows = [tile_headers(halo), *tile_rows(halo)]
     yield from aligned(rows[0], rows[1:])
     yield from tile_notes(halo)
 
@@ -123,6 +139,7 @@ def remarks(halo: Halo) -> Iterator[str]:
     """What must be said of the table."""
     yield from by_output(halo)
     for one in halo.values():
+        yield from statistics_of(one)
         if one.tiling is None:
             yield f"{label(one.padding)}: {not_reached(one)}"
     yield from paired(halo)
@@ -142,6 +159,21 @@ def by_output(halo: Halo) -> Iterator[str]:
                 f"{label(one.padding)}: {label(name)}: cells of {stride} px, on top, bottom, left, right: structural halo "
                 f"{_by_side(out.structural)}, effective halo {_by_side(effective)} cells"
             )
+
+
+def statistics_of(one: PaddingHalo) -> Iterator[str]:
+    """What statistics over tiles leave in each output that has some."""
+    for name, floor in one.floors.items():
+        asked = one.outputs[name].tolerance
+        below = (
+            f"less than the tolerance of {asked:g}, so that {number(one.tolerance)} is left for padding"
+            if one.outputs[name].keeps
+            else f"not within the tolerance of {asked:g}: the overlap is that beyond which padding leaves less than statistics"
+        )
+        yield (
+            f"{label(one.padding)}: {label(name)}: statistics over each tile ({through(floor.operators)}) leave {number(floor.value)} "
+            f"over all cells, at any distance less than {number(floor.limit)} in {_share(one)} of images, {below}"
+        )
 
 
 def _by_side(cells: Sequence[int]) -> str:

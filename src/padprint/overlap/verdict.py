@@ -35,6 +35,9 @@ class OutputCheck:
         rms: rms change over all cells, over the scale that the advice was measured in.
         largest: largest absolute change of any cell, output units.
         largest_at: where: (image, y, x), input px.
+        allowed: the error that the advice allows: the tolerance; where statistics over tiles leave something, what they leave here
+            (and no more than they were said to), and what padding may leave beside.
+        inside: where there are such statistics, the largest error at any distance of cells that no padding reaches; else None.
     """
 
     name: str
@@ -49,6 +52,8 @@ class OutputCheck:
     rms: float
     largest: float
     largest_at: tuple[int, int, int]
+    allowed: float
+    inside: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,9 @@ class Verification:
             side, distance = one.worst_distance
             verdict, sign = ("PASS", "<=") if one.passed else ("FAIL", ">")
             image, y, x = one.largest_at
+            allowed = f"{self.tolerance:g}" if one.inside is None else number(one.allowed)
             lines += [
-                f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {self.tolerance:g}, worst "
+                f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {allowed}, worst "
                 f"{distance:g} px from a tile's {side} border",
                 f"  within it {one.images_within} of {self.n_images} images alone, worst {self._called(one.worst_image[1])}: "
                 f"{number(one.worst_image[0])}",
@@ -133,7 +139,12 @@ class Verification:
                     f"  one changed cell at that distance makes {number(one.coarse)}, more than the tolerance: "
                     "use more or larger images"
                 )
-            if one.beyond_reach > self.tolerance:
+            if one.inside is not None:
+                lines.append(
+                    f"  statistics over each tile leave {number(one.inside)} where no padding reaches; padding may leave "
+                    f"{number(one.allowed - one.inside)} beside"
+                )
+            elif one.beyond_reach > self.tolerance:
                 lines.append(
                     f"  {number(one.beyond_reach)} where no seam reaches: at the image's own border tiles are padded with other "
                     "values than the whole image (circular padding wraps around, random padding is drawn), which no overlap mends"

@@ -16,8 +16,8 @@ from padprint.forwards import Forwards, swapping
 from padprint.geometry import trace
 from padprint.images import Images
 from padprint.layers import as_measured
-from padprint.overlap.advice import changed_labels
 from padprint.overlap.distance import SIDES, Sums, nearest_side, pooled, worst_beyond
+from padprint.overlap.running import changed_labels
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
@@ -204,17 +204,22 @@ class _Tally:
         hardest = max(range(len(single)), key=single.__getitem__)
         worst = float(errors.max())
         cell = 2 * float(total.resolution(kind)[side, distance])
+        inside = None if one.floor is None else worst_beyond(errors, one.structural)
+        allowed = one.most if one.floor is None or not inside else min(inside, one.floor.limit) + one.room
+        within = one.floor is None or not inside or inside <= one.floor.limit
         return OutputCheck(
             one.name,
-            worst <= one.tolerance,
+            worst <= allowed and within,
             worst,
             (SIDES[side], float(distance * sides(one.map)[side])),
             (single[hardest], self.indices[hardest]),
-            sum(error <= one.tolerance for error in single),
-            cell if cell > one.tolerance else None,
+            sum(error <= one.most for error in single),
+            cell if cell > allowed else None,
             worst_beyond(errors, one.structural),
             self.absolute / self.count,
             (self.squares / self.count) ** 0.5 / one.scale if one.scale else nan,
             self.largest,
             self.largest_at,
+            allowed,
+            inside,
         )

@@ -15,6 +15,7 @@ from padprint.errors import HaloError
 from padprint.geometry import Sides
 from padprint.overlap import text
 from padprint.overlap.distance import halo_cells, tails, within, worst_beyond
+from padprint.overlap.floors import Floor
 from padprint.overlap.promise import Promises, promises
 from padprint.overlap.tiling import Map, Tiling, grid, sides, tiling
 
@@ -69,11 +70,13 @@ class OutputHalo:
         channels: of the map.
         structural: (top, bottom, left, right) cells that padding can touch at all.
         scale: rms of the output in the whole scenes, over all images.
-        errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell.
+        errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell. Of an output
+            that sees all of a tile through statistics, padding's part: the tile less its scene under the tile's statistics.
         by_image: `(n, 4, L)`, the same for each image alone.
         resolution: `(n, 4, L)`, the errors that cannot be told from none, see `Sums.resolution`.
         tolerance: the error allowed.
         error: how it is measured.
+        floor: what statistics over a tile leave beside; None without such operators.
     """
 
     name: str
@@ -86,6 +89,24 @@ class OutputHalo:
     resolution: Tensor
     tolerance: float
     error: str
+    floor: Floor | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some overlap keeps the tolerance: what statistics leave is less."""
+        return self.floor is None or self.floor.limit < self.tolerance
+
+    @property
+    def room(self) -> float:
+        """The error that padding's part may make: what statistics leave of the tolerance; where that is nothing, as much as they do."""
+        if self.floor is None:
+            return self.tolerance
+        return self.tolerance - self.floor.limit if self.keeps else max(self.floor.value, self.tolerance)
+
+    @property
+    def most(self) -> float:
+        """The error that tiles stay within with an overlap that leaves `room`: the sum of both parts."""
+        return self.room if self.floor is None else self.room + self.floor.limit
 
     @cached_property
     def tails(self) -> Tensor:
@@ -100,13 +121,13 @@ class OutputHalo:
     @cached_property
     def image_halos(self) -> list[list[int]]:
         """By image, cells on (top, bottom, left, right) beyond which it stays within the tolerance."""
-        cells: list[list[int]] = (self.tails > self.tolerance).sum(-1).tolist()
+        cells: list[list[int]] = (self.tails > self.room).sum(-1).tolist()
         return cells
 
     @cached_property
     def effective(self) -> tuple[Width, Width, Width, Width]:
         """The effective halo on (top, bottom, left, right), cells."""
-        whole = halo_cells(self.errors, self.tolerance, self.structural)
+        whole = halo_cells(self.errors, self.room, self.structural)
         single = zip(*self.image_halos, strict=True)
         top, bottom, left, right = (
             Width(value, min(ones), max(ones)) for value, ones in zip(whole, single, strict=True)
@@ -132,8 +153,8 @@ class OutputHalo:
         Over all images together, or of one image by more than the label of one cell, which rounding may change.
         """
         outside = torch.arange(self.errors.shape[-1]) >= torch.tensor(self.structural)[:, None]
-        single = self.by_image > (2 * self.resolution).clamp(min=self.tolerance)
-        return outside & ((self.errors > self.tolerance) | single.any(0))
+        single = self.by_image > (2 * self.resolution).clamp(min=self.room)
+        return outside & ((self.errors > self.room) | single.any(0))
 
     @property
     def stray_pixels(self) -> int:
@@ -206,8 +227,18 @@ class PaddingHalo:
 
     @property
     def tolerance(self) -> float:
-        """The error allowed."""
-        return next(iter(self.outputs.values())).tolerance
+        """The error that padding may make: all that is allowed, less what statistics over tiles leave; see `OutputHalo.room`."""
+        return min(one.room for one in self.outputs.values())
+
+    @property
+    def floors(self) -> dict[str, Floor]:
+        """What statistics over tiles leave, by output that has some."""
+        return {name: one.floor for name, one in self.outputs.items() if one.floor is not None}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some overlap keeps the tolerance asked for."""
+        return all(one.keeps for one in self.outputs.values())
 
     @cached_property
     def need(self) -> dict[str, list[int]]:

@@ -31,7 +31,6 @@ def halo_page(halo: Halo) -> str:
     axes = [figure.add_subplot() for figure in figures]
     halo.plot(axes)
     share = f"{100 * halo.first.promises.promised:.3g} %"
-    error = f"error [{share} of images]"
     frame = halo.to_frame()
     curve = [tuple(x if isinstance(x, str) else float(x) for x in row) for row in frame.itertuples(index=False)]
     voids = [f"{label(one.padding)}: {one.reason}" for one in halo.values() if one.reason is not None]
@@ -41,7 +40,7 @@ def halo_page(halo: Halo) -> str:
             title=str(halo.provenance.get("model") or "the network"),
             verdict=halo.verdict,
             lead=[_meaning(halo), *(f"{line[:1].upper()}{line[1:]}." for line in halo.warnings)],
-            first=[Table("Tiles to choose from", (*text.TILE_HEADERS, error), text.tile_rows(halo))],
+            first=[Table("Tiles to choose from", text.tile_headers(halo), text.tile_rows(halo))],
             notes=[
                 f"Error: over all images together, and in brackets what {share} of further images stay below.",
                 *text.tile_notes(halo),

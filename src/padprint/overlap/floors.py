@@ -1,0 +1,142 @@
+"""What statistics over a tile leave, whatever the overlap: sums while tiles are run, and the numbers they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from padprint.geometry import Sides
+from padprint.overlap.distance import Sums, pooled
+from padprint.overlap.tiling import Map
+from padprint.statistics import prediction_limit
+
+SIZES = (256, 512, 1024)
+"""Tile sizes, px, on which it is measured what statistics leave, beside the tile's own, as far as the images allow."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """What the statistics of tiles leave in an output, in the unit of the errors; no overlap mends it.
+
+    Attributes:
+        operators: that see all of a tile, with their modules.
+        value: over all cells of the tiles and all images together.
+        by_image: `(n,)`, of each image the largest at any distance from a tile's border.
+        limit: what that of a further image stays below.
+        share: of the squared change of a tile, padding's part being the rest.
+        sizes: `value` on tiles of other sizes (height, width), px, of cells that padding does not reach.
+    """
+
+    operators: tuple[str, ...]
+    value: float
+    by_image: Tensor
+    limit: float
+    share: float
+    sizes: Mapping[Size, float]
+
+
+class FloorSums:
+    """Sums of what statistics change in one output under one padding.
+
+    Args:
+        operators: see `Floor`.
+        side, distance: `(h, w)`, where the cells of a tile lie; see `nearest_side`.
+    """
+
+    def __init__(self, operators: tuple[str, ...], side: Tensor, distance: Tensor) -> None:
+        self.operators = operators
+        self._side, self._distance = side, distance
+        self._images: list[Sums] = []
+        self._all = Sums(1)
+        self._sizes: dict[Size, Sums] = {}
+
+    def start_image(self) -> None:
+        """What is added from here on is of another image."""
+        self._images.append(Sums(max(self._side.shape)))
+
+    def add(self, change: Tensor, labels: Tensor | None, whole: Tensor) -> None:
+        """Add tiles: see `Sums.add`."""
+        self._images[-1].add(change, labels, whole, self._side, self._distance)
+        everywhere = torch.zeros_like(self._side)
+        self._all.add(change, labels, whole, everywhere, everywhere)
+
+    def add_of_size(self, size: Size, change: Tensor, labels: Tensor | None, whole: Tensor, structural: Sides) -> None:
+        """Add a tile `(1, C, h, w)` of another size, of which the cells count that padding does not reach."""
+        h, w = change.shape[-2:]
+        top, bottom, left, right = structural
+        side = torch.full((h, w), -1)
+        side[top : h - bottom, left : w - right] = 0
+        self._sizes.setdefault(size, Sums(1)).add(change, labels, whole, side, torch.zeros_like(side))
+
+    def floor(self, padding: Sequence[Sums], error: str, scale: float, confidence: float) -> Floor:
+        """The numbers.
+
+        Args:
+            padding: sums of padding's part, by image.
+            error: kind of error, see `ERRORS`.
+            scale: see `Sums.errors`.
+            confidence: share of further images that are to stay below the limit.
+        """
+        by_image = torch.stack([one.errors(error, scale).nan_to_num(0).amax() for one in self._images])
+        own, others = (float(pooled(every).squares.sum()) for every in (self._images, padding))
+        return Floor(
+            self.operators,
+            _only(self._all, error, scale),
+            by_image,
+            float(prediction_limit(by_image, confidence)),
+            own / (own + others) if own else 0.0,
+            {size: _only(one, error, scale) for size, one in sorted(self._sizes.items()) if float(one.count.sum())},
+        )
+
+
+def _only(sums: Sums, error: str, scale: float) -> float:
+    return float(sums.errors(error, scale)[0, 0])
+
+
+def other_sizes(
+    tile: Size, period: Size, image: Size, maps: Mapping[str, Map], structural: Mapping[str, Sides]
+) -> list[Size]:
+    """Sizes of tiles, px, on which statistics are measured beside the tile's own.
+
+    Congruent to the tile modulo the total stride; smaller than the image, and with cells that padding does not reach.
+    """
+    found = []
+    for size in SIZES:
+        height, width = (own + round((size - own) / p) * p for own, p in zip(tile, period, strict=True))
+        fits = height + period[0] <= image[0] and width + period[1] <= image[1]
+        cells = (
+            (n + int((new - old) / stride), rims)
+            for name, one in maps.items()
+            for n, new, old, stride, rims in zip(
+                one.size, (height, width), tile, one.stride, (structural[name][:2], structural[name][2:]), strict=True
+            )
+        )
+        if (height, width) != tile and fits and all(n > sum(rims) for n, rims in cells):
+            found.append((height, width))
+    return found
+
+
+def corner_of(size: Size, image: Size, period: Size, seed: Sequence[int]) -> tuple[int, int]:
+    """(y, x) of a tile of some size in an image, px, on the total-stride grid; drawn from the seed alone."""
+    rng = np.random.default_rng([*seed, *size])
+    y, x = (int(rng.integers((n - own) // p + 1)) * p for n, own, p in zip(image, size, period, strict=True))
+    return y, x
+
+
+def document(floor: Floor) -> dict[str, Any]:
+    """A floor as plain values."""
+    return {
+        "operators": list(floor.operators),
+        "value": floor.value,
+        "by_image": floor.by_image.tolist(),
+        "limit": floor.limit,
+        "share": floor.share,
+        "sizes": [[*size, value] for size, value in floor.sizes.items()],
+    }

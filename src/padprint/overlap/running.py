@@ -1,0 +1,267 @@
+"""Running a network on tiles: the change of each output by distance to the tile's border, and what statistics change throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+import padprint
+from padprint.baselines.crops import CropRun, Scene, Scenes, Views
+from padprint.errors import HaloError, LayerError
+from padprint.forwards import Rest, first_cell, swapping, window
+from padprint.geometry import Sides
+from padprint.layers import as_measured, uncalibrated
+from padprint.overlap.distance import Sums, nearest_side, pooled, scale_of
+from padprint.overlap.floors import FloorSums, corner_of, other_sizes
+from padprint.overlap.result import Halo
+from padprint.overlap.tiling import Map
+from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.plan import Canvas
+from padprint.source import fingerprint
+from padprint.statistics import promised
+from padprint.subject import reseed
+from padprint.weights import weights_sha256
+
+
+@dataclass
+class _Output:
+    """An output while it is measured: where its cells lie, and its sums by padding and image."""
+
+    map: Map
+    channels: int
+    structural: Sides
+    side: Tensor
+    distance: Tensor
+    sums: dict[str, list[Sums]]
+    floors: dict[str, FloorSums]
+    whole_numbers: bool = False
+
+
+class TileRun(CropRun):
+    """A pass over tiles, under one padding or several."""
+
+    def __init__(self, scenes: Scenes, subject: Views) -> None:
+        super().__init__(subject, scenes.settings)
+        self.scenes = scenes
+        self.n_tiles = 0
+        self.fingerprints: list[str] = []
+        self.outputs: dict[str, _Output] = {}
+
+    def prepare(self, structural: dict[str, Sides]) -> None:
+        """Empty sums for every output."""
+        for name, spec in self.subject.geometry.maps.items():
+            one = Map(spec.size, spec.stride)
+            stride = [float(s) for s in spec.stride]
+            side, distance = nearest_side(spec.size, stride, structural[name])
+            sums: dict[str, list[Sums]] = {padding: [] for padding in self.subject.paddings}
+            whole = not spec.tap.dtype.is_floating_point
+            seen = self.subject.geometry[name].sees_all_through
+            floors = {padding: FloorSums(seen, side, distance) for padding in self.subject.paddings if seen}
+            self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums, floors, whole)
+
+    def measure(self, scene: Scene) -> None:
+        """Add the tiles of one image."""
+        for out in self.outputs.values():
+            for sums in out.sums.values():
+                sums.append(Sums(max(out.map.size)))
+            for floor in out.floors.values():
+                floor.start_image()
+        canvases = self.canvases(scene.size, scene.index)
+        if self.subject.seeing_all:
+            canvases = [self._at_once(scene.size, canvases)]
+        with as_measured(self.scenes.model):
+            reseed(self.scenes.model, self.subject.paddings.values(), self.plan.seed, scene.index)
+            for canvas in canvases:
+                self._canvas(scene, canvas)
+                self.n_tiles += len(canvas.crops)
+            self.subject.tick(scene.called)
+        for name, out in self.outputs.items():
+            for sums in out.sums.values():
+                sums[-1].check(name, scene.called)
+        self.believe()
+        self.fingerprints.append(fingerprint(scene.image))
+        self.n_images += 1
+
+    def believe(self) -> None:
+        """Raise HaloError where the data contradict what was found of an output."""
+        try:
+            self.subject.refuse_contradicted()
+        except LayerError as error:
+            raise HaloError(f"tiles cannot be compared with a larger scene: {error}") from error
+
+    def _canvas(self, scene: Scene, canvas: Canvas) -> None:
+        forwards, seeing_all = self.subject.forwards, self.subject.seeing_all
+        x = forwards.placed(
+            scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
+        )
+        maps = forwards.maps(x)
+        size = self.settings.batch_size
+        for padding, scheme in self.subject.paddings.items():
+            for start in range(0, len(canvas.crops), size):
+
+                def add(
+                    name: str, tiles: Tensor, whole: list[Tensor], rest: Rest | None, padding: str = padding
+                ) -> None:
+                    self._add(self.outputs[name], padding, tiles, torch.stack(whole), rest)
+
+                corners = canvas.crops[start : start + size]
+                one_pass = {
+                    name: [window(forwards.specs[name], maps[name], corner) for corner in corners]
+                    for name in seeing_all
+                }
+                forwards.crops(x, maps, corners, add, scheme, one_pass)
+            if seeing_all:
+                self._other_sizes(scene, x, maps, padding)
+
+    @staticmethod
+    def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor, rest: Rest | None) -> None:
+        near = whole if rest is None else rest.replayed
+        labels = changed_labels(tiles, near, whole_numbers=out.whole_numbers)
+        out.sums[padding][-1].add(tiles - near, labels, whole, out.side, out.distance)
+        if rest is not None:
+            labels = changed_labels(near, whole, whole_numbers=out.whole_numbers)
+            out.floors[padding].add(near - whole, labels, whole)
+
+    def _at_once(self, size: tuple[int, int], canvases: Sequence[Canvas]) -> Canvas:
+        """All tiles of an image on one canvas, as much of it as the total stride allows: statistics are compared with those of one pass."""
+        height, width = (
+            own + (n - own) // p * p for n, own, p in zip(size, self.plan.smallest, self.plan.period, strict=True)
+        )
+        corners = [(one.top + y, one.left + x) for one in canvases for y, x in one.crops]
+        return Canvas(0, 0, height, width, tuple(corners))
+
+    def _other_sizes(self, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], padding: str) -> None:
+        """Add one tile of each of some other sizes, of which cells that padding does not reach tell what statistics leave."""
+        forwards, period = self.subject.forwards, self.plan.period
+        own = {name: self.outputs[name] for name in self.subject.seeing_all}
+        image = x.shape[-2], x.shape[-1]
+        places = {name: out.map for name, out in own.items()}, {name: out.structural for name, out in own.items()}
+        for size in other_sizes(self.subject.crop, period, image, *places):
+            corner = corner_of(size, image, period, (self.plan.seed, scene.index))
+            (top, left), (height, width) = corner, size
+            part = x[..., top : top + height, left : left + width].contiguous(memory_format=forwards.layout)
+            with swapping(self.subject.paddings[padding]):
+                tile = forwards.maps(part)
+            for name, out in own.items():
+                row, column = first_cell(forwards.specs[name], corner)
+                h, w = tile[name].shape[-2:]
+                whole = maps[name][None, :, row : row + h, column : column + w]
+                labels = changed_labels(tile[name][None], whole, whole_numbers=out.whole_numbers)
+                change = tile[name][None] - whole
+                out.floors[padding].add_of_size(size, change, labels, whole, out.structural)
+
+    def read(self, tolerance: float, error: str, confidence: float, name: str) -> Halo:
+        """Everything measured, read at one tolerance.
+
+        Raises:
+            HaloError: labels are asked for, and a map has one channel.
+        """
+        subject, geometry = self.subject, self.subject.geometry
+        without = [key for key, out in self.outputs.items() if out.channels < 2 and not out.whole_numbers]
+        if error == "labels" and without:
+            one = without[0]
+            raise HaloError(f"{one} has one channel and so no labels; measure another error than 'labels'")
+        paddings = {
+            padding: PaddingHalo(
+                padding,
+                geometry.crop,
+                self.plan.period,
+                {
+                    key: _output_halo(key, out, padding, error, tolerance, confidence)
+                    for key, out in self.outputs.items()
+                },
+                confidence,
+                scheme,
+            )
+            for padding, scheme in subject.paddings.items()
+        }
+        return Halo(
+            paddings,
+            tile=geometry.crop,
+            tolerance=tolerance,
+            error=error,
+            confidence=confidence,
+            n_images=self.n_images,
+            n_tiles=self.n_tiles,
+            margin=self.plan.margin,
+            approximate=subject.approximate,
+            unmeasured=geometry.unmeasured,
+            warnings=tuple(self._cautions(confidence)),
+            provenance={
+                "padprint": padprint.__version__,
+                "torch": str(torch.__version__),
+                "model": name,
+                "weights_sha256": weights_sha256(subject.model),
+                "tiles_per_image": self.settings.crops_per_image,
+                "seed": self.settings.seed,
+                "device": subject.device.type,
+                "images": self.scenes.source.description,
+                "skipped": dict(self.scenes.source.skipped),
+                "measured": list(self.fingerprints),
+            },
+        )
+
+    def _cautions(self, confidence: float) -> list[str]:
+        fresh = uncalibrated(self.subject.model)
+        found = [] if fresh is None else [fresh]
+        if self.n_images == 1:
+            found.append(
+                "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
+            )
+        elif promised(self.n_images, confidence) < confidence:
+            found.append(
+                f"{self.n_images} images promise {100 * promised(self.n_images, confidence):.3g} % of further images, not the "
+                f"{100 * confidence:g} % asked for: that takes {ceil(confidence / (1 - confidence) - 1e-9)} images"
+            )
+        if self.subject.approximate:
+            found.append(
+                f"the scene around a tile is {self.plan.margin} px wide, less than the output sees, so that the reference "
+                "itself is changed by padding: the result is approximate"
+            )
+        if any(scheme is not None for scheme in self.subject.paddings.values()):
+            found.append(
+                "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
+            )
+        return found
+
+    def _too_small(self, small: Sequence[str], total: int) -> str:
+        need = "x".join(str(n) for n in self.plan.smallest)
+        tile = "x".join(str(n) for n in self.plan.crop)
+        return (
+            f"{len(small)} of {total} images are too small (the first is {small[0]} px): a {tile} tile with the "
+            f"{self.plan.margin} px (top, bottom, left, right) that the output sees around it needs {need} px; use larger "
+            f"images (or resize_short_side={max(self.plan.smallest)}), a smaller tile, or a margin below that"
+        )
+
+
+def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:
+    """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
+
+    None for one channel that holds no whole numbers.
+    """
+    if whole_numbers:
+        return (tiles != whole).any(1)
+    return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None
+
+
+def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: float, confidence: float) -> OutputHalo:
+    sums = out.sums[padding]
+    scale = scale_of(sums)
+    by_image = torch.stack([one.errors(error, scale) for one in sums])
+    return OutputHalo(
+        name,
+        out.map,
+        out.channels,
+        out.structural,
+        scale,
+        pooled(sums).errors(error, scale),
+        by_image,
+        torch.stack([one.resolution(error) for one in sums]),
+        tolerance,
+        error,
+        out.floors[padding].floor(sums, error, scale, confidence) if padding in out.floors else None,
+    )
