@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 import nets
 import padprint
 from helpers import noise
-from padprint.overlap import Halo, load
+from padprint.cli import app
+from padprint.overlap import Halo, frozen_statistics, load
 from test_wholemap import BLOCKS
 
 
@@ -154,3 +157,132 @@ def test_the_structure_alone_says_that_statistics_remain() -> None:
     assert found.sees_all_through == ("instance_norm in 1",)
     assert "which no overlap mends" in str(found)
     assert padprint.overlap.structural(nets.stack(), tile=32).sees_all_through == ()
+
+
+# ---------------------------------------------------------------------------------------------- frozen statistics
+
+PLACED = ("pyramid", "corners", "coordinate")
+"""Blocks for which it matters where in its scene a tile lies."""
+ATTENTION = ("torch's heads", "fused", "heads", "masked", "product", "bmm", "einsum")
+
+
+def with_block(block: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), BLOCKS[block](), nn.Conv2d(8, 4, 3, padding=1)).eval()
+
+
+@torch.no_grad()
+def apart(net: nn.Module, image: Tensor, tile: int | None) -> float:
+    """How far a batch of tiles is from one pass, beyond two cells of their borders, in units of the output."""
+    corners = [(0, 8), (0, 24), (16, 8), (16, 24)]
+    whole = net(image[None])
+    with frozen_statistics(net, image, tile):
+        found = net(torch.stack([image[:, y : y + 32, x : x + 32] for y, x in corners]))
+    wanted = torch.cat([whole[..., y : y + 32, x : x + 32] for y, x in corners])
+    return float((found - wanted)[..., 2:-2, 2:-2].abs().max() / wanted.std())
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block not in (*PLACED, "masked")])
+def test_tiles_under_their_scenes_statistics_are_exact_inside(block: str) -> None:
+    assert apart(with_block(block), uneven(1, 64)[0], None) < 1e-4
+
+
+@pytest.mark.parametrize("block", PLACED)
+def test_operators_that_must_know_a_tiles_place_are_refused(block: str) -> None:
+    with pytest.raises(padprint.ModelError, match="depends on where in its scene a tile lies"):
+        apart(with_block(block), uneven(1, 64)[0], None)
+
+
+@pytest.mark.parametrize("block", ["gate", "kernel", "instance", "group", "layer"])
+def test_statistics_of_tiles_together_are_those_of_the_scene(block: str) -> None:
+    torch.manual_seed(0)
+    net, image = nn.Sequential(nn.Conv2d(3, 8, 1), BLOCKS[block]()).eval(), uneven(1, 64)[0]
+    with torch.no_grad(), frozen_statistics(net, image, 32):
+        tile = net(image[None, :, 8:40, 16:48])
+    whole = net(image[None])[..., 8:40, 16:48].detach()
+    assert torch.allclose(tile, whole, atol=1e-5)
+    with torch.no_grad():
+        assert not torch.allclose(net(image[None, :, 8:40, 16:48]), whole, atol=1e-3)
+
+
+@pytest.mark.parametrize("block", ATTENTION)
+def test_attention_has_no_average(block: str) -> None:
+    with pytest.raises(padprint.ModelError, match="has no statistic that could be averaged over tiles"):
+        apart(with_block(block), uneven(1, 64)[0], 32)
+
+
+def test_the_network_is_left_as_found_and_others_run_as_they_are() -> None:
+    net, image = padded().train(), uneven(1, 64)[0]
+    other = padded()
+    before = other(image[None])
+    with frozen_statistics(net, image):
+        assert net.training
+        assert torch.equal(other(image[None]), before)
+        assert torch.equal(torch.nn.functional.instance_norm(image[None]), F.instance_norm(image[None]))
+        inside = nn.Sequential(net, nn.Identity())(image[None, :, :32, :32])
+    assert not net._forward_pre_hooks
+    with frozen_statistics(net, image):
+        assert torch.allclose(net(image[None, :, :32, :32]), inside)
+    assert not torch.allclose(net(image[None, :, :32, :32]), inside, atol=1e-3)
+
+
+def test_nothing_to_freeze() -> None:
+    with (
+        pytest.raises(padprint.ModelError, match="no operator of the network sees the whole map"),
+        frozen_statistics(nets.stack(), noise(1, 48)[0]),
+    ):
+        pass
+    with (
+        pytest.raises(padprint.ModelError, match=r"must be \(C, H, W\)"),
+        frozen_statistics(padded(), torch.zeros(2, 3, 32, 32)),
+    ):
+        pass
+    with (
+        pytest.raises(padprint.ModelError, match="smaller than a tile"),
+        frozen_statistics(padded(), noise(1, 48)[0], 64),
+    ):
+        pass
+    with pytest.raises(padprint.HaloError, match="no output sees all of a tile"):
+        padprint.halo(nets.stack(), noise(2, 64), tile=32, statistics="scene")
+    with pytest.raises(padprint.HaloError, match="statistics must be one of tile, scene, tiles, but got 'image'"):
+        padprint.halo(nets.stack(), noise(2, 64), tile=32, statistics="image")
+
+
+def test_halos_under_statistics_of_the_scene(tmp_path: Path) -> None:
+    found = padprint.halo(padded(), uneven(6, 96), tile=32, tiles_per_image=4, tolerance=0.01, statistics="scene")
+    (out,) = found.first.outputs.values()
+    assert out.floor is None
+    assert float(out.errors[:, 2:].nan_to_num(0).max()) < 1e-5
+    assert max(found.first.advised.pixels) <= 2
+    assert found.verdict.startswith("Under statistics of the whole scene: 32-px tiles need")
+    again = load(found.save(tmp_path / "halo"))
+    assert again.statistics == "scene"
+    assert again.verdict == found.verdict
+    check = again.verify(padded(), uneven(3, 96, seed=9))
+    assert check.passed
+    own = padprint.halo(padded(), uneven(6, 96), tile=32, tiles_per_image=4, tolerance=0.01)
+    assert not own.first.keeps
+
+
+def test_halos_under_statistics_of_the_scenes_tiles() -> None:
+    own, several = (
+        padprint.halo(padded(), uneven(6, 96), tile=32, tiles_per_image=4, statistics=one) for one in ("tile", "tiles")
+    )
+    (one,), (two,) = own.first.floors.values(), several.first.floors.values()
+    assert 0 < two.value < one.value
+    assert several.verify(padded(), uneven(3, 96, seed=9)).outputs
+
+
+def test_the_command_knows_statistics(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        pixels = (torch.rand(96, 96, 3, generator=torch.Generator().manual_seed(i)) * 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    arguments = ["halo", "nets:SqueezeExcite", str(folder), "--tile", "32", "--mean", "0.5", "--std", "0.2"]
+    own = CliRunner().invoke(app, arguments)
+    assert own.exit_code == (0 if "need 2 x" in own.output else 1), own.output
+    assert "which no overlap mends" in own.output
+    frozen = CliRunner().invoke(app, [*arguments, "--statistics", "scene"])
+    assert frozen.exit_code == 0, frozen.output
+    assert "Under statistics of the whole scene" in frozen.output

@@ -330,7 +330,9 @@ def test_every_operator_is_followed(block: str) -> None:
     assert found.sees_all_through
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, marks=[pytest.mark.slow] * (block == "torch's heads")) for block in BLOCKS]
+)
 def test_without_padding_nothing_is_left_but_context(block: str) -> None:
     found = last(padprint.measure(net(block, padding=0), images(), ["output"], crop=33, crops_per_image=2))
     assert found.parts["padding"].size.value < 1e-5
@@ -393,6 +395,29 @@ def test_a_stretched_position_embedding_stays_refused() -> None:
     model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), Stretched(), nn.Conv2d(8, 4, 3, padding=1)).eval()
     with pytest.raises(padprint.LayerError, match="absolute: interpolate in 1"):
         padprint.measure(model, images(), ["output"], crop=32)
+
+
+@pytest.mark.parametrize("scheme", ["own", "reflect", "replicate"])
+def test_paddings_are_compared_as_they_are_measured(scheme: str) -> None:
+    several = padprint.compare(net("instance"), images(5), ["own", "reflect", "replicate"], crop=32, crops_per_image=2)
+    alone = last(padprint.measure(net("instance"), images(5), crop=32, crops_per_image=2, padding=scheme))
+    one = last(several[scheme])
+    for part in ("local", "through", "context"):
+        assert torch.allclose(one.parts[part].pattern_map, alone.parts[part].pattern_map, atol=1e-5)
+    assert torch.allclose(one.pattern, alone.pattern, atol=1e-5)
+    # what the scene does beyond padding is the same under all of them
+    assert one.parts["context"].size.value == pytest.approx(last(several["own"]).parts["context"].size.value, rel=1e-5)
+    assert "3 / reflect" in str(several)
+
+
+def test_one_of_several_networks_sees_the_whole_map() -> None:
+    local = nn.Sequential(nn.Conv2d(2, 4, 3, 2, padding=1), nn.Conv2d(4, 4, 3, padding=1)).eval()
+    found = padprint.compare(
+        {"local": local, "gate": net("gate")}, images(4), crop=32, layers="output", crops_per_image=2
+    )
+    assert last(found["local"]).parts == {}
+    assert last(found["gate"]).parts
+    assert found["local"].margin == found["gate"].margin
 
 
 class Named(nn.Module):
@@ -481,6 +506,22 @@ def test_statistics_that_are_nan() -> None:
     found = padprint.measure(model, images(), ["output"], crop=32)
     assert "holds NaN or infinite values" in str(found)
     assert last(found).snr.value != last(found).snr.value
+
+
+def test_a_statistic_that_is_not_of_the_window_is_found_out() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), Centred(), nn.Conv2d(8, 4, 3, padding=1)).eval()
+
+    def handler(_cells: Cells, _func: object, args: tuple[Tensor, ...], _kwargs: object) -> Split:
+        (x,) = args
+        return Split(lambda: (x.mean((2, 3), keepdim=True),), lambda taken: x - taken[0], lambda: x * 1.0)
+
+    register("padprint_test::centred")(handler)
+    try:
+        with pytest.raises(padprint.ModelError, match="statistics over the crop's window the features still change"):
+            padprint.measure(model, images(), ["output"], crop=32)
+    finally:
+        del _HANDLERS["padprint_test::centred"]
 
 
 def test_a_margin_below_the_reach_is_approximate() -> None:

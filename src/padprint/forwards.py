@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PadprintError
-from padprint.geometry import MapSpec, Sides
+from padprint.geometry import Geometry, MapSpec, Sides
 from padprint.guard import Guard, differences
-from padprint.layers import Tap, run_to
+from padprint.layers import Tap, as_measured, run_to
 from padprint.padding import Scheme
 from padprint.padding.swap import swapped
 from padprint.plan import MAX_CANVAS
 from padprint.untouched import generators, randomness_kept
 from padprint.wholemap.extents import Window
-from padprint.wholemap.network import ALONE, REPLAYED, WINDOWED, WholeMap
+from padprint.wholemap.freezing import take_statistics
+from padprint.wholemap.network import ALONE, FROZEN, REPLAYED, WINDOWED, WholeMap
 
 Corner = tuple[int, int]
 Windows = Mapping[str, Sequence[Tensor]]
@@ -62,6 +63,24 @@ class Whole:
     margin: Sides
 
 
+def whole_of(model: nn.Module, geometry: Geometry, margin: Sides, channels: int) -> Whole | None:
+    """The network and its layers that see the whole map; None where it has none.
+
+    Args:
+        model: in evaluation mode.
+        geometry: of the layers that are measured.
+        margin: see `Whole`.
+        channels: of its input.
+    """
+    layers = [name for name in geometry.maps if geometry[name].sees_all_through]
+    if not layers:
+        return None
+    network = WholeMap(model)
+    with as_measured(model):
+        network.learn(channels, geometry.crop)
+    return Whole(network, frozenset(layers), margin)
+
+
 class Forwards:
     """Runs a network and hands over the maps of the layers that are measured.
 
@@ -87,6 +106,7 @@ class Forwards:
         self.layout = torch.contiguous_format
         self._taps = [spec.tap for spec in specs.values()]
         self._overwritten: set[str] = set()
+        self._frozen: str | None = None
         self.guard: Guard | None = None
         self._remembered: tuple[Tensor, dict[str, Tensor]] | None = None
 
@@ -153,7 +173,7 @@ class Forwards:
                 versions[tap.name] = features._version
             maps[tap.name] = features
 
-        self._run(x, keep)
+        self._run(x, keep, self._frozen)
         changed = {name for name, version in versions.items() if maps[name]._version != version}
         if not changed:
             return maps
@@ -259,7 +279,7 @@ class Forwards:
         """Like `crops`, without looking at what is found."""
         height, width = self.crop
         batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
-        if self.whole is not None:
+        if self.whole is not None and self._frozen is None:
             found = self.optimal(x, corners) if optimal is None else optimal
             return self._compare_whole(x, batch, maps, corners, visit, scheme, found)
 
@@ -268,10 +288,32 @@ class Forwards:
             visit(tap.name, spec.as_map(tensor), [window(spec, maps[tap.name], corner) for corner in corners], None)
 
         with swapping(scheme):
-            self._run(batch, at)
+            self._run(batch, at, self._frozen)
         return None
 
     # ----------------------------------------------------------------------------- layers that see the whole map
+
+    @contextmanager
+    def under(self, x: Tensor, tile: tuple[int, int] | None) -> Iterator[dict[str, Tensor]]:
+        """A block in which all runs are under statistics of a scene; what `maps` gives of it as it is.
+
+        Args:
+            x: the scene, a batch of one.
+            tile: take statistics over tiles of that size, side by side; None: in one pass.
+
+        Raises:
+            ModelError: the network fails, or has no layer that sees the whole map.
+        """
+        if self.whole is None:
+            raise ModelError("no layer sees the whole map, so that tiles have no statistics of their own")
+        plain = {name: one.clone() for name, one in self.maps(x).items()}
+        take_statistics(self.whole.network, x, tile)
+        self._frozen = FROZEN
+        try:
+            yield plain
+        finally:
+            self._frozen = None
+            self.whole.network.forget()
 
     def _compare_whole(
         self,

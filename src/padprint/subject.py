@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padprint.checks import change_when_grown, relative, self_check
 from padprint.errors import LayerError, ModelError, PaddingError
-from padprint.forwards import Forwards, Rest, Visit, Whole, first_cell
+from padprint.forwards import Forwards, Rest, Visit, first_cell, whole_of
 from padprint.geometry import Geometry, trace
 from padprint.guard import Guard
 from padprint.layers import as_measured, one_pass
@@ -26,7 +26,6 @@ from padprint.plan import Canvas, CropPlan
 from padprint.result import LayerMeasurement
 from padprint.summary import summarise
 from padprint.untouched import generators
-from padprint.wholemap.network import WholeMap
 from padprint.wholemap.sums import PartSums
 
 if TYPE_CHECKING:
@@ -123,9 +122,8 @@ class Subject:
     def start(self, plan: CropPlan, groups: int, image: Tensor) -> None:
         """Get ready for crops drawn by `plan`, and check the network on the first image."""
         self.prepare(plan, groups)
-        self.forwards = Forwards(
-            self.model, self.geometry.maps, self.crop, self.device, self.dtype, self._whole(plan, image.shape[0])
-        )
+        whole = whole_of(self.model, self.geometry, plan.margin, image.shape[0])
+        self.forwards = Forwards(self.model, self.geometry.maps, self.crop, self.device, self.dtype, whole)
         self.forwards.choose_layout(image)
         short = set(filter(self.short_of, self.geometry.maps))
         guard = Guard(self.geometry)
@@ -139,15 +137,6 @@ class Subject:
     def seeing_all(self) -> list[str]:
         """Layers that see the whole map and are measured."""
         return [name for name in self.geometry.maps if self.geometry[name].sees_all_through]
-
-    def _whole(self, plan: CropPlan, channels: int) -> Whole | None:
-        """The network with its operators that see the whole map; None where no layer is behind one."""
-        if not self.seeing_all:
-            return None
-        network = WholeMap(self.model)
-        with as_measured(self.model):
-            network.learn(channels, self.crop)
-        return Whole(network, frozenset(self.seeing_all), plan.margin)
 
     def refuse_nothing_left(self) -> None:
         """Raise ModelError where no layer is left that is believed."""

@@ -94,6 +94,14 @@ def halo(
         ),
     ] = None,
     tiles_per_image: Annotated[int, typer.Option("--tiles-per-image", min=1, help="Tiles drawn from each image.")] = 4,
+    statistics: Annotated[
+        str,
+        typer.Option(
+            "--statistics",
+            help="Of operators that see all of a tile: its own (tile), of one pass over its scene (scene), of the scene's tiles, "
+            "averaged (tiles).",
+        ),
+    ] = "tile",
     margin: Margin = None,
     batch_size: BatchSize = 4,
     seed: Seed = 0,
@@ -146,6 +154,7 @@ def halo(
                 "confidence": confidence,
                 "padding": padding or ["own"],
                 "tiles_per_image": tiles_per_image,
+                "statistics": statistics,
                 "margin": margin,
                 "seed": seed,
                 **photographs.keywords(),

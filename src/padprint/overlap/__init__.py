@@ -15,6 +15,7 @@ from padprint._lazy import loader
 
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
+    from padprint.overlap.frozen import frozen_statistics
     from padprint.overlap.result import Halo, load
     from padprint.overlap.sizes import Choice, choices
     from padprint.overlap.structure import Structural, structural
@@ -29,6 +30,7 @@ _HOMES = {
     "choices": "sizes",
     "Structural": "structure",
     "structural": "structure",
+    "frozen_statistics": "frozen",
     "halo": "advice",
     "Halo": "result",
     "OutputHalo": "widths",
@@ -51,6 +53,7 @@ __all__ = [
     "Tiling",
     "Verification",
     "choices",
+    "frozen_statistics",
     "halo",
     "load",
     "monai_arguments",

@@ -15,7 +15,7 @@ from padprint.layers import as_measured
 from padprint.options import OWN, schemes_by_name
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.outputs import geometry_of, structural_halos
-from padprint.overlap.result import Halo, check_confidence, check_tolerance
+from padprint.overlap.result import Halo, check_confidence, check_statistics, check_tolerance
 from padprint.overlap.running import TileRun
 from padprint.padding import Scheme
 
@@ -36,6 +36,7 @@ def halo(
     *,
     confidence: float = 0.99,
     tiles_per_image: int = 4,
+    statistics: str = "tile",
     margin: int | None = None,
     batch_size: int = 4,
     name: str | None = None,
@@ -65,6 +66,9 @@ def halo(
         confidence: share of further images of the same kind that are to stay within the tolerance, each on its own, whatever
             their errors are distributed like; n images promise n / (n + 1) at most.
         tiles_per_image: tiles drawn from each image, without replacement; fewer where it admits fewer positions.
+        statistics: of operators that see all of a tile (normalisation over the map, gates, attention, pooling): ``"tile"``, its own;
+            ``"scene"``, those of one pass over its scene; ``"tiles"``, those of tiles side by side over the scene, averaged. See
+            `padprint.overlap.frozen_statistics`.
         margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate.
         batch_size: tiles in one forward pass.
         name: of the model, for the record; None: its class.
@@ -88,10 +92,11 @@ def halo(
     schemes = schemes_by_name(padding, scenes.settings.seed)
     if not schemes:
         raise HaloError("padding names no scheme; the network's own is 'own'")
+    check_statistics(statistics)
     run: TileRun | None = None
     for scene in scenes:
         if run is None:
-            run = _started(scenes, scene, schemes, output_layer)
+            run = _started(scenes, scene, schemes, output_layer, statistics)
             scenes.at_end = [run.subject.finish]
         run.measure(scene)
     assert run is not None  # noqa: S101  # Scenes raises where there is no image
@@ -99,7 +104,9 @@ def halo(
     return run.read(tolerance, error, confidence, label)
 
 
-def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Sequence[str] | None) -> TileRun:
+def _started(
+    scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Sequence[str] | None, statistics: str
+) -> TileRun:
     """A run whose network is traced, checked and planned for on its first image."""
     tile = crop_size(scenes.options["crop"])
     with as_measured(scenes.model):
@@ -113,7 +120,11 @@ def _started(scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Seq
         geometry = geometry_of(scenes.model, channels, output_layer, tile)
         structural = structural_halos(scenes.model, geometry, channels)
         subject = Views(scenes.model, geometry, tile, scene.device, scene.dtype, schemes)
-        run = TileRun(scenes, subject)
+        if statistics != "tile" and not any(one.sees_all_through for one in geometry.values()):
+            raise HaloError(
+                f"no output sees all of a tile, so that statistics={statistics!r} changes nothing; leave it out"
+            )
+        run = TileRun(scenes, subject, statistics)
         try:
             run.start(scene.image, scenes.source.sizes())
             subject.refuse_contradicted()

@@ -43,6 +43,7 @@ def document(halo: Halo) -> dict[str, Any]:
         "n_tiles": halo.n_tiles,
         "margin": list(halo.margin),
         "approximate": halo.approximate,
+        "statistics": halo.statistics,
         "unmeasured": dict(halo.unmeasured),
         "warnings": list(halo.warnings),
         "provenance": dict(halo.provenance),
@@ -152,9 +153,18 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
             unmeasured=fields.get("unmeasured", dict[str, str]),
             warnings=fields.get("warnings", tuple[str, ...]),
             provenance=fields.get("provenance", dict[str, Any]),
+            statistics=_statistics(fields),
         )
     except ValueError as error:  # padprint's own errors are of this kind as well
         raise ResultError(f"the saved halo lacks a field or holds a wrong one ({error}); measure again") from error
+
+
+def _statistics(fields: Fields) -> str:
+    from padprint.overlap.result import STATISTICS  # see above
+
+    found = fields.get("statistics", str) if "statistics" in fields else "tile"  # before there were others
+    fields.check("statistics", found in STATISTICS, f"there are {', '.join(STATISTICS)}")
+    return found
 
 
 def _output(

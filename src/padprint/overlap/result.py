@@ -41,6 +41,7 @@ class Halo(Mapping[str, PaddingHalo]):
         n_images, n_tiles: that were compared.
         margin: scene px around a tile (top, bottom, left, right).
         approximate: the margin is below what the output sees.
+        statistics: of operators that see all of a tile, see `padprint.halo`.
         unmeasured: outputs that are no maps, with the reason.
         warnings: what a reader must know.
         provenance: the network, the options and the software.
@@ -58,6 +59,7 @@ class Halo(Mapping[str, PaddingHalo]):
     unmeasured: dict[str, str]
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
+    statistics: str = "tile"
 
     def __getitem__(self, name: str) -> PaddingHalo:
         return self.paddings[name]
@@ -109,7 +111,8 @@ class Halo(Mapping[str, PaddingHalo]):
     @property
     def verdict(self) -> str:
         """One sentence: what the tile needs and costs, what a larger one would, and another padding."""
-        return verdict(self)
+        said = verdict(self)
+        return said if self.statistics == "tile" else f"Under {STATISTICS[self.statistics]}: {said}"
 
     def plot(self, ax: Sequence[Axes] | None = None) -> Figure:
         """Draw error against halo and against cost; see `padprint.overlap.plot`."""
@@ -173,6 +176,19 @@ def check_tolerance(tolerance: Any) -> None:
     """Raises HaloError where a tolerance is no positive number."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance < torch.inf:
         raise HaloError(f"tolerance must be a number above 0, such as 0.01, but got {tolerance!r}")
+
+
+STATISTICS = {
+    "tile": "each tile's own statistics",
+    "scene": "statistics of the whole scene",
+    "tiles": "statistics averaged over the scene's tiles",
+}
+
+
+def check_statistics(statistics: object) -> None:
+    """Raises HaloError where there are no such statistics."""
+    if statistics not in STATISTICS:
+        raise HaloError(f"statistics must be one of {', '.join(STATISTICS)}, but got {statistics!r}")
 
 
 def check_confidence(confidence: Any) -> None:

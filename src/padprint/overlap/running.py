@@ -42,11 +42,17 @@ class _Output:
 
 
 class TileRun(CropRun):
-    """A pass over tiles, under one padding or several."""
+    """A pass over tiles, under one padding or several.
 
-    def __init__(self, scenes: Scenes, subject: Views) -> None:
+    Args:
+        scenes: the images.
+        subject: the network.
+        statistics: see `padprint.halo`.
+    """
+
+    def __init__(self, scenes: Scenes, subject: Views, statistics: str) -> None:
         super().__init__(subject, scenes.settings)
-        self.scenes = scenes
+        self.scenes, self.statistics = scenes, statistics
         self.n_tiles = 0
         self.fingerprints: list[str] = []
         self.outputs: dict[str, _Output] = {}
@@ -60,7 +66,8 @@ class TileRun(CropRun):
             sums: dict[str, list[Sums]] = {padding: [] for padding in self.subject.paddings}
             whole = not spec.tap.dtype.is_floating_point
             seen = self.subject.geometry[name].sees_all_through
-            floors = {padding: FloorSums(seen, side, distance) for padding in self.subject.paddings if seen}
+            left = seen and self.statistics != "scene"  # nothing is left of them under the scene's own
+            floors = {padding: FloorSums(seen, side, distance) for padding in self.subject.paddings if left}
             self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums, floors, whole)
 
     def measure(self, scene: Scene) -> None:
@@ -94,35 +101,57 @@ class TileRun(CropRun):
             raise HaloError(f"tiles cannot be compared with a larger scene: {error}") from error
 
     def _canvas(self, scene: Scene, canvas: Canvas) -> None:
-        forwards, seeing_all = self.subject.forwards, self.subject.seeing_all
+        forwards = self.subject.forwards
         x = forwards.placed(
             scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
         )
-        maps = forwards.maps(x)
-        size = self.settings.batch_size
+        if self.statistics == "tile":
+            maps = forwards.maps(x)
+            self._tiles(x, canvas, maps, maps)
+            for padding in self.subject.paddings if self.subject.seeing_all else ():
+                self._other_sizes(scene, x, maps, padding)
+            return
+        with forwards.under(x, self.subject.crop if self.statistics == "tiles" else None) as whole:
+            self._tiles(x, canvas, whole, forwards.maps(x))
+
+    def _tiles(self, x: Tensor, canvas: Canvas, whole: Mapping[str, Tensor], near: Mapping[str, Tensor]) -> None:
+        """Add the tiles of a canvas.
+
+        Args:
+            x: the canvas, a batch of one.
+            canvas: where the tiles lie.
+            whole: by output, the map of one pass.
+            near: the same under the statistics of the tiles, where all have the same.
+        """
+        forwards, seeing_all = self.subject.forwards, self.subject.seeing_all
         for padding, scheme in self.subject.paddings.items():
-            for start in range(0, len(canvas.crops), size):
-
-                def add(
-                    name: str, tiles: Tensor, whole: list[Tensor], rest: Rest | None, padding: str = padding
-                ) -> None:
-                    self._add(self.outputs[name], padding, tiles, torch.stack(whole), rest)
-
-                corners = canvas.crops[start : start + size]
+            for start in range(0, len(canvas.crops), self.settings.batch_size):
+                corners = canvas.crops[start : start + self.settings.batch_size]
                 one_pass = {
-                    name: [window(forwards.specs[name], maps[name], corner) for corner in corners]
+                    name: [window(forwards.specs[name], whole[name], corner) for corner in corners]
                     for name in seeing_all
                 }
-                forwards.crops(x, maps, corners, add, scheme, one_pass)
-            if seeing_all:
-                self._other_sizes(scene, x, maps, padding)
+
+                def add(
+                    name: str,
+                    tiles: Tensor,
+                    others: list[Tensor],
+                    rest: Rest | None,
+                    padding: str = padding,
+                    one_pass: Mapping[str, list[Tensor]] = one_pass,
+                ) -> None:
+                    if rest is None and name in one_pass:  # one pass under frozen statistics
+                        rest, others = Rest(torch.stack(others), one_pass[name]), one_pass[name]
+                    self._add(self.outputs[name], padding, tiles, torch.stack(others), rest)
+
+                forwards.crops(x, near, corners, add, scheme, one_pass)
 
     @staticmethod
     def _add(out: _Output, padding: str, tiles: Tensor, whole: Tensor, rest: Rest | None) -> None:
         near = whole if rest is None else rest.replayed
         labels = changed_labels(tiles, near, whole_numbers=out.whole_numbers)
         out.sums[padding][-1].add(tiles - near, labels, whole, out.side, out.distance)
-        if rest is not None:
+        if rest is not None and padding in out.floors:
             labels = changed_labels(near, whole, whole_numbers=out.whole_numbers)
             out.floors[padding].add(near - whole, labels, whole)
 
@@ -189,6 +218,7 @@ class TileRun(CropRun):
             n_tiles=self.n_tiles,
             margin=self.plan.margin,
             approximate=subject.approximate,
+            statistics=self.statistics,
             unmeasured=geometry.unmeasured,
             warnings=tuple(self._cautions(confidence)),
             provenance={

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from padprint._tables import aligned, label, number, through
 from padprint.overlap.distance import ERRORS
-from padprint.overlap.sizes import Choice, choices, verdict
+from padprint.overlap.sizes import Choice, choices
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo
@@ -32,7 +32,7 @@ def table(halo: Halo) -> str:
     lines = aligned(HEADERS, cells(halo))
     return "\n".join(
         [
-            verdict(halo),
+            halo.verdict,
             "",
             summary(halo),
             *(line.rstrip() for line in lines),

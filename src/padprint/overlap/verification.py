@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padprint.baselines.crops import Scene, Scenes
 from padprint.errors import HaloError, ImagesError
-from padprint.forwards import Forwards, swapping
+from padprint.forwards import Forwards, swapping, whole_of
 from padprint.geometry import trace
 from padprint.images import Images
 from padprint.layers import as_measured
@@ -95,7 +95,9 @@ class _Check:
         lost = [name for name in self.advice.outputs if name not in geometry.maps]
         if lost or any(geometry.maps[name].size != one.map.size for name, one in self.advice.outputs.items()):
             raise HaloError(f"the advice is of another network: {', '.join(lost or geometry.maps)} differs in this one")
-        self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype)
+        frozen = halo.statistics != "tile"
+        whole = whole_of(scenes.model, geometry, geometry.margin, channels) if frozen else None
+        self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype, whole)
         self.tallies = {
             name: _Tally(one, not geometry.maps[name].tap.dtype.is_floating_point)
             for name, one in self.advice.outputs.items()
@@ -112,8 +114,7 @@ class _Check:
             if not self.n_images:
                 self.forwards.choose_layout(image)
             x = self.forwards.placed(image)
-            maps = {name: features.clone() for name, features in self.forwards.maps(x).items()}
-            stitched, places = stitch(self.forwards, x, maps, self.tiles, self.scenes.settings.batch_size)
+            maps, stitched, places = self._stitched(x)
         for name, tally in self.tallies.items():
             tally.add(scene.index, stitched[name], maps[name], self._sides(name, maps[name], places))
         self.n_images += 1
@@ -121,6 +122,15 @@ class _Check:
         self.n_tiles += len(places)
         for axis, n in enumerate(image.shape[1:]):
             self.exact[axis] |= n >= self.tiles.tile[axis] + self.tiles.step[axis]
+
+    def _stitched(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Place]]:
+        """Maps of one pass and of tiles, and the tiles."""
+        size = self.scenes.settings.batch_size
+        if self.halo.statistics == "tile":
+            maps = {name: features.clone() for name, features in self.forwards.maps(x).items()}
+            return maps, *stitch(self.forwards, x, maps, self.tiles, size)
+        with self.forwards.under(x, self.halo.tile if self.halo.statistics == "tiles" else None) as maps:
+            return maps, *stitch(self.forwards, x, maps, self.tiles, size)
 
     def _covered(self, scene: Scene) -> Tensor:
         """As much of an image as tiles on the total stride cover.

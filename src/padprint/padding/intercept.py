@@ -43,14 +43,15 @@ class Interceptor(TorchFunctionMode):
 
     Args:
         handler: called with (call, function, args, kwargs).
+        root: the module whose calls alone are handled, wherever it runs; None: all calls.
 
     Raises:
         PaddingError: a module is TorchScript or compiled, inside which nothing can be seen.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, root: nn.Module | None = None) -> None:
         super().__init__()
-        self._handler = handler
+        self._handler, self._root = handler, root
         self._running: list[tuple[nn.Module, str]] = []  # from the outermost module to the one that runs
         self._names: dict[int, str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -61,6 +62,8 @@ class Interceptor(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
+        if self._root is not None and not self._running:
+            return func(*args, **(kwargs or {}))
         operator = operator_name(func)
         where = (self._running[-1][1] if self._running else "", operator)
         call = Call(*where, self._counts[where])
@@ -88,7 +91,7 @@ class Interceptor(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def _entering(self, module: nn.Module, args: Any) -> None:
-        if not self._mine():
+        if not self._mine() or (self._root is not None and not self._running and module is not self._root):
             return
         # a pass that a BaseException ended leaves its modules behind: the next one starts with the same module
         if not self._running or module is self._running[0][0]:

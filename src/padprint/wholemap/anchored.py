@@ -38,7 +38,7 @@ def _interpolate(
         own = F.interpolate(x, (height, width), mode=mode, align_corners=corners)
         return F.pad(own, (left, columns - left - width, top, rows - top - height), mode="replicate")
 
-    return Split(lambda: (), apply, lambda: constants(lambda: func(*args, **kwargs)))
+    return Split(lambda: (), apply, lambda: constants(lambda: func(*args, **kwargs)), placed=True)
 
 
 def _by_corners(
@@ -58,22 +58,18 @@ def _by_corners(
 
     def neutral() -> Tensor:
         # where a cell reads depends on the window by up to one cell of the input
-        wide = x + _moved(x, -1) + _moved(x, -2)
+        wide = x * 1.0
+        with torch._C.DisableTorchFunction():  # in place, and unseen: it is no operator of the network
+            for dim in (-1, -2):
+                n = x.shape[dim] - 1
+                wide.narrow(dim, 1, n).add_(x.narrow(dim, 0, n))
+                wide.narrow(dim, 0, n).add_(x.narrow(dim, 1, n))
         found: Tensor = func(
             wide, *args[1:], **{key: one for key, one in kwargs.items() if key != "input"} | {"align_corners": False}
         )
         return found
 
-    return Split(lambda: (), apply, neutral)
-
-
-def _moved(x: Tensor, dim: int) -> Tensor:
-    """A map's neighbours on both sides, added; at the ends its own cells."""
-    n = x.shape[dim]
-    if n == 1:
-        return x
-    first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
-    return torch.cat([first, x.narrow(dim, 0, n - 1)], dim) + torch.cat([x.narrow(dim, 1, n - 1), last], dim)
+    return Split(lambda: (), apply, neutral, placed=True)
 
 
 def _weights(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from padprint.wholemap.operators import (
     Split,
     Statistic,
     UnreadError,
+    averaged,
     constants,
     filled,
     named,
@@ -42,8 +43,14 @@ def _softmax(cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwargs
 
     alone = len(cells.over(o["input"])) == 1 or not _is_weights(cells, o["input"], dim)
     if alone:  # one distribution over the map: its normaliser is a statistic
-        return Split(take, apply, lambda: x * 1.0)
+        return Split(take, apply, lambda: x * 1.0, _mean_of_sums)
     return Split(lambda: (), lambda _: _within(cells, func, o["input"], x, dim), lambda: func(x, dim))
+
+
+def _mean_of_sums(several: Sequence[Statistic]) -> Statistic:
+    """The logarithm of the mean of some sums, from their logarithms."""
+    logs = torch.stack([one for (one,) in several])
+    return (torch.logsumexp(logs, 0) - logs.new_tensor(float(len(several))).log(),)
 
 
 def _is_weights(cells: Cells, x: Tensor, dim: int) -> bool:
@@ -96,7 +103,11 @@ def _heads(cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwargs: 
         raise UnreadError("it has a mask of its own")
 
     def apply(taken: Statistic) -> Any:
-        return func(**{**o, "key": taken[0], "value": taken[1]})
+        images = query.shape[-2] if query.dim() == 3 else 1  # of one scene for a batch of its tiles
+        keys, values = (
+            one.expand(-1, images, -1) if one.dim() == 3 and one.shape[1] == 1 else one for one in (taken[0], taken[1])
+        )
+        return func(**{**o, "key": keys, "value": values})
 
     return Split(lambda: (cells.cut(key, dim), cells.cut(value, dim)), apply, lambda: (query * 1.0, None))
 
@@ -158,7 +169,7 @@ def _product(
         return cells.cut(a, summed[0]), cells.cut(b, summed[1])
 
     if not any(keeps):  # nothing of the map is left
-        return Split(lambda: (run(*own()),), lambda taken: taken[0], lambda: constants(lambda: run(a, b)))
+        return Split(lambda: (run(*own()),), lambda taken: taken[0], lambda: constants(lambda: run(a, b)), averaged)
     if all(keeps):
         raise UnreadError("both of its factors run over the map twice")
     if keeps[0]:  # weights of a's rows times values

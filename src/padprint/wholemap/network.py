@@ -16,7 +16,18 @@ from padprint.padding.intercept import Call, Interceptor
 from padprint.untouched import state_kept
 from padprint.weights import first_line
 from padprint.wholemap.extents import Extent, Window, extents
-from padprint.wholemap.operators import SEEN, Cells, Split, Statistic, UnreadError, seen_by, split, tensors, vanishing
+from padprint.wholemap.operators import (
+    SEEN,
+    Cells,
+    Split,
+    Statistic,
+    UnreadError,
+    mapped,
+    seen_by,
+    split,
+    tensors,
+    vanishing,
+)
 
 NEUTRAL = "neutral"
 """Statistics are constants: what is left is local, and has a geometry."""
@@ -26,6 +37,10 @@ REPLAYED = "replayed"
 """A canvas, under the statistics that were kept of the crop."""
 WINDOWED = "windowed"
 """A canvas, every statistic over the crop's window."""
+TAKING = "taking"
+"""A scene, or a tile of it; its statistics, and the numbers that it gives of its size, are kept for tiles of it."""
+FROZEN = "frozen"
+"""A tile, under the statistics and numbers that were kept of its scene."""
 _PROBE = "probe"
 
 _GROWTH = (128, 192)  # px; unlike each other, so that rows are told from columns
@@ -71,12 +86,16 @@ class Known:
 class _State:
     """What the runs have in common; no attribute of a module, so that it outlives a pass."""
 
-    __slots__ = ("calls", "kept", "mode", "refused", "seen", "window")
+    __slots__ = ("calls", "images", "join", "kept", "mode", "numbers", "refused", "seen", "taken", "window")
 
     def __init__(self) -> None:
         self.mode = NEUTRAL
         self.window: Window | None = None
         self.kept: dict[Call, Statistic] = {}
+        self.taken: dict[Call, list[Statistic]] = {}  # of several tiles
+        self.join: dict[Call, Callable[[Sequence[Statistic]], Statistic] | None] = {}
+        self.numbers: dict[Call, dict[tuple[Any, ...], Any]] = {}  # of a scene
+        self.images = 1  # in a batch of tiles
         self.calls: dict[Call, Known] = {}
         self.seen: dict[Call, _Seen] = {}
         self.refused: dict[str, str] = {}
@@ -105,8 +124,42 @@ class WholeMap(nn.Module):
     def watching(self, mode: str, window: Window | None, x: Tensor) -> Iterator[None]:
         """Run the network itself in a mode for as long as a block lasts, on an input `x`."""
         setattr(x, SEEN, ())
+        self.state.images = len(x)
         with self._running(mode, window), Interceptor(self._handle):
             yield
+
+    def keep(self) -> None:
+        """Keep the statistics that passes in mode `TAKING` have taken, of several of them together.
+
+        Raises:
+            ModelError: those of several tiles cannot be put together: their shapes depend on the tile.
+        """
+        for call, several in self.state.taken.items():
+            self.state.kept[call] = several[0] if len(several) == 1 else _together(call, several, self.state.join[call])
+        self.state.taken.clear()
+
+    def forget(self) -> None:
+        """Keep no statistics any more."""
+        self.state.kept.clear()
+        self.state.numbers.clear()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Run the network itself under the statistics that are kept, whoever calls it, for as long as a block lasts."""
+
+        def marked(_: nn.Module, args: Any, kwargs: Any) -> None:
+            with torch._C.DisableTorchFunction():
+                given = tensors((args, kwargs))
+                for one in given:
+                    setattr(one, SEEN, ())
+                self.state.images = len(given[0]) if given and given[0].dim() else 1
+
+        handle = self.net.register_forward_pre_hook(marked, with_kwargs=True)
+        try:
+            with self._running(FROZEN), Interceptor(self._handle, self.net):
+                yield
+        finally:
+            handle.remove()
 
     @contextmanager
     def _running(self, mode: str, window: Window | None = None) -> Iterator[None]:
@@ -199,8 +252,14 @@ class WholeMap(nn.Module):
         found: dict[int, Sequence[Extent | None]] = {
             id(one): own for one, own in zip(inputs_now, known.inputs, strict=True) if len(own) == one.dim()
         }
-        if known.numbers and (call.operator in _ARITHMETIC or (state.mode in (REPLAYED, WINDOWED) and known.reduces)):
-            args, kwargs = _with_numbers((args, kwargs), known.numbers)
+        if known.numbers and state.mode == TAKING:
+            here = dict(_numbers((args, kwargs)))
+            state.numbers[call] = {place: here[place] for place in known.numbers if place in here}
+        elif known.numbers and (
+            call.operator in _ARITHMETIC or (state.mode in (REPLAYED, WINDOWED, FROZEN) and known.reduces)
+        ):
+            numbers = state.numbers.get(call, known.numbers) if state.mode == FROZEN else known.numbers
+            args, kwargs = _with_numbers((args, kwargs), numbers)
         cells = Cells(found, known.outputs, state.window)
         try:
             parts = split(call.operator, cells, func, args, kwargs)
@@ -211,6 +270,22 @@ class WholeMap(nn.Module):
             state.refused.setdefault(str(call), str(error))
             return func(*args, **kwargs), False
 
+    def _kept(self, call: Call, parts: Split) -> Statistic:
+        """The statistic of a scene, for a batch of tiles."""
+        if parts.placed:
+            raise ModelError(
+                f"{call} depends on where in its scene a tile lies, so that tiles cannot be run under the scene's statistics"
+            )
+        if call not in self.state.kept:
+            raise ModelError(f"{call} did not run on the scene: the network takes another way on tiles")
+        images = self.state.images
+
+        def expanded(x: Tensor) -> Tensor:
+            return x.expand(images, *x.shape[1:]) if images > 1 and x.dim() and len(x) == 1 else x
+
+        found: Statistic = mapped(self.state.kept[call], expanded)
+        return found
+
     def _run(self, call: Call, parts: Split) -> Any:
         state = self.state
         if state.mode == NEUTRAL:
@@ -218,9 +293,27 @@ class WholeMap(nn.Module):
         if state.mode == ALONE:
             state.kept[call] = parts.take()
             return parts.apply(state.kept[call])
+        if state.mode == TAKING:
+            taken = parts.take()
+            state.taken.setdefault(call, []).append(taken)
+            state.join[call] = parts.join
+            return parts.apply(taken)
+        if state.mode == FROZEN:
+            return parts.apply(self._kept(call, parts))
         if state.mode == REPLAYED and call in state.kept:
             return parts.apply(state.kept[call])
         return parts.apply(parts.take())
+
+
+def _together(
+    call: Call, several: Sequence[Statistic], join: Callable[[Sequence[Statistic]], Statistic] | None
+) -> Statistic:
+    """The statistic of several tiles together."""
+    if join is None or not all(one.is_floating_point() for one in tensors(several[0])):
+        raise ModelError(
+            f"{call} has no statistic that could be averaged over tiles; take it in one pass over the scene"
+        )
+    return join(several)
 
 
 def _known(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padprint.wholemap.operators import Cells, Split, Statistic, UnreadError, named, register
+from padprint.wholemap.operators import Cells, Split, Statistic, UnreadError, averaged, named, register
 
 
 def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -34,7 +34,14 @@ def _by_group(
         own = (own - mean[..., None]) * (variance[..., None] + eps).rsqrt()
         return _scaled(own.reshape(x.shape), weight, bias)
 
-    return Split(take, apply, lambda: _scaled(x * 1.0, weight, bias))
+    return Split(take, apply, lambda: _scaled(x * 1.0, weight, bias), _moments)
+
+
+def _moments(several: Sequence[Statistic]) -> Statistic:
+    """Mean and variance of several windows of one size together."""
+    means, variances = (torch.stack(list(one)) for one in zip(*several, strict=True))
+    mean = means.mean(0)
+    return mean, (variances + (means - mean).square()).mean(0)
 
 
 @register("group_norm")
@@ -53,7 +60,7 @@ def _native_group_norm(
     found = _by_group(cells, o["input"], o["group"], o["eps"], o.get("weight"), o.get("bias"))
     if found is None:
         return None
-    return Split(found.take, lambda taken: (found.apply(taken), *taken), lambda: (found.neutral(),) * 3)
+    return Split(found.take, lambda taken: (found.apply(taken), *taken), lambda: (found.neutral(),) * 3, found.join)
 
 
 @register("instance_norm")
@@ -83,7 +90,7 @@ def _layer_norm(
         variance, mean = torch.var_mean(cells.cut(x, *dims), dims, correction=0, keepdim=True)
         return mean, variance
 
-    return Split(take, lambda taken: (x - taken[0]) * (taken[1] + eps).rsqrt(), lambda: x * 1.0)
+    return Split(take, lambda taken: (x - taken[0]) * (taken[1] + eps).rsqrt(), lambda: x * 1.0, _moments)
 
 
 @register("normalize")
@@ -97,4 +104,5 @@ def _normalize(cells: Cells, _func: Callable[..., Any], args: Sequence[Any], kwa
         lambda: (torch.linalg.vector_norm(cells.cut(x, *dims), p, dims, keepdim=True).clamp_min(eps),),
         lambda taken: x / taken[0],
         lambda: x * 1.0,
+        averaged,
     )

@@ -34,11 +34,17 @@ class Split:
         apply: what the call returns under a statistic.
         neutral: what it returns, in shape, under a statistic that does not depend on the input. Each cell depends on what it
             would depend on beside the statistic.
+        join: the statistic that stands for several windows of one size, from those of each; None where there is none, as of
+            attention, whose statistic are all keys and values.
+        placed: whether `apply` must know where in the map cells lie, so that a part of the map alone cannot be run under the
+            statistics of all of it.
     """
 
     take: Callable[[], Statistic]
     apply: Callable[[Statistic], Any]
     neutral: Callable[[], Any]
+    join: Callable[[Sequence[Statistic]], Statistic] | None = None
+    placed: bool = False
 
 
 class Cells:
@@ -217,8 +223,16 @@ def reduction(cells: Cells, func: Callable[..., Any], args: Sequence[Any], kwarg
 
     partial = any(extent is not None for one in cells.outputs for extent in one)
     if partial:  # of some axes: what runs over the others has the window's cells in the middle
-        return Split(lambda: (run(),), lambda taken: cells.put(taken[0], run()), neutral)
-    return Split(lambda: (run(),), lambda taken: taken[0], neutral)
+        return Split(lambda: (run(),), lambda taken: cells.put(taken[0], run()), neutral, placed=True)
+    return Split(lambda: (run(),), lambda taken: taken[0], neutral, averaged)
+
+
+def averaged(several: Sequence[Statistic]) -> Statistic:
+    """The mean of the statistics of several windows of one size."""
+    each = [tensors(taken) for taken in several]
+    means = iter([torch.stack(list(same)).mean(0) for same in zip(*each, strict=True)])
+    found: Statistic = mapped(several[0], lambda _: next(means))
+    return found
 
 
 def constants(run: Callable[[], Any]) -> Any:
