@@ -1,4 +1,4 @@
-"""Commands of ``padprint baseline`` that train nothing: probe, ring, shift, tiles, labels."""
+"""Commands of ``padprint baseline`` that train nothing: probe, ring, shift, tiles, labels, constant."""
 
 # heavy imports wait until a command runs
 from __future__ import annotations
@@ -159,6 +159,38 @@ def labels(
     options: dict[str, Any] = {"groups": groups, "seed": seed, "layers": _parse.layers(layers), "padding": padding}
     options |= {"window": _parse.crop(window, "--window"), "step": step, "region": region, "cells": cells}
     _run(work, model, images, photographs, network, {**options, "batch_size": batch_size}, screen, whole=True)
+
+
+@bundled()
+def constant(
+    model: Model,
+    images: Images,
+    *,
+    value: Annotated[
+        float, typer.Option("--value", help="Of the constant image's pixels, normalised as the model wants them.")
+    ] = -2.0,
+    components: Annotated[
+        int | None,
+        typer.Option("--components", min=1, help="Directions of the subspace. Default: 99 % of what it shows."),
+    ] = None,
+    crops_per_image: Annotated[int, typer.Option("--crops-per-image", min=1, help="Crops of each image.")] = 4,
+    layers: Layers = None,
+    crop: Crop = "224",
+    groups: Groups = 10,
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    photographs: Photographs,
+    network: Network,
+    screen: Screen,
+) -> None:
+    """Compare features of a constant image, in which all that differs between cells is position, with those of images."""
+    from padprint.baselines.constant import constant_image as work
+    from padprint.cli import _parse
+
+    options: dict[str, Any] = {"groups": groups, "seed": seed, "layers": _parse.layers(layers)}
+    options |= {"crop": _parse.crop(crop, "--crop"), "crops_per_image": crops_per_image, "value": value}
+    options |= {"components": components, "batch_size": batch_size}
+    _run(work, model, images, photographs, network, options, screen, whole=True)
 
 
 def _run(

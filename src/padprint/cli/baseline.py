@@ -25,6 +25,9 @@ app.command(epilog=f"Example: padprint baseline ring {_EXAMPLE} --padding own re
 )
 app.command(epilog=f"Example: padprint baseline shift {_EXAMPLE}", cls=Command)(_neighbours.shift)
 app.command(epilog=f"Example: padprint baseline tiles {_EXAMPLE} --crop 256", cls=Command)(_neighbours.tiles)
+app.command(epilog="Example: padprint baseline constant timm:vit_small_patch16_224 photos/", cls=Command)(
+    _neighbours.constant
+)
 app.command(epilog="Example: padprint baseline labels mypackage.models:segmenter photos/ --window 473", cls=Command)(
     _neighbours.labels
 )

@@ -184,6 +184,21 @@ def labels(trial: Trial) -> Scores:
     return {"meanE": layer.mean_entropy.value, "disR": layer.disagreeing.value}
 
 
+def constant(trial: Trial) -> Scores:
+    """What an image of one colour shows, about black, in units of the features of the scenes."""
+    from padprint.baselines.constant import constant_image
+
+    found = constant_image(
+        trial.network,
+        trial.scenes,
+        layers=list(trial.layers),
+        crop=trial.crop,
+        crops_per_image=trial.crops_per_scene,
+        seed=trial.seed,
+    )
+    return {"constant image": found[trial.layers[-1]].size.value}
+
+
 SCORES = (
     Score("PPP-SNR", ppp, "Lin et al. 2023", "position"),
     Score("PPP-SNR x positional", ppp, "padprint", "position"),
@@ -197,6 +212,7 @@ SCORES = (
     Score("F-Conv quadrants", corner, "Kayhan & van Gemert 2020", "position", nothing=0.5),
     Score("probe R2", ridge, "padprint", "position"),
     Score("probe R2 added", ridge, "padprint", "position"),
+    Score("constant image", constant, "INSID3 2026", "position"),
     Score("ring NMSE", ring, "LP padding 2025", "response"),
     Score("shift change", shift, "Zhang 2019", "response"),
     Score("shift change added", shift, "padprint", "response"),
