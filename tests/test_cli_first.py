@@ -436,11 +436,15 @@ def test_measure_shows_its_phases_by_itself(monkeypatch: pytest.MonkeyPatch, cap
 def commands() -> list[tuple[str, str]]:
     """Every padprint command in a code block, with its page."""
     found: list[tuple[str, str]] = []
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in re.findall(r"```[a-z]*\n(.*?)```", page.read_text(), flags=re.S):
             lines = block.replace("\\\n", " ").splitlines()
             texts = (line.strip().removeprefix("$ ") for line in lines)
-            found.extend((page.name, " ".join(text.split())) for text in texts if text.startswith("padprint "))
+            found.extend(
+                (page.relative_to(ROOT).as_posix(), " ".join(text.split()))
+                for text in texts
+                if text.startswith("padprint ")
+            )
     return found
 
 

@@ -137,6 +137,14 @@ def test_every_command_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pyt
             assert Path(arguments[arguments.index("--output") + 1]).exists()
 
 
+PYTHON = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("quick-start", "measuring", "geometry", "padding", "training")),
+    *(f"docs/questions/{name}.md" for name in ("border", "padding", "tiles", "training")),
+]
+"""Pages whose Python is run."""
+
+
 def test_what_is_named_here_is_on_the_pages() -> None:
     texts = [text for _, text in commands()]
     for start in ELSEWHERE:
@@ -145,7 +153,7 @@ def test_what_is_named_here_is_on_the_pages() -> None:
         assert any(name in text for text in texts), name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/padding.md", "docs/training.md"])
+@pytest.mark.parametrize("page", PYTHON)
 def test_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])

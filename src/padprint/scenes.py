@@ -74,7 +74,9 @@ class DeadLeaves(Sequence[Tensor]):
 
     Args:
         count: how many.
-        size, radii, periodic: see `dead_leaves`.
+        size: see `dead_leaves`.
+        radii: see `dead_leaves`.
+        periodic: see `dead_leaves`.
         seed: of all scenes.
         mean: taken away from the colours, which lie in [0, 1].
         std: colours are divided by it. The defaults give mean 0 and variance 1.

@@ -57,7 +57,14 @@ class PatternMetric(Metric):
         layers: see `padprint.measure`.
         crop: see `padprint.measure`.
         channels: of the scenes.
-        crops_per_image, groups, margin, batch_size, seed, spend, padding, inputs: see `padprint.measure`.
+        crops_per_image: see `padprint.measure`.
+        groups: see `padprint.measure`.
+        margin: see `padprint.measure`.
+        batch_size: see `padprint.measure`.
+        seed: see `padprint.measure`.
+        spend: see `padprint.measure`.
+        padding: see `padprint.measure`.
+        inputs: see `padprint.measure`.
         **kwargs: of `torchmetrics.Metric`.
 
     Attributes:

@@ -78,7 +78,10 @@ class Watch:
         strict: let a measurement that fails end the training. Otherwise a warning says so once for each kind of failure
             and the training goes on; see `failures`. What is wrong from the start is an error in any case.
         prefix: of the names logged: ``prefix/layer/quantity``.
-        mean, std, limit, resize_short_side: of the images, see `padprint.measure`.
+        mean: of the images, see `padprint.measure`.
+        std: of the images, see `padprint.measure`.
+        limit: of the images, see `padprint.measure`.
+        resize_short_side: of the images, see `padprint.measure`.
         **options: layers, crop, crops_per_image, groups, margin, batch_size, seed, spend, inputs: see `padprint.measure`.
 
     Attributes:
