@@ -45,6 +45,8 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 AXE = "axe-core@4.10.3"
+AXE_RUN = """const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations.map(
+  (v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.html).join(' | '))))"""
 KINDS = ("page", "comparison_page", "halo_page", "inspection_page", "study_page", "formation_page", "properties_page")
 HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) $x$ ' + "a" * 280
 
@@ -351,8 +353,4 @@ def test_axe_finds_no_fault(browser, request, axe: str, which: str, scheme: str)
     keep(browser, f"{which}-{scheme}")
     browser.execute_script(UNFOLD)
     browser.execute_script(axe)
-    run = (
-        "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations.map("
-        "(v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.html).join(' | '))))"
-    )
-    assert browser.execute_async_script(run) == []
+    assert browser.execute_async_script(AXE_RUN) == []

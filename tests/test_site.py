@@ -1,6 +1,7 @@
 """The site: it builds without a warning, links hold, nothing is loaded from elsewhere, its pages say what the code says.
 
-What needs the built site is marked ``docs``: run with ``pytest -m docs`` after ``pip install --group docs``.
+What needs the built site is marked ``docs``: run with ``pytest -m docs`` after ``pip install --group docs``. What needs a browser
+too is marked ``browser``; see test_report_browser.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.util import find_spec
@@ -21,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from padprint import errors
+from test_report_browser import AXE_RUN, axe, browser, keep, opened  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -193,3 +196,73 @@ def test_options_and_columns_can_be_searched(site: Path) -> None:
     for word in ("--error", "channel_frame", "--resize-short-side", "mae_corrected"):
         assert any(word in text for text in texts.values()), word
     assert (site / "search" / "search_index.js").exists()  # for browsers that open files
+
+
+# ------------------------------------------------------------------------------------------------------ in a browser
+
+QUESTIONS = {
+    "halo label maps": "questions/tiles.html",
+    "q values channels": "channels.html",
+    "positional": "glossary.html",
+    "smallest image": "geometry.html",
+    "swap padding": "questions/padding.html",
+    "overlap sliding window": "halo.html",
+    "error labels": "command-line.html",
+    "images too small": "errors/images.html",
+    "lightning callback": "training.html",
+    "align_corners": "errors/absolute.html",
+    "resize-short-side": "measuring.html",
+    "channel_frame": "tables.html",
+}
+"""What a user may type, and a page among the first results that answers it."""
+
+FIRST = """return [...document.querySelectorAll('.md-search-result__item > .md-search-result__link')].map((one) => one.href)"""
+
+
+def shown(window, page: Path, scheme: str = "light", width: int = 1280) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    opened(window, page, width)
+
+
+@pytest.mark.browser
+def test_questions_are_answered_by_the_search_without_a_server(browser, site: Path) -> None:  # noqa: F811
+    shown(browser, site / "index.html")
+    missed = {}
+    for words, page in QUESTIONS.items():
+        browser.execute_script("document.querySelector('.md-search__input').focus()")
+        field = browser.find_element("css selector", ".md-search__input")
+        field.clear()
+        before = browser.execute_script(FIRST)
+        field.send_keys(words)
+        wanted = (site / page).as_uri()
+        for _ in range(50):
+            found = browser.execute_script(FIRST)
+            if found != before and any(one.startswith(wanted) for one in found[:10]):
+                break
+            time.sleep(0.1)
+        else:
+            missed[words] = [one.removeprefix(site.as_uri()) for one in found[:10]]
+    assert not missed
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_in_the_site(browser, site: Path, axe: str, scheme: str) -> None:  # noqa: F811
+    files = sorted(file for file in site.rglob("*.html") if file.name != "404.html")
+    assert len(files) > 50
+    for file in files:
+        shown(browser, file, scheme)
+        browser.execute_script(axe)
+        name = file.relative_to(site).as_posix()
+        assert (name, browser.execute_async_script(AXE_RUN)) == (name, [])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_is_wider_than_its_window(browser, site: Path, width: int) -> None:  # noqa: F811
+    for file in sorted(file for file in site.rglob("*.html") if file.name != "404.html"):
+        shown(browser, file, width=width)
+        wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, file.name
+        keep(browser, f"site-{file.relative_to(site).as_posix().replace('/', '-')}-{width}")
