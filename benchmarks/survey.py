@@ -4,7 +4,8 @@
     python benchmarks/survey.py results.jsonl --table       # the table of docs/coverage.md, of what is there
 
 Of each network the last map at the deepest stride is looked at: what `padprint.trace` says of it, and whether `padprint.measure`
-measures it with its self-check passing, on crops of 64 px of noise. Canvases of more than 1024 px are not run.
+measures it with its self-check passing, on crops of noise: of 64 px, or where a network does not run at that, of 128, 224 or 256 px.
+Canvases of more than 1536 px are not run.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-CROP = 64
-LARGEST = 1024
+CROPS = (64, 128, 224, 256)
+"""px; of a network the first at which it runs."""
+LARGEST = 1536
 SECONDS = 120
 """Of processor time for each network; other work on the machine does not count."""
 
@@ -68,7 +70,7 @@ MONAI = {
     "HighResNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2},
     "FlexibleUNet": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "backbone": "efficientnet-b0"},
     "SwinUNETR": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "feature_size": 12},
-    "UNETR": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "img_size": CROP},
+    "UNETR": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "img_size": 64},
     "AutoencoderKL": {"spatial_dims": 2, "in_channels": 3, "out_channels": 3, "channels": (8, 16), "num_res_blocks": (1, 1), "latent_channels": 4, "norm_num_groups": 4, "attention_levels": (False, True)},
     "VQVAE": {"spatial_dims": 2, "in_channels": 3, "out_channels": 3, "channels": (8, 16), "num_res_channels": (8, 16), "num_res_layers": 1},
 }  # fmt: skip
@@ -159,11 +161,24 @@ def survey(full: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  # a library may raise anything
         return found | {"status": "not built", "reason": f"{type(error).__name__}: {error}"[:300]}
 
+    crop, noise = 0, torch.zeros(0)
+    for crop in CROPS:
+        noise = torch.randn(4, 3, crop, crop)
+        try:
+            with torch.no_grad():
+                net(noise[:1])
+        except Exception as error:  # noqa: BLE001  # a network may raise anything
+            found["reason"] = f"does not run at {crop} px: {type(error).__name__}: {error}"[:300]
+        else:
+            found.pop("reason", None)
+            break
+    found["crop"] = crop
+    if "reason" in found:
+        return found | {"status": "refused"}
     try:
-        noise = torch.randn(4, 3, CROP, CROP)
         if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in net.modules()):
             padprint.calibrate_batchnorm(net, list(noise))
-        geometry = padprint.trace(net, crop=CROP)
+        geometry = padprint.trace(net, crop=crop)
         layer = list(geometry)[-1]
         one = geometry[layer]
         found |= {"layer": layer, "sees all through": one.sees_all_through, "margin": one.margin}
@@ -171,13 +186,13 @@ def survey(full: str) -> dict[str, Any]:
         if one.margin is None:
             return found | {"status": "refused", "reason": one.reason, "seconds": time.process_time() - started}
         top, bottom, left, right = one.margin
-        need = CROP + top + bottom, CROP + left + right
+        need = crop + top + bottom, crop + left + right
         found["need"] = need
         if max(need) > LARGEST:
             return found | {"status": "local, too large", "seconds": time.process_time() - started}
         scenes = [torch.randn(3, *need, generator=torch.Generator().manual_seed(i)) for i in range(2)]
         alone = replace(geometry, layers={layer: one}, maps={layer: geometry.maps[layer]})
-        numbers = padprint.measure(net, scenes, alone, CROP, crops_per_image=1, batch_size=1)[layer]
+        numbers = padprint.measure(net, scenes, alone, crop, crops_per_image=1, batch_size=1)[layer]
         found |= {"relative": numbers.relative.value, **{name: part.size.value for name, part in numbers.parts.items()}}
         found |= {"status": "measured", "floor": numbers.numeric_floor}
     except Exception as error:  # noqa: BLE001
