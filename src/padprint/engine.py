@@ -104,6 +104,35 @@ def measure(
         PaddingError: `padding` names no scheme, changes sizes, cannot be applied to a layer, or replaces nothing.
 
     Source: Lin et al., ICML 2023, for the idea; the formulas are padprint's own reading.
+
+    Examples:
+        A mean over 3 x 3 cells, on images of ones. Along an edge three of nine cells are zeros, in a corner five: the pattern is
+        what that takes away.
+
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
+        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
+        >>> found = padprint.measure(blur, [torch.ones(3, 64, 64)] * 3, crop=16)
+        >>> found["output"].rim  # cells: top, bottom, left, right
+        (1, 1, 1, 1)
+        >>> ninths = -9 * found["output"].pattern[0, :3, :4]
+        >>> ninths.round().int().tolist()
+        [[5, 3, 3, 3], [3, 0, 0, 0], [3, 0, 0, 0]]
+
+        Names of layers, and scenes that need no files:
+
+        >>> from padprint.scenes import DeadLeaves
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> found = padprint.measure(net, DeadLeaves(6, 96), layers=["0", "2"], crop=32)
+        >>> found["2"].snr.low > 0  # there is a pattern
+        True
+        >>> found["2"].pattern.shape
+        torch.Size([4, 16, 16])
+        >>> found.to_frame()[["layer", "rim_top", "rim_bottom"]].values.tolist()
+        [['0', 1, 0], ['2', 2, 1]]
     """
     options: Options = {
         "layers": layers,
@@ -151,6 +180,20 @@ def compare(
 
     Raises:
         ImagesError, LayerError, ModelError, PaddingError: see `measure`. Less than two things to compare is an error too.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> from padprint.scenes import DeadLeaves
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> found = padprint.compare(net, DeadLeaves(6, 96), ["own", "reflect"], layers="2", crop=32)
+        >>> list(found)
+        ['own', 'reflect']
+        >>> (change,) = found.differences("relative")  # second minus first, with an interval
+        >>> change.estimate.high < 0  # reflection leaves less
+        True
     """
     named: dict[str, nn.Module | str] = (
         dict(models)

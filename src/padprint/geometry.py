@@ -303,6 +303,20 @@ def trace(
 
     Source: the rim by NaN padding is padprint's own; definitions of stride, offset and receptive field follow
     Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> layer = padprint.trace(net, crop=32)["2"]
+        >>> layer.stride, layer.receptive_field
+        ((2, 2), (7, 7))
+        >>> layer.rim  # cells that padding touches: top, bottom, left, right
+        (2, 1, 2, 1)
+        >>> layer.field((0, 0)).box  # rows and columns of input that a cell sees
+        ((-3, 4), (-3, 4))
     """
     model = unwrapped(as_model(model))
     asked = [layers] if isinstance(layers, str) else list(layers)

@@ -122,6 +122,18 @@ def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, int] = 22
     Raises:
         ModelError: the model is TorchScript, or fails on the input.
         PaddingError: a module in it is compiled or TorchScript.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> found = padprint.inspect(net, 32)
+        >>> [(one.module, one.operator, one.mode, one.amounts) for one in found.operators]
+        [('0', 'conv2d', 'zeros', ((1, 1), (1, 1))), ('2', 'conv2d', 'zeros', ((1, 1), (1, 1)))]
+        >>> found.even.below, found.even.above  # input sizes at which no stride leaves cells over
+        ((31, 31), (33, 33))
     """
     model = unwrapped(as_model(model))
     refuse_lazy(model)

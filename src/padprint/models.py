@@ -142,6 +142,15 @@ def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_siz
     Raises:
         ModelError: the model has no BatchNorm layer with running statistics.
         ImagesError: there is no image, or a single image leaves a layer one value per channel.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> padprint.calibrate_batchnorm(net, torch.rand(8, 3, 16, 16))
+        >>> net[1].num_batches_tracked
+        tensor(1)
     """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:

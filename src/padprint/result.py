@@ -335,6 +335,19 @@ def load(folder: str | Path, *, expected: str | None = None) -> Measurement:
     Raises:
         ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or
             the result was written in another schema.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
+        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
+        >>> found = padprint.measure(blur, [torch.ones(3, 64, 64)] * 3, crop=16)
+        >>> folder = found.save("result")
+        >>> sorted(one.name for one in folder.iterdir())
+        ['patterns.safetensors', 'result.json']
+        >>> padprint.load("result") == found
+        True
     """
     document, tensors = _saved.read(Path(folder), expected=expected)
     try:

@@ -44,6 +44,11 @@ def dead_leaves(
 
     Source: Lee, Mumford and Huang, IJCV 41, 2001 (the model); Kendall and Thönnes, Pattern Recognition 32, 1999 (from
     the front).
+
+    Examples:
+        >>> from padprint.scenes import dead_leaves
+        >>> dead_leaves((48, 64), seed=0).shape
+        torch.Size([3, 48, 64])
     """
     rows, columns = (size, size) if isinstance(size, int) else size
     small, large = radii

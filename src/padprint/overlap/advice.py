@@ -82,6 +82,20 @@ def halo(
         HaloError: an output sees the whole input, is no map, or takes one input size, so that no overlap helps; an output
             holds NaN or infinite values.
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> from padprint.scenes import DeadLeaves
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> advice = padprint.halo(net, DeadLeaves(4, 160), tile=64, tolerance=0.001)
+        >>> advice.first.structural  # px, beyond which padding reaches nothing
+        4
+        >>> tiles = advice.first.advised
+        >>> tiles.tile, tiles.step, tiles.halos["2"]
+        ((64, 64), (58, 58), (2, 1, 2, 1))
     """
     check_tolerance(tolerance)
     check_confidence(confidence)

@@ -152,6 +152,18 @@ def structural(
     Raises:
         HaloError: an output sees the whole input, is no map, or takes one input size.
         ModelError, LayerError: see `padprint.trace`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        >>> found = padprint.overlap.structural(net, tile=64)
+        >>> found.pixels
+        4
+        >>> found.tiling.step
+        (58, 58)
     """
     network = unwrapped(as_model(model))
     size = crop_size(tile)

@@ -63,6 +63,22 @@ def convert(
             converted; with an example, a scheme that changes sizes and the network then fails. In a forward pass later
             on: the scheme cannot supply what the layer needs.
         ModelError: the model cannot be copied, fails on the example, or is TorchScript.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
+        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
+        >>> padded = padprint.padding.convert(blur, "replicate")
+        >>> padded.state_dict().keys() == blur.state_dict().keys()
+        True
+        >>> with torch.no_grad():
+        ...     ninths = 9 * padded(torch.ones(1, 3, 8, 8))[0, 0, 0, :3]
+        >>> ninths.round().int().tolist()
+        [9, 9, 9]
+        >>> padprint.padding.revert(padded)
+        Conv2d(3, 1, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
     wanted = make(scheme)
     seed = None if seed is None else whole(seed, "seed", 0)

@@ -144,6 +144,11 @@ def make(spec: str | Scheme) -> Scheme:
 
     Raises:
         PaddingError: no such scheme, or a parameter it does not take.
+
+    Examples:
+        >>> from padprint.padding import make
+        >>> make("constant:value=0.5").value
+        0.5
     """
     if isinstance(spec, Scheme):
         return spec

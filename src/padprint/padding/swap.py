@@ -65,6 +65,25 @@ def use(scheme: str | Scheme) -> Iterator[Replaced]:
         PaddingError: no such scheme; it cannot supply what a layer needs; it changes sizes and the network then fails;
             a module is compiled or TorchScript; or, at the end of the block, nothing was replaced. What the block
             itself raises passes through.
+
+    Examples:
+        A mean over 3 x 3 cells of ones: reflection leaves ones, where zeros take away.
+
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
+        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
+        >>> with padprint.padding.use("reflect") as replaced, torch.no_grad():
+        ...     ninths = 9 * blur(torch.ones(1, 3, 8, 8))[0, 0, 0, :3]
+        >>> ninths.round().int().tolist()
+        [9, 9, 9]
+        >>> replaced.operators
+        Counter({'conv2d': 1})
+        >>> with torch.no_grad():
+        ...     ninths = 9 * blur(torch.ones(1, 3, 8, 8))[0, 0, 0, :3]
+        >>> ninths.round().int().tolist()
+        [4, 6, 6]
     """
     wanted = make(scheme)
     if wanted.untrained:
