@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from padprint.channels import LEVEL, regions
+from padprint.results.channels import LEVEL, regions
 from test_channels import CASES, RIM, SIZE, drawn, found_in
 
 CHANNELS, TRUE = 40, 4

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from limit_grid import KINDS
-from padprint.sizes import Sizes, sizes
-from padprint.statistics import prediction_limit, promised, student_quantile
+from padprint.results.sizes import Sizes, sizes
+from padprint.results.statistics import prediction_limit, promised, student_quantile
 from size_grid import (
     Cell,
     before,

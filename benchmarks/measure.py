@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint.layers import as_measured
-from padprint.plan import CropPlan
-from padprint.run import Run, Settings
-from padprint.subject import Subject
+from padprint.measuring.crop_plan import CropPlan
+from padprint.measuring.run import Run, Settings
+from padprint.measuring.subject import Subject
+from padprint.network.layers import as_measured
 
 CROP, CANVAS, CROPS, BATCH = 224, 1024, 64, 16
 MODELS = ("mobilenet_v2", "resnet50", "vgg19")
@@ -132,8 +132,8 @@ IMAGES = (12, 48, 192)  # of the measurements whose checks are timed
 
 
 def checks(names: list[str], repeats: int) -> None:
-    from padprint.checks import self_check
-    from padprint.guard import Guard
+    from padprint.measuring.guard import Guard
+    from padprint.measuring.self_check import self_check
 
     print(f"\nchecks: of {IMAGES} images, {CROPS // 4} crops of {CROP} px each")
     print(
@@ -205,7 +205,7 @@ def windows(names: list[str], folder: str | None, weights: str | None, repeats: 
 
 def forwarded(result: padprint.Measurement, folder: str) -> float:
     """Pixels that the two forwards of a measurement took in, canvases and crops."""
-    from padprint.images import ImageFolder
+    from padprint.images.photographs import ImageFolder
 
     o = result.provenance
     plan = CropPlan(result.crop, result.margin, tuple(o["period"]), o["crops_per_image"], o["seed"], o["spend"])

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grammar import Network, fresh
-from padprint.geometry import Geometry
-from padprint.scenes import dead_leaves
+from padprint.geometry.layer import Geometry
+from padprint.images.dead_leaves import dead_leaves
 
 
 def features(model: nn.Module, x: Tensor, geometry: Geometry) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from padprint import Measurement, measure
-from padprint.result import Estimate, LayerMeasurement
+from padprint.results.measurement import Estimate, LayerMeasurement
 
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

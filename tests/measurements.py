@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from padprint.channels import SIDES, ChannelTest
-from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Measurement, Profile
+from padprint.results.channels import SIDES, ChannelTest
+from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Measurement, Profile
 
 NAN = math.nan
 

@@ -15,9 +15,10 @@ import pytest
 
 from kills import every_kill
 from measurements import made_layer, made_measurement
-from padprint import Comparison, ResultError, _atomic, load, load_comparison, report
+from padprint import Comparison, ResultError, load, load_comparison, report
 from padprint.overlap import load as load_halo
-from padprint.records import Records
+from padprint.support import atomic
+from padprint.support.records import Records
 
 OLD = made_measurement(made_layer("conv", (1, 3, 3)), made_layer("pool", (1, 2, 2)))
 NEW = made_measurement(*(dataclasses.replace(one, pattern=one.pattern + 1) for one in OLD.values()))  # of other weights
@@ -128,12 +129,12 @@ def test_a_live_save_is_left_alone_and_a_dead_one_is_cleared(tmp_path: Path) -> 
 
     def write(unfinished: Path) -> None:
         (unfinished / "a").write_text("slow")
-        _atomic.publish(tmp_path, lambda other: (other / "a").write_text("fast"))
+        atomic.publish(tmp_path, lambda other: (other / "a").write_text("fast"))
         assert not (tmp_path / ".saving-dead").exists()
         assert (unfinished / "a").read_text() == "slow"
         assert (tmp_path / "a").read_text() == "fast"
 
-    _atomic.publish(tmp_path, write)
+    atomic.publish(tmp_path, write)
     assert (tmp_path / "a").read_text() == "slow"
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import padprint
-from padprint.bands import bands_size, read_bands
 from padprint.errors import ImagesError
-from padprint.images import ImageFolder
+from padprint.images.bands import bands_size, read_bands
+from padprint.images.photographs import ImageFolder
 from test_image_files import colours, tiff
 
 RNG = np.random.default_rng(0)
@@ -160,6 +160,6 @@ def test_a_network_of_five_bands_is_measured(tmp_path: Path) -> None:
 
 def test_without_tifffile_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rgb.tif").write_bytes(tiff(colours(), 2))
-    monkeypatch.setattr("padprint.images.can_read_tiffs", lambda: False)
+    monkeypatch.setattr("padprint.images.photographs.can_read_tiffs", lambda: False)
     with pytest.raises(ImagesError, match=r"16 bits in each of 3 bands.*install tifffile.*padprint\[readers\]"):
         ImageFolder(tmp_path, **RAW)[0]

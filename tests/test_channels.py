@@ -12,8 +12,8 @@ import nets
 from helpers import noise as scenes
 from helpers import only
 from padprint import load, measure
-from padprint.channels import LEVEL, SIDES, ChannelTest, position_test, regions
-from padprint.statistics import discovery_rates, student_tail
+from padprint.results.channels import LEVEL, SIDES, ChannelTest, position_test, regions
+from padprint.results.statistics import discovery_rates, student_tail
 
 SIZE, RIM = (8, 10), (1, 1, 2, 1)
 

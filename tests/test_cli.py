@@ -52,10 +52,10 @@ def calls(monkeypatch, tmp_path_factory) -> list[dict]:
             weights_source=source,
         )
 
-    engine = types.ModuleType("padprint.engine")
+    engine = types.ModuleType("padprint.measuring.engine")
     engine.measure = measure
-    monkeypatch.setitem(sys.modules, "padprint.engine", engine)
-    monkeypatch.setattr("padprint.models.load_model", load_model)
+    monkeypatch.setitem(sys.modules, "padprint.measuring.engine", engine)
+    monkeypatch.setattr("padprint.network.loading.load_model", load_model)
     # outside pytest, warnings are shown and not raised
     monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])
     return seen
@@ -196,7 +196,7 @@ def test_wrong_usage_is_status_2(calls, arguments: str) -> None:
 def test_random_weights_are_pointed_out_unless_calibrated(calls, monkeypatch, tmp_path: Path) -> None:
     Image.new("RGB", (140, 30), "red").save(tmp_path / "a.png")
     seen: list = []
-    monkeypatch.setattr("padprint.models.calibrate_batchnorm", lambda model, images: seen.extend(images))
+    monkeypatch.setattr("padprint.network.loading.calibrate_batchnorm", lambda model, images: seen.extend(images))
     arguments = ["measure", "random", str(tmp_path), "--crop", "16x80"]
     assert "random initial weights" in runner.invoke(app, arguments).stderr
     result = runner.invoke(app, [*arguments, "--calibrate", "3"])
@@ -210,7 +210,7 @@ def test_several_processes_join_and_leave_and_one_speaks(calls, monkeypatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("torch.distributed.init_process_group", events.append)
     monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: events.append("left"))
-    monkeypatch.setattr("padprint.processes.everyone", lambda value, distributed: [value, value])
+    monkeypatch.setattr("padprint.support.processes.everyone", lambda value, distributed: [value, value])
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from padprint.cli import _commands, _loading, app
 from padprint.cli._options import Photographs
 from padprint.errors import ImagesError, ResultError
-from padprint.models import LoadedModel
+from padprint.network.loading import LoadedModel
 
 runner = CliRunner(env={"COLUMNS": "200"})
 FRESH = (f"cli_module_{number}" for number in count())

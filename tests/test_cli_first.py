@@ -20,11 +20,12 @@ from typer.testing import CliRunner, Result
 
 import padprint
 from measurements import made_layer, made_measurement
-from padprint import _tables
 from padprint.cli import _parse, _show, app
 from padprint.cli._options import Photographs, Screen
-from padprint.comparison import Comparison
-from padprint.progress import display, phase, progress_bar
+from padprint.results import tables
+from padprint.results.comparison import Comparison
+from padprint.support import text_table, wording
+from padprint.support.progress import display, phase, progress_bar
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,7 +94,7 @@ def test_a_network_of_ones_own_is_asked_what_it_says_in_the_same_message(here: P
 
 
 def test_nothing_is_built_where_what_is_missing_is_known_before(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("padprint.models.load_model", lambda *_, **__: pytest.fail("it was built"))
+    monkeypatch.setattr("padprint.network.loading.load_model", lambda *_, **__: pytest.fail("it was built"))
     assert "does not say" in run("measure", "torchvision:resnet18", "photos").stderr
     assert "there is no file" in run("measure", "timm:resnet18", "nowhere").stderr
 
@@ -253,12 +254,12 @@ def test_the_shell_can_complete() -> None:
     ],
 )
 def test_long_names_lose_their_middle(text: str, width: int, shown: str) -> None:
-    assert _tables.middle(text, width) == shown
+    assert wording.middle(text, width) == shown
 
 
 def test_columns_go_in_their_order_and_names_last() -> None:
     headers, rows = ("layer", "a", "b", "c"), [("features.0.conv.0.weight", "1.00", "2.00", "3.00")]
-    fitted = lambda width: _tables.fitted(headers, rows, width, ["b", "a"])  # noqa: E731
+    fitted = lambda width: text_table.fitted(headers, rows, width, ["b", "a"])  # noqa: E731
     assert fitted(42) == (list(headers), [list(rows[0])], [])
     assert fitted(41)[1][0] == ["features.0.\u2026nv.0.weight", "1.00", "2.00", "3.00"]
     assert fitted(30)[0] == list(headers)
@@ -315,7 +316,7 @@ def test_a_narrow_screen_says_what_it_leaves_out(here: Path) -> None:
     assert "not shown on 60 columns (--wide shows all): " in narrow
     wide = run(*MEASURE, "--mean", "half", "--wide", columns=60).stderr
     assert "not shown" not in wide
-    assert all(header in wide for header in _tables.HEADERS)
+    assert all(header in wide for header in tables.HEADERS)
 
 
 def test_what_goes_to_a_file_is_whole(here: Path) -> None:
@@ -326,7 +327,7 @@ def test_what_goes_to_a_file_is_whole(here: Path) -> None:
         check=True,
         timeout=120,
     )
-    assert all(header in done.stderr for header in _tables.HEADERS)
+    assert all(header in done.stderr for header in tables.HEADERS)
 
 
 def test_colours_are_left_out_where_nobody_wants_them() -> None:
@@ -375,7 +376,7 @@ class Terminal:
 def test_a_bar_names_the_phase_within_the_phase_and_goes_on_after_it() -> None:
     seen = Terminal()
     with display(console=seen.console), phase("measuring", 2, "images") as advance:
-        from padprint.progress import _display
+        from padprint.support.progress import _display
 
         bars = _display.get()
         assert bars is not None
@@ -397,7 +398,7 @@ def test_a_bar_names_the_phase_within_the_phase_and_goes_on_after_it() -> None:
 
 
 def test_the_bar_is_there_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from padprint.progress import _display
+    from padprint.support.progress import _display
 
     monkeypatch.setattr(_show, "wants_progress", lambda quiet: not quiet)
     with _show.reporting(Screen()):
@@ -409,7 +410,7 @@ def test_the_bar_is_there_before_anything_is_loaded(monkeypatch: pytest.MonkeyPa
 def test_a_phase_that_fails_takes_its_bar_with_it() -> None:
     seen = Terminal()
     with display(console=seen.console):
-        from padprint.progress import _display
+        from padprint.support.progress import _display
 
         with pytest.raises(ValueError, match="no"), phase("measuring"):
             raise ValueError("no")

@@ -26,9 +26,9 @@ from padprint import (
     measure,
 )
 from padprint.cli import app
-from padprint.comparison import difference
 from padprint.padding import Scheme, use
-from padprint.result import Estimate
+from padprint.results.comparison import difference
+from padprint.results.measurement import Estimate
 
 OPTIONS = {"crop": 16, "crops_per_image": 4}
 SCHEMES = ("own", "zeros", "reflect", "replicate", "circular", "symmetric", "partial", "distribution", "polynomial")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import padprint
 from helpers import noise
 from nets import sequential
-from padprint.baselines.crops import iterate
 from padprint.errors import HaloError, LayerError, ModelError, PadprintError
+from padprint.measuring.crops import iterate
 
 CROP = 32
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import nets
 from padprint import measure, trace
 from padprint.errors import PaddingError
-from padprint.models import load_model
+from padprint.network.loading import load_model
 from padprint.padding import available, convert, revert, use
 from padprint.padding.schemes import local_losses
 

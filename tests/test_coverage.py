@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from padprint.sizes import Sizes, pair_variance, root, sizes, skewness
-from padprint.statistics import Interval
+from padprint.results.sizes import Sizes, pair_variance, root, sizes, skewness
+from padprint.results.statistics import Interval
 from size_grid import Cell, Sums, before, corrected, covered, paired, simulate, simulate_paddings
 
 RUNS = 500

@@ -28,7 +28,7 @@ from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.cli import app
 from padprint.overlap import Halo, halo
 from padprint.overlap import load as load_halo
-from padprint.records import Records
+from padprint.support.records import Records
 
 MEASUREMENT = made_measurement(made_layer("conv", (2, 3, 4)), made_layer("pool", (1, 2, 2), residual=0.1, offset=None))
 

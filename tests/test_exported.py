@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.exported import is_arithmetic
-from padprint.models import load_model
+from padprint.network.exported import is_arithmetic
+from padprint.network.loading import load_model
 
 BAD = "__import__('os').mkdir('harmed')"
 

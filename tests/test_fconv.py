@@ -25,9 +25,9 @@ from padprint.baselines.fconv.rook import rook, rook_images
 from padprint.baselines.fconv.variants import parsed
 from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, ResultError
-from padprint.images import as_source
-from padprint.layers import as_measured
-from padprint.scenes import DeadLeaves
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.photographs import as_source
+from padprint.network.layers import as_measured
 
 # ---------------------------------------------------------------------------------------------------------- convolutions
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from measurements import made_layer, made_measurement
 from padprint import plot
 from padprint.plot.fold import Fold, axis_fold, drawn, edges, folded, folds, is_folded, span_pixels
-from padprint.result import Estimate
+from padprint.results.measurement import Estimate
 
 CROP = (224, 224)
 

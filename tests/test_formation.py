@@ -21,7 +21,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from padprint import PadprintError, measure, trace
-from padprint._atomic import SAVING
 from padprint.cli import app
 from padprint.errors import ImagesError, ModelError, ResultError
 from padprint.studies import formation_finding as finding
@@ -32,6 +31,7 @@ from padprint.studies.formation_report import document, pictures, words
 from padprint.studies.formation_training import learning_rate
 from padprint.studies.networks import NETWORKS, build
 from padprint.studies.properties import trained
+from padprint.support.atomic import SAVING
 
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")

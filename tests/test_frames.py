@@ -20,7 +20,6 @@ from helpers import noise
 from measurements import NAN, made_layer, made_measurement
 from nets import Sorted, conv, sequential
 from padprint import inspect, trace
-from padprint.baselines.estimates import ByLayer, Contrast
 from padprint.baselines.fconv.quadrants import Located, QuadrantsResult
 from padprint.baselines.fconv.trials import Trials
 from padprint.baselines.labels import LayerLabels
@@ -30,10 +29,11 @@ from padprint.baselines.ring import LayerRing
 from padprint.baselines.shifts import LayerShift, ShiftConsistency
 from padprint.baselines.tiles import LayerTiles
 from padprint.checkup import Checkup
-from padprint.comparison import Comparison
 from padprint.overlap import halo, structural
 from padprint.report.levels import level
-from padprint.result import PARTS, Estimate, Part
+from padprint.results.comparison import Comparison
+from padprint.results.estimates import ByLayer, Contrast
+from padprint.results.measurement import PARTS, Estimate, Part
 from padprint.studies.anova import anova
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES

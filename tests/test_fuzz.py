@@ -23,7 +23,8 @@ from grammar_ops import OPERATORS
 from handmade import GLOBAL, HARD, PLAIN
 from helpers import state_of
 from padprint.errors import ImagesError, PadprintError
-from padprint.geometry import Geometry, trace
+from padprint.geometry.layer import Geometry
+from padprint.geometry.tracing import trace
 
 CROPS = ((32, 32), (32, 32), (40, 36), (33, 35), (30, 45))
 

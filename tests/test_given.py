@@ -21,7 +21,7 @@ from torch.utils.data import (
 )
 
 from padprint.errors import ImagesError
-from padprint.images import as_source
+from padprint.images.photographs import as_source
 
 BATCH = torch.rand(6, 3, 5, 6, generator=torch.Generator().manual_seed(0))
 

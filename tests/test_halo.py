@@ -26,7 +26,7 @@ from padprint.overlap import Halo, halo, load, structural
 from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
-from padprint.statistics import prediction_limit, promised
+from padprint.results.statistics import prediction_limit, promised
 
 SIZE = 64
 

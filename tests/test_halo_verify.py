@@ -13,12 +13,12 @@ import nets
 from helpers import noise
 from padprint import calibrate_batchnorm
 from padprint.errors import HaloError, ImagesError
+from padprint.images.dead_leaves import dead_leaves
 from padprint.overlap import Halo, Tiling, halo, monai_arguments
 from padprint.overlap.blending import blended_error
 from padprint.overlap.result import load as load_halo
 from padprint.overlap.stitching import place_tiles
 from padprint.overlap.tiling import tiling
-from padprint.scenes import dead_leaves
 
 TOLERANCES = (0.1, 0.01, 0.001)
 

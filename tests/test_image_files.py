@@ -18,9 +18,9 @@ from PIL import Image
 
 import nets
 from padprint import load, measure
-from padprint.depth import cut
 from padprint.errors import ImagesError
-from padprint.images import ImageFolder, as_source
+from padprint.images.depth import cut
+from padprint.images.photographs import ImageFolder, as_source
 
 PLAIN: Any = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -28,7 +28,7 @@ PLAIN: Any = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 @pytest.fixture(autouse=True)
 def pillow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if tifffile were not there, which reads what Pillow would cut: see ``test_bands``."""
-    monkeypatch.setattr("padprint.images.can_read_tiffs", lambda: False)
+    monkeypatch.setattr("padprint.images.photographs.can_read_tiffs", lambda: False)
 
 
 def colours(bands: int = 3, h: int = 6, w: int = 8) -> np.ndarray:

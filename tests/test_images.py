@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
 
 from padprint.errors import ImagesError
-from padprint.images import ImageFolder, as_source
-from padprint.source import check_image, nothing_decoded
+from padprint.images.photographs import ImageFolder, as_source
+from padprint.images.source import check_image, nothing_decoded
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 ORIENTATION = 0x0112

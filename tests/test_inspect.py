@@ -16,7 +16,7 @@ import padprint
 from helpers import left_as_found
 from padprint.cli import app
 from padprint.errors import ModelError
-from padprint.models import load_model
+from padprint.network.loading import load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
 

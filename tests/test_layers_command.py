@@ -15,7 +15,8 @@ import padprint
 from nets import conv, ready, sequential
 from padprint.cli import app
 from padprint.errors import ImagesError
-from padprint.geometry import surroundings, trace
+from padprint.geometry.layer import surroundings
+from padprint.geometry.tracing import trace
 
 OWN = """
 import torch

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import nets
 from helpers import assert_same, distance, gap, last, left_as_found, noise, only
 from padprint import Measurement, measure
-from padprint.moments import LayerMoments
+from padprint.measuring.moments import LayerMoments
 
 TINY = 1e-9
 SINGLE = 1e-5

@@ -20,8 +20,8 @@ from torchvision.models.segmentation import fcn_resnet50
 
 import padprint
 from padprint.errors import ImagesError, ModelError
-from padprint.models import calibrate_batchnorm, declared_normalisation, load_model
-from padprint.weights import weights_sha256
+from padprint.network.loading import calibrate_batchnorm, declared_normalisation, load_model
+from padprint.network.weights import weights_sha256
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FRESH = (f"factory_module_{number}" for number in count())

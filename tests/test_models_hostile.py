@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from padprint.errors import ModelError
-from padprint.models import load_model
+from padprint.network.loading import load_model
 
 FRESH = (f"hostile_module_{number}" for number in count())
 FACTORY = """

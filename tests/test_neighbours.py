@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import padprint.padding as pp
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, conv, pointwise, sequential, stack, stride_two, unet, valid
-from padprint.baselines.estimates import GroupSums, ratio, share_of
 from padprint.baselines.labels import entropy_sums, label_consistency
 from padprint.baselines.probe import probe
 from padprint.baselines.ring import ring_errors, ring_nmse
@@ -23,9 +22,10 @@ from padprint.baselines.shifts import change_squares, shift_consistency
 from padprint.baselines.tiles import seam_squares, tile_mismatch
 from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError
-from padprint.images import as_source
-from padprint.result import Estimate
-from padprint.statistics import student_quantile
+from padprint.images.photographs import as_source
+from padprint.results.estimates import GroupSums, ratio, share_of
+from padprint.results.measurement import Estimate
+from padprint.results.statistics import student_quantile
 
 
 def numbers(estimate: Estimate) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import padprint
 from padprint.cli import app
-from padprint.models import LoadedModel
+from padprint.network.loading import LoadedModel
 from padprint.padding import scheme
 from test_cli_first import ROOT, commands
 
@@ -119,7 +119,7 @@ RUN = [(page, text) for page, text in commands() if not text.startswith(ELSEWHER
 @pytest.mark.parametrize("page", sorted({page for page, _ in RUN}))
 def test_every_command_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
-    monkeypatch.setattr("padprint.models.load_model", load)
+    monkeypatch.setattr("padprint.network.loading.load_model", load)
     monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])  # shown, as outside pytest
     for text in (text for where, text in RUN if where == page):
         arguments, command = arguments_of(text)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import nets
 from padprint import ImagesError, measure
-from padprint.images import as_source
+from padprint.images.photographs import as_source
 
 HALF = {"mean": (0.5, 0.4, 0.3), "std": (0.25, 0.5, 1.0)}
 

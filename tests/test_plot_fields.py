@@ -20,7 +20,8 @@ import nets
 from nets import conv, ready, sequential
 from padprint import plot
 from padprint.errors import ImagesError, LayerError
-from padprint.geometry import Geometry, trace
+from padprint.geometry.layer import Geometry
+from padprint.geometry.tracing import trace
 from padprint.report.charts import _PAGE, svg
 
 CROP = (32, 40)

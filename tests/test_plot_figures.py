@@ -19,12 +19,12 @@ from PIL import Image
 
 from measurements import NAN, made_channels, made_layer, made_measurement, made_profile
 from padprint import plot
-from padprint._document import ESTIMATES, PROFILES
-from padprint._tables import number
-from padprint.channels import ChannelTest
-from padprint.comparison import Comparison
 from padprint.errors import MissingPackageError, ResultError
-from padprint.result import Curve, Emergence, Estimate, LayerMeasurement, Measurement
+from padprint.results.channels import ChannelTest
+from padprint.results.comparison import Comparison
+from padprint.results.documents import ESTIMATES, PROFILES
+from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Measurement
+from padprint.support.wording import number
 
 CROP = (224, 144)
 HOSTILE = '<script>alert("x")</script>\n$\\frac{$ & \'' + "a" * 280

@@ -43,9 +43,9 @@ from padprint.baselines.readout.network import MapError, rank_correlation, ranks
 from padprint.baselines.readout.taps import whole_specs
 from padprint.cli import app
 from padprint.errors import ImagesError, LayerError, ModelError, ResultError
-from padprint.geometry import trace
-from padprint.layers import as_measured
-from padprint.scenes import DeadLeaves
+from padprint.geometry.tracing import trace
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.network.layers import as_measured
 
 QUICK = ReadoutSettings(feat_size=12, epochs=2)
 SMALL: dict[str, Any] = {"crop": 32, "settings": QUICK, "patterns": ["H", "G"]}

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, pointwise, stack, valid
-from padprint.baselines.crops import iterate
 from padprint.baselines.probe import (
     STRENGTHS,
     TARGETS,
@@ -20,13 +19,14 @@ from padprint.baselines.probe import (
     squared_errors,
     targets,
 )
-from padprint.engine import measure
 from padprint.errors import ImagesError, LayerError, ModelError
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.measuring.crops import iterate
+from padprint.measuring.engine import measure
+from padprint.network.preserved import generators
 from padprint.padding import convert
-from padprint.result import Estimate
-from padprint.scenes import DeadLeaves
-from padprint.statistics import interval_of
-from padprint.untouched import generators
+from padprint.results.measurement import Estimate
+from padprint.results.statistics import interval_of
 
 OPTIONS = {"crop": 16, "crops_per_image": 4}
 

@@ -11,7 +11,8 @@ import nets
 from bruteforce import crop_of, features, scene, wide_margin
 from nets import LOCAL, Lambda, conv, ready, sequential
 from padprint.errors import LayerError
-from padprint.geometry import Geometry, LayerGeometry, trace
+from padprint.geometry.layer import Geometry, LayerGeometry
+from padprint.geometry.tracing import trace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 

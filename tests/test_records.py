@@ -5,7 +5,7 @@ import json
 import pytest
 
 from padprint.errors import ResultError
-from padprint.records import Records
+from padprint.support.records import Records
 
 
 def test_work_is_done_once(tmp_path):

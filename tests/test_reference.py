@@ -16,8 +16,8 @@ import nets
 from helpers import ESTIMATES, distance, gap, noise, photographs
 from padprint import ImagesError, measure
 from padprint.errors import MissingPackageError
-from padprint.plan import CropPlan
-from padprint.result import Curve, Estimate, LayerMeasurement, Measurement
+from padprint.measuring.crop_plan import CropPlan
+from padprint.results.measurement import Curve, Estimate, LayerMeasurement, Measurement
 
 Array = np.ndarray
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")
@@ -355,7 +355,7 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
 
 
 def calibrated(model: nn.Module, images: Sequence[Tensor]) -> nn.Module:
-    from padprint.models import calibrate_batchnorm
+    from padprint.network.loading import calibrate_batchnorm
 
     if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         calibrate_batchnorm(model, [x[:, :224, :224] for x in images], batch_size=len(images))

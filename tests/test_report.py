@@ -17,17 +17,18 @@ from typer.testing import CliRunner
 
 from measurements import NAN, made_channels, made_layer, made_measurement
 from nets import Sorted
-from padprint import measure, report, subject
-from padprint._tables import number
+from padprint import measure, report
 from padprint.cli import app
-from padprint.comparison import Comparison, load_comparison
 from padprint.errors import MissingPackageError, ResultError
+from padprint.measuring import subject
 from padprint.report import measured
-from padprint.result import Curve, Estimate, Measurement, Profile
+from padprint.results.comparison import Comparison, load_comparison
+from padprint.results.measurement import Curve, Estimate, Measurement, Profile
 from padprint.studies import pages, reliability_tables
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document
 from padprint.studies.scores import Score
+from padprint.support.wording import number
 from studied import made_formation, made_reliability, made_swaps
 
 HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) {{ 7*7 }} </title><img src=x> $x$ ' + "a" * 280

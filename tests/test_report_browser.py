@@ -23,9 +23,9 @@ import nets
 from helpers import noise
 from measurements import made_channels, made_layer, made_measurement
 from padprint import halo, inspect, report
-from padprint.channels import ChannelTest
-from padprint.comparison import Comparison
-from padprint.result import Estimate
+from padprint.results.channels import ChannelTest
+from padprint.results.comparison import Comparison
+from padprint.results.measurement import Estimate
 from padprint.studies import pages, reliability_tables
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from measurements import NAN, made_layer, made_measurement
-from padprint import _document
 from padprint.errors import ResultError
-from padprint.result import Estimate, load
+from padprint.results import documents
+from padprint.results.measurement import Estimate, load
+from padprint.support import strict_json
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_saving_over_an_older_result_replaces_it(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "failing", ["padprint._saved.pack_tensors", "padprint._saved.json.dumps", "pathlib.Path.replace"]
+    "failing", ["padprint.results.storage.pack_tensors", "padprint.results.storage.json.dumps", "pathlib.Path.replace"]
 )
 def test_an_interrupted_save_keeps_the_old_result(saved: Path, monkeypatch, failing: str) -> None:
     def stop(*_: object, **__: object) -> None:
@@ -243,11 +244,11 @@ def test_profile_frame_is_long_and_equals_the_curves() -> None:
 
 def test_results_from_before_rms_load_and_say_that_they_have_none() -> None:
     made = made_measurement()
-    document = json.loads(json.dumps(_document.encode(_document.describe(made))))
+    document = json.loads(json.dumps(strict_json.encode(documents.describe(made))))
     for layer in document["layers"].values():
-        for name in _document.SIZES:
+        for name in documents.SIZES:
             del layer[name], layer["replicates"][name]
-    older = _document.restore(document, _document.tensors_of(made))
+    older = documents.restore(document, documents.tensors_of(made))
     for name, layer in older.items():
         assert math.isnan(layer.rms.value)
         assert layer.snr == made[name].snr

@@ -6,7 +6,7 @@ import torch
 
 from padprint import scenes
 from padprint.errors import ImagesError
-from padprint.scenes import DeadLeaves, dead_leaves
+from padprint.images.dead_leaves import DeadLeaves, dead_leaves
 
 
 def slow(size, leaves, periodic):

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from helpers import ESTIMATES
-from padprint.geometry import LayerGeometry
-from padprint.moments import LayerMoments
-from padprint.result import LayerMeasurement
-from padprint.statistics import cell_noise, group_gram, mean_noise
-from padprint.summary import summarise
+from padprint.geometry.layer import LayerGeometry
+from padprint.measuring.moments import LayerMoments
+from padprint.measuring.summary import summarise
+from padprint.results.measurement import LayerMeasurement
+from padprint.results.statistics import cell_noise, group_gram, mean_noise
 
 SHAPE = (3, 8, 8)
 GEOMETRY = LayerGeometry("layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1))

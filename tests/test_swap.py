@@ -17,7 +17,7 @@ import nets
 from helpers import left_as_found
 from padprint import trace
 from padprint.errors import PaddingError
-from padprint.models import load_model
+from padprint.network.loading import load_model
 from padprint.padding import Scheme, use
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel:UserWarning")

@@ -14,7 +14,8 @@ import nets
 from bruteforce import change, crop_of, features, influence, scene, wide_margin, window
 from nets import LOCAL, WHOLE, conv, ready, sequential
 from padprint.errors import LayerError, ModelError
-from padprint.geometry import LayerGeometry, trace
+from padprint.geometry.layer import LayerGeometry
+from padprint.geometry.tracing import trace
 from padprint.overlap import structural
 
 EVERY_SIZE = [name for name in LOCAL if not name.startswith(("unet", "shuffled"))]

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from bruteforce import change, crop_of, features, scene, whole_periods, window
-from padprint.geometry import Geometry, trace
+from padprint.geometry.layer import Geometry
+from padprint.geometry.tracing import trace
 
 LOCAL = {
     "torchvision": "alexnet vgg11_bn resnet18 densenet121 mobilenet_v2 shufflenet_v2_x0_5 squeezenet1_0 googlenet "

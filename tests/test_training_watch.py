@@ -16,7 +16,8 @@ from torch import nn
 import nets
 import padprint
 from helpers import noise
-from padprint import ImagesError, LayerError, ModelError, PadprintError, measure, subject
+from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
+from padprint.measuring import subject
 from padprint.training import Watch
 from padprint.training.budget import Budget
 from padprint.training.metric import scalars

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import nets
 import padprint
-from padprint.result import LayerMeasurement
+from padprint.results.measurement import LayerMeasurement
 from padprint.wholemap import Cells, Split, register
 from padprint.wholemap.anchored import _weights
 from padprint.wholemap.extents import Extent, Window, extents

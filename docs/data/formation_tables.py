@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from blocks import markdown, write
 
-from padprint.statistics import student_quantile
+from padprint.results.statistics import student_quantile
 from padprint.studies.formation_finding import gains
 from padprint.studies.formation_report import trainings
 from padprint.studies.learned import (

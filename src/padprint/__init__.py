@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from padprint._lazy import loader
-
-__version__ = "0.1.0"
+from padprint.support.lazy import loader
+from padprint.support.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from padprint import baselines, models, overlap, padding, plot, report, scenes, studies, training, wholemap
     from padprint.checkup import Checkup, check
-    from padprint.comparison import Comparison, load_comparison
-    from padprint.engine import compare, measure
     from padprint.errors import (
         HaloError,
         ImagesError,
@@ -27,33 +24,36 @@ if TYPE_CHECKING:
         PadprintError,
         ResultError,
     )
-    from padprint.geometry import Geometry, LayerGeometry, trace
-    from padprint.inspection import Inspection, PaddingOperator, inspect
-    from padprint.models import calibrate_batchnorm, load_model
+    from padprint.geometry.inspection import Inspection, PaddingOperator, inspect
+    from padprint.geometry.layer import Geometry, LayerGeometry
+    from padprint.geometry.tracing import trace
+    from padprint.measuring.engine import compare, measure
+    from padprint.network.loading import calibrate_batchnorm, load_model
     from padprint.overlap.advice import halo
     from padprint.overlap.result import Halo
-    from padprint.result import Estimate, LayerMeasurement, Measurement, load
+    from padprint.results.comparison import Comparison, load_comparison
+    from padprint.results.measurement import Estimate, LayerMeasurement, Measurement, load
     from padprint.training.metric import PatternMetric
 
 _HOMES = {
     "check": "checkup",
     "Checkup": "checkup",
-    "measure": "engine",
-    "compare": "engine",
-    "Comparison": "comparison",
-    "load_comparison": "comparison",
-    "trace": "geometry",
-    "Geometry": "geometry",
-    "LayerGeometry": "geometry",
-    "inspect": "inspection",
-    "Inspection": "inspection",
-    "PaddingOperator": "inspection",
-    "load": "result",
-    "Estimate": "result",
-    "LayerMeasurement": "result",
-    "Measurement": "result",
-    "load_model": "models",
-    "calibrate_batchnorm": "models",
+    "measure": "measuring.engine",
+    "compare": "measuring.engine",
+    "Comparison": "results.comparison",
+    "load_comparison": "results.comparison",
+    "trace": "geometry.tracing",
+    "Geometry": "geometry.layer",
+    "LayerGeometry": "geometry.layer",
+    "inspect": "geometry.inspection",
+    "Inspection": "geometry.inspection",
+    "PaddingOperator": "geometry.inspection",
+    "load": "results.measurement",
+    "Estimate": "results.measurement",
+    "LayerMeasurement": "results.measurement",
+    "Measurement": "results.measurement",
+    "load_model": "network.loading",
+    "calibrate_batchnorm": "network.loading",
     "PadprintError": "errors",
     "halo": "overlap.advice",
     "Halo": "overlap.result",

@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from padprint import _frames
-from padprint._tables import aligned, label, stride
-from padprint.engine import measure
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
-from padprint.geometry import Geometry, crop_size, trace
-from padprint.images import Images, as_source, holds_pixels
-from padprint.inspection import Inspection, inspect, stride_record
-from padprint.layers import uncalibrated, unwrapped
-from padprint.models import as_model, calibrate_batchnorm, declared_normalisation
-from padprint.progress import display, phase
+from padprint.geometry.inspection import Inspection, inspect, stride_record
+from padprint.geometry.layer import Geometry
+from padprint.geometry.tracing import crop_size, trace
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.photographs import Images, as_source, holds_pixels
+from padprint.images.source import Source
+from padprint.measuring.engine import measure
+from padprint.network.layers import uncalibrated, unwrapped
+from padprint.network.loading import as_model, calibrate_batchnorm, declared_normalisation
 from padprint.report.advice import SWAPS, strides_step
 from padprint.report.inspected import inspection_verdict
 from padprint.report.levels import level, stands_out
 from padprint.report.verdict import verdict
-from padprint.result import Estimate, LayerMeasurement, Measurement
-from padprint.scenes import DeadLeaves
-from padprint.source import Source
+from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
+from padprint.support import frames
+from padprint.support.progress import display, phase
+from padprint.support.text_table import aligned
+from padprint.support.wording import label, stride
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +121,8 @@ class Checkup:
         for name in self.geometry:
             layer = measured.get(name)
             relative = Estimate(nan, nan, nan) if layer is None else layer.relative
-            rows.append({"mark": None if layer is None else level(layer), **_frames.estimate("relative", relative)})
-        found: pd.DataFrame = self.geometry.to_frame().join(_frames.frame(rows))
+            rows.append({"mark": None if layer is None else level(layer), **frames.estimate("relative", relative)})
+        found: pd.DataFrame = self.geometry.to_frame().join(frames.frame(rows))
         return found
 
     def to_dict(self) -> dict[str, Any]:

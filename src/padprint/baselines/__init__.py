@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from padprint._lazy import loader
+from padprint.support.lazy import loader
 
 if TYPE_CHECKING:
     from padprint.baselines.readout.ground_truths import PATTERNS, ground_truth, ground_truths

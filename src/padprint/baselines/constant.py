@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint.baselines.crops import Scene, Scenes
-from padprint.baselines.estimates import ByLayer, GroupSums, estimate_of, ratio
 from padprint.errors import ImagesError, LayerError, ModelError
-from padprint.geometry import crop_size
-from padprint.images import Images
-from padprint.layers import Tap, as_measured, discover, run_to, select
-from padprint.options import LoadOptions, check_counts
-from padprint.result import Estimate
-from padprint.statistics import jackknife, unbiased_energy
+from padprint.geometry.tracing import crop_size
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Scene, Scenes
+from padprint.measuring.options import LoadOptions, check_counts
+from padprint.network.layers import Tap, as_measured, discover, run_to, select
+from padprint.results.estimates import ByLayer, GroupSums, estimate_of, ratio
+from padprint.results.measurement import Estimate
+from padprint.results.statistics import jackknife, unbiased_energy
+from padprint.support import frames, wording
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -69,15 +69,13 @@ class LayerConstant:
 
     def cells(self) -> list[tuple[str, ...]]:
         """A row for people, without the layer's name."""
-        values = (_tables.interval(one) for one in (self.size, self.agreement, self.share))
-        return [(*values, str(self.components), _tables.number(self.chance))]
+        values = (wording.interval(one) for one in (self.size, self.agreement, self.share))
+        return [(*values, str(self.components), wording.number(self.chance))]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row: size, agreement and share, each with _low and _high; components, chance."""
-        found = _frames.estimate("size", self.size) | _frames.estimate("agreement", self.agreement)
-        return [
-            {**found, **_frames.estimate("share", self.share), "components": self.components, "chance": self.chance}
-        ]
+        found = frames.estimate("size", self.size) | frames.estimate("agreement", self.agreement)
+        return [{**found, **frames.estimate("share", self.share), "components": self.components, "chance": self.chance}]
 
 
 def constant_image(

@@ -23,18 +23,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint.baselines.crops import Scene, Scenes, paddings
-from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, LayerError, ModelError
-from padprint.forwards import swapping
-from padprint.geometry import Geometry, MapSpec, crop_size, trace
-from padprint.images import Images
-from padprint.layers import Tap, as_measured, discover, run_to
-from padprint.options import LoadOptions, check_counts
+from padprint.geometry.layer import Geometry, MapSpec
+from padprint.geometry.tracing import crop_size, trace
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Scene, Scenes, paddings
+from padprint.measuring.forwards import swapping
+from padprint.measuring.options import LoadOptions, check_counts
+from padprint.measuring.subject import reseed
+from padprint.network.layers import Tap, as_measured, discover, run_to
 from padprint.padding import Scheme
-from padprint.result import Estimate
-from padprint.subject import reseed
+from padprint.results.estimates import ByLayer, GroupSums, ratio
+from padprint.results.measurement import Estimate
+from padprint.support import frames, wording
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -62,13 +63,13 @@ class LayerLabels:
 
     def cells(self) -> list[tuple[str, ...]]:
         """A row for people, without the layer's name."""
-        values = (_tables.interval(one) for one in (self.mean_entropy, self.disagreeing))
-        return [(_tables.stride(self.stride), *values)]
+        values = (wording.interval(one) for one in (self.mean_entropy, self.disagreeing))
+        return [(wording.stride(self.stride), *values)]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row: stride_y, stride_x (px), mean_entropy (bits) and disagreeing, each with _low and _high."""
-        found = _frames.estimate("mean_entropy", self.mean_entropy) | _frames.estimate("disagreeing", self.disagreeing)
-        return [{**_frames.pair("stride", self.stride), **found}]
+        found = frames.estimate("mean_entropy", self.mean_entropy) | frames.estimate("disagreeing", self.disagreeing)
+        return [{**frames.pair("stride", self.stride), **found}]
 
 
 def label_consistency(

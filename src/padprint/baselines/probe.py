@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint.baselines.crops import iterate
-from padprint.baselines.estimates import ByLayer, Contrast, estimate_of
 from padprint.errors import ImagesError, ModelError
-from padprint.images import Images
+from padprint.images.photographs import Images
+from padprint.measuring.crops import iterate
 from padprint.padding import Scheme
-from padprint.statistics import interval_of
+from padprint.results.estimates import ByLayer, Contrast, estimate_of
+from padprint.results.statistics import interval_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import Options
+    from padprint.measuring.options import Options
 
 TARGETS = ("row", "column", "border")
 """What is read out of a cell's features."""

@@ -23,22 +23,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint.baselines.crops import Scene, Scenes
-from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ImagesError, ModelError, PaddingError
-from padprint.images import Images
-from padprint.layers import as_measured, one_pass
-from padprint.options import OWN, LoadOptions, check_counts, schemes_by_name
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Scene, Scenes
+from padprint.measuring.options import OWN, LoadOptions, check_counts, schemes_by_name
+from padprint.measuring.subject import Paddings, reseed
+from padprint.network.layers import as_measured, one_pass
 from padprint.padding import Scheme, make
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 from padprint.padding.scheme import available
 from padprint.padding.swap import channels_of, fixed, title, untrained
 from padprint.padding.windowed import supply_cells
-from padprint.result import Estimate
-from padprint.subject import Paddings, reseed
-from padprint.weights import first_line
+from padprint.results.estimates import ByLayer, GroupSums, ratio
+from padprint.results.measurement import Estimate
+from padprint.support import frames, wording
+from padprint.support.wording import first_line
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -68,12 +68,12 @@ class LayerRing:
     def cells(self) -> list[tuple[str, ...]]:
         """Rows for people, without the operator's name."""
         about = (str(self.channels), f"{self.size} x {self.size}")
-        return [(*about, name, _tables.interval(one)) for name, one in self.nmse.items()]
+        return [(*about, name, wording.interval(one)) for name, one in self.nmse.items()]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each padding: channels, cells (along each side), padding, nmse with _low and _high."""
         about = {"channels": self.channels, "cells": self.size}
-        return [{**about, "padding": name, **_frames.estimate("nmse", one)} for name, one in self.nmse.items()]
+        return [{**about, "padding": name, **frames.estimate("nmse", one)} for name, one in self.nmse.items()]
 
 
 def ring_nmse(

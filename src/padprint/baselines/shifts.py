@@ -19,22 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from padprint.baselines.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started
-from padprint.baselines.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
 from padprint.errors import ImagesError
-from padprint.forwards import swapping
-from padprint.geometry import MapSpec
-from padprint.images import Images
-from padprint.layers import as_measured, leaves_of, one_pass
-from padprint.options import check_counts
+from padprint.geometry.layer import MapSpec
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started
+from padprint.measuring.forwards import swapping
+from padprint.measuring.options import check_counts
+from padprint.measuring.subject import reseed
+from padprint.network.layers import as_measured, leaves_of, one_pass
 from padprint.padding import Scheme
-from padprint.result import Estimate
-from padprint.subject import reseed
+from padprint.results.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
+from padprint.results.measurement import Estimate
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import Options
+    from padprint.measuring.options import Options
 
 SHIFT = 32
 PAIRS = 4

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint.baselines.crops import iterate
-from padprint.baselines.estimates import ByLayer, GroupSums, ratio
 from padprint.errors import ModelError
-from padprint.images import Images
+from padprint.images.photographs import Images
+from padprint.measuring.crops import iterate
 from padprint.padding import Scheme
-from padprint.result import Estimate
+from padprint.results.estimates import ByLayer, GroupSums, ratio
+from padprint.results.measurement import Estimate
+from padprint.support import frames, wording
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import Options
+    from padprint.measuring.options import Options
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class LayerTiles:
 
     def cells(self) -> list[tuple[str, ...]]:
         """A row for people, without the layer's name."""
-        return [tuple(_tables.interval(one) for one in (self.seam, self.elsewhere, self.ratio))]
+        return [tuple(wording.interval(one) for one in (self.seam, self.elsewhere, self.ratio))]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row: seam, elsewhere and ratio, each with _low and _high."""
-        parts = _frames.estimate("seam", self.seam) | _frames.estimate("elsewhere", self.elsewhere)
-        return [{**parts, **_frames.estimate("ratio", self.ratio)}]
+        parts = frames.estimate("seam", self.seam) | frames.estimate("elsewhere", self.elsewhere)
+        return [{**parts, **frames.estimate("ratio", self.ratio)}]
 
 
 def tile_mismatch(

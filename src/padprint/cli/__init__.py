@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from padprint import __version__
 from padprint.cli import _check, _halo, _layers, baseline, study
 from padprint.cli._bundles import bundled
 from padprint.cli._options import (
@@ -27,6 +26,7 @@ from padprint.cli._options import (
     Screen,
 )
 from padprint.cli._parse import Command, Group, Repeatable
+from padprint.support.version import __version__
 
 app = typer.Typer(
     name="padprint",

@@ -50,7 +50,7 @@ def check(
         import torch
 
         from padprint.checkup import check as work
-        from padprint.models import load_model
+        from padprint.network.loading import load_model
 
         torch.manual_seed(seed)  # random initial weights are the same in every run
         loaded = load_model(model, weights=weights)

@@ -15,9 +15,9 @@ from padprint.cli._options import Files, Screen
 from padprint.errors import PadprintError, ResultError
 
 if TYPE_CHECKING:
-    from padprint.comparison import Comparison
-    from padprint.models import LoadedModel
-    from padprint.result import Measurement
+    from padprint.network.loading import LoadedModel
+    from padprint.results.comparison import Comparison
+    from padprint.results.measurement import Measurement
 
 
 def measure(job: Job, padding: str | None, files: Files, screen: Screen) -> None:
@@ -66,8 +66,8 @@ def inspect(model: str, size: tuple[int, int], screen: Screen, *, page: Path | N
     """Show every operator of a model that pads, and write a page of it where wanted."""
     with _show.reporting(screen) as console:
         check_output(None if page is None else page.parent, report=page is not None)
-        from padprint.inspection import inspect
-        from padprint.models import load_model
+        from padprint.geometry.inspection import inspect
+        from padprint.network.loading import load_model
 
         loaded = load_model(model)
         warn_uncalibrated(loaded)
@@ -144,8 +144,8 @@ def write_comparison(result: Comparison, folder: Path | None, *, plots: bool) ->
     result.save(folder)
     if not plots:
         return [f"wrote {folder}/comparison.json and a folder for each of {len(result)} measurements"]
-    from padprint._atomic import publish_file
     from padprint.plot import comparison
+    from padprint.support.atomic import publish_file
 
     publish_file(folder / "comparison.png", comparison(result).savefig)
     return [f"wrote {folder}/comparison.json, comparison.png and a folder for each of {len(result)} measurements"]
@@ -161,7 +161,7 @@ def write_report(result: Measurement | Comparison, folder: Path | None, *, wante
 
 
 def _measured(job: Job, padding: str | None, device: str | None, *, progress: bool) -> Measurement:
-    from padprint.engine import measure
+    from padprint.measuring.engine import measure
 
     loaded = load(job)
     result: Measurement = measure(
@@ -180,8 +180,8 @@ def _measured(job: Job, padding: str | None, device: str | None, *, progress: bo
 
 
 def _compared(job: Job, padding: Sequence[str], device: str | None, *, progress: bool) -> Comparison:
-    from padprint.engine import compare
-    from padprint.options import OWN
+    from padprint.measuring.engine import compare
+    from padprint.measuring.options import OWN
 
     loaded = load(job)
     paddings = list(padding) or [OWN]
@@ -216,7 +216,7 @@ def _note(result: Measurement, job: Job, loaded: LoadedModel, strides: dict[str,
 
 def _strides(loaded: LoadedModel, crop: tuple[int, int]) -> dict[str, Any] | None:
     """How many strides are uneven at the crop's size, for the report; None where the model cannot be inspected."""
-    from padprint.inspection import inspect, stride_record
+    from padprint.geometry.inspection import inspect, stride_record
 
     try:
         return stride_record(inspect(loaded.model, crop))

@@ -51,7 +51,7 @@ def _flag(parameter: Any, value: object, what: str) -> list[str]:
 
 def write(file: Path, command: TyperCommand, ctx: Any) -> None:
     """Write what was given of a command's arguments; a name that is no Unicode text leaves no file."""
-    from padprint._atomic import publish_file
+    from padprint.support.atomic import publish_file
 
     lines = [f"# padprint {command.name} --config {file.name}"]
     for parameter in command.params:

@@ -182,14 +182,14 @@ def is_saved(folder: Path) -> bool:
     """Whether a folder holds a halo."""
     if not folder.is_dir():
         return False
-    from padprint import _saved
+    from padprint.results import storage
 
-    return _saved.is_saved(folder / _saved.HALO[0])
+    return storage.is_saved(folder / storage.HALO[0])
 
 
 def _structure(spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int]) -> Outcome:
     """The halo by structure alone."""
-    from padprint.models import load_model
+    from padprint.network.loading import load_model
     from padprint.overlap import structural as work
 
     found = work(load_model(spec, weights=weights).model, names, tile)
@@ -247,8 +247,8 @@ def _measure(
 
 def _said(result: Halo) -> list[str]:
     """The tables and, for paddings with advice, the units of other tools."""
-    from padprint._tables import label
     from padprint.overlap import tools
+    from padprint.support.wording import label
 
     lines = str(result).splitlines()
     for one in result.values():
@@ -267,7 +267,7 @@ def _write(result: Halo, output: Path | None, report: bool) -> list[str]:
     """Save a halo with its picture and, where wanted, its page; lines about it."""
     if output is None:
         return []
-    from padprint._atomic import publish_file
+    from padprint.support.atomic import publish_file
 
     result.save(output)
     publish_file(output / "halo.png", result.plot().savefig)

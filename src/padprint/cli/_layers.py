@@ -12,8 +12,8 @@ from padprint.cli._bundles import bundled
 from padprint.cli._options import CROPS, Crop, Layers, Margin, Model, Screen, Weights
 
 if TYPE_CHECKING:
-    from padprint.geometry import Geometry
-    from padprint.receptive import Field
+    from padprint.geometry.layer import Geometry
+    from padprint.geometry.receptive import Field
 
 EPILOG = "Example: padprint layers torchvision:resnet50 --crop 224 --field layer4:0,0"
 
@@ -50,11 +50,11 @@ def layers(
         named = [name for name, _ in wanted]
         names = named if names == "auto" else [*([names] if isinstance(names, str) else names), *named]
     with _show.reporting(screen) as console:
-        from padprint import _geometry_text
         from padprint.cli._loading import warn_uncalibrated
-        from padprint.geometry import trace
-        from padprint.models import load_model
-        from padprint.progress import phase
+        from padprint.geometry import text
+        from padprint.geometry.tracing import trace
+        from padprint.network.loading import load_model
+        from padprint.support.progress import phase
 
         with phase("loading"):
             loaded = load_model(model, weights=weights)
@@ -62,10 +62,10 @@ def layers(
         geometry = trace(loaded.model, layers=names, crop=size)
         fields = [_named(geometry, name, cell) for name, cell in wanted]
         if not screen.json:
-            _show.table(console, *_geometry_text.table_of(geometry), _geometry_text.LESS)
-            _show.lines(console, [*map(str, fields), *_geometry_text.remarks(geometry, margin)])
+            _show.table(console, *text.table_of(geometry), text.LESS)
+            _show.lines(console, [*map(str, fields), *text.remarks(geometry, margin)])
     if screen.json:
-        given = {} if margin is None else {"with_margin": _geometry_text.with_margin(geometry, margin)}
+        given = {} if margin is None else {"with_margin": text.with_margin(geometry, margin)}
         _show.as_json(geometry.to_dict() | given | {"fields": [one.to_dict() for one in fields]})
 
 

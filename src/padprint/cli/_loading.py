@@ -19,7 +19,7 @@ from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from padprint.models import LoadedModel
+    from padprint.network.loading import LoadedModel
 
 RANDOM = "random initialisation"  # what load_model calls it
 _RAW: Channels = (0.0,)
@@ -88,8 +88,8 @@ def load(job: Job) -> Loaded:
         PadprintError: images that are not there, unreadable or too small, a model that cannot be loaded, normalisation that
             nobody says, layers that no model has: all of it in one message.
     """
-    from padprint.processes import together
-    from padprint.progress import phase
+    from padprint.support.processes import together
+    from padprint.support.progress import phase
 
     with together(_processes.several()), phase("loading"):
         problems = list(_of_images(job))
@@ -127,7 +127,7 @@ def _together(problems: Sequence[PadprintError]) -> PadprintError:
 
 def _of_images(job: Job) -> Iterator[PadprintError]:
     """What the files and their headers say against the work."""
-    from padprint.images import as_source
+    from padprint.images.photographs import as_source
 
     try:
         source = as_source(job.given, mean=_RAW, std=_UNIT, **job.photographs.keywords())
@@ -149,7 +149,7 @@ def _of_images(job: Job) -> Iterator[PadprintError]:
 
 def _of_layers(job: Job, models: dict[str, LoadedModel]) -> Iterator[PadprintError]:
     """Names of layers that match no module of any model; what a call returns is called output."""
-    from padprint.layers import OUTPUT, unwrapped
+    from padprint.network.layers import OUTPUT, unwrapped
 
     asked = job.options.get("layers", "auto")
     if isinstance(asked, str):
@@ -178,7 +178,7 @@ def _built_elsewhere(spec: str) -> bool:
 def _models(job: Job) -> dict[str, LoadedModel]:
     import torch
 
-    from padprint.models import load_model
+    from padprint.network.loading import load_model
 
     found: dict[str, LoadedModel] = {}
     for spec, weights in job.models:
@@ -196,7 +196,7 @@ def _models(job: Job) -> dict[str, LoadedModel]:
 
 def warn_uncalibrated(loaded: LoadedModel) -> None:
     """Say so where a model has BatchNorm that never saw data."""
-    from padprint.layers import uncalibrated
+    from padprint.network.layers import uncalibrated
 
     fresh = uncalibrated(loaded.model)
     if fresh is not None:
@@ -241,10 +241,10 @@ def _listed(values: Channels) -> str:
 
 def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> None:
     """Set BatchNorm's statistics from centre crops of the first images."""
-    from padprint.images import as_source
-    from padprint.models import calibrate_batchnorm
-    from padprint.progress import phase
-    from padprint.source import nothing_decoded
+    from padprint.images.photographs import as_source
+    from padprint.images.source import nothing_decoded
+    from padprint.network.loading import calibrate_batchnorm
+    from padprint.support.progress import phase
 
     options = job.photographs.keywords() | {"limit": job.place.calibrate}
     source = as_source(job.given, mean=mean, std=std, **options)

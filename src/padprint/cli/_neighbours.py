@@ -27,7 +27,7 @@ from padprint.cli._options import (
 )
 
 if TYPE_CHECKING:
-    from padprint.baselines.estimates import ByLayer
+    from padprint.results.estimates import ByLayer
 
 
 @bundled(groups=5)

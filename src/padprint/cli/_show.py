@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padprint import _inspection_text, _tables
 from padprint.cli import _processes
 from padprint.errors import PadprintError
+from padprint.geometry import inspection_text
+from padprint.results import tables
+from padprint.support import text_table, wording
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from padprint.baselines.estimates import ByLayer
     from padprint.cli._options import Screen
-    from padprint.comparison import Comparison
-    from padprint.inspection import Inspection
-    from padprint.result import Measurement
+    from padprint.geometry.inspection import Inspection
+    from padprint.results.comparison import Comparison
+    from padprint.results.estimates import ByLayer
+    from padprint.results.measurement import Measurement
 
 _WORDS = ("swappable",)  # columns of words, which may wrap
 _UNBOUND = 10_000  # columns of what goes to a file or a pipe, and of --wide
@@ -52,7 +54,7 @@ def reporting(screen: Screen | None = None) -> Iterator[Console]:
     """
     from rich.console import Console
 
-    from padprint.progress import display, phase
+    from padprint.support.progress import display, phase
 
     unbound = (screen is not None and screen.wide) or not (sys.stderr.isatty() or "COLUMNS" in os.environ)
     console = Console(
@@ -77,7 +79,7 @@ def reporting(screen: Screen | None = None) -> Iterator[Console]:
 @contextlib.contextmanager
 def _logging(console: Console, screen: Screen | None) -> Iterator[None]:
     """What padprint logs goes to the console: with --verbose what is done, and from the level on that PADPRINT_LOG names."""
-    from padprint.progress import log
+    from padprint.support.progress import log
 
     named = os.environ.get("PADPRINT_LOG", "").upper()
     level = logging.getLevelName(named) if named else logging.INFO if screen is not None and screen.verbose else None
@@ -130,42 +132,42 @@ def as_json(document: dict[str, Any]) -> None:
 
 def measurement(console: Console, result: Measurement) -> None:
     """The table of a measurement, then notes, unmeasured layers and warnings."""
-    rows = [_tables.cells(layer) for layer in result.layers.values()]
-    table(console, _tables.HEADERS, rows, _tables.LESS)
+    rows = [tables.cells(layer) for layer in result.layers.values()]
+    table(console, tables.HEADERS, rows, tables.LESS)
     _parts(console, {"": result})
-    lines(console, [_tables.summary(result), *_tables.remarks(result)])
+    lines(console, [tables.summary(result), *tables.remarks(result)])
 
 
 def comparison(console: Console, result: Comparison) -> None:
     """The finding, the table of a comparison, then what a reader must know."""
     from padprint.report.compared import comparison_verdict
 
-    lines(console, [_tables.printable(comparison_verdict(result))])
-    table(console, _tables.COMPARISON_HEADERS, _tables.comparison_cells(result), _tables.COMPARISON_LESS, names=2)
+    lines(console, [wording.printable(comparison_verdict(result))])
+    table(console, tables.COMPARISON_HEADERS, tables.comparison_cells(result), tables.COMPARISON_LESS, names=2)
     _parts(console, result)
-    lines(console, _tables.comparison_remarks(result))
+    lines(console, tables.comparison_remarks(result))
 
 
 def _parts(console: Console, results: Mapping[str, Measurement]) -> None:
     """The table of layers that see the whole map, if there are any."""
-    rows = _tables.part_rows(results)
+    rows = tables.part_rows(results)
     if rows:
-        table(console, _tables.PART_HEADERS, rows, _tables.PART_LESS)
-        lines(console, [*_tables.PART_REMARKS, ""])
+        table(console, tables.PART_HEADERS, rows, tables.PART_LESS)
+        lines(console, [*tables.PART_REMARKS, ""])
 
 
 def by_layer(console: Console, result: ByLayer[Any]) -> None:
     """The table of an older metric, then what belongs under it."""
     headers, rows = result.table()
     table(console, headers, rows)
-    lines(console, [_tables.printable(line) for line in result.lines()])
+    lines(console, [wording.printable(line) for line in result.lines()])
 
 
 def inspection(console: Console, found: Inspection) -> None:
     """The table of padding operators, then counts and what is uneven."""
-    headers, rows = _inspection_text.table(found)
+    headers, rows = inspection_text.table(found)
     table(console, headers, rows, ("kernel", "map", "stride", "swappable"))
-    lines(console, _inspection_text.remarks(found))
+    lines(console, inspection_text.remarks(found))
 
 
 def table(
@@ -183,7 +185,7 @@ def table(
     from rich import box
     from rich.table import Table
 
-    kept, cut, absent = _tables.fitted(headers, rows, console.width - 2, less, names, gap=3)
+    kept, cut, absent = text_table.fitted(headers, rows, console.width - 2, less, names, gap=3)
     printed = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, header in enumerate(kept):
         wraps = header in _WORDS
@@ -203,7 +205,7 @@ def _plain(value: Any) -> Any:
 
 def _tidy(message: Any) -> str:
     """The message on one line, with options as the command line spells them."""
-    return _KEYWORDS.sub(_as_option, _tables.printable(str(message)))
+    return _KEYWORDS.sub(_as_option, wording.printable(str(message)))
 
 
 def _as_option(found: re.Match[str]) -> str:

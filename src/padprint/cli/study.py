@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padprint._atomic import publish_file
 from padprint.cli import _reliability
 from padprint.cli._bundles import bundled
 from padprint.cli._options import Report, Screen
 from padprint.cli._parse import Command, Group
+from padprint.support.atomic import publish_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,11 +138,11 @@ def properties(
 
     with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
-        from padprint.progress import progress_bar
         from padprint.report import publish
         from padprint.studies.pages import properties_page
         from padprint.studies.properties import PARTS, properties
         from padprint.studies.properties_report import document, pictures, words
+        from padprint.support.progress import progress_bar
 
         folder = output or study / "properties"
         check_output(folder, plots=plots, report=report)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from padprint._lazy import loader
+from padprint.support.lazy import loader
 
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from padprint.baselines.crops import Scene, Scenes, Views
 from padprint.errors import HaloError, ImagesError, LayerError, ModelError
-from padprint.geometry import crop_size
-from padprint.images import Images
-from padprint.layers import as_measured
-from padprint.options import OWN, schemes_by_name
+from padprint.geometry.tracing import crop_size
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Scene, Scenes, Views
+from padprint.measuring.options import OWN, schemes_by_name
+from padprint.network.layers import as_measured
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.outputs import geometry_of, structural_halos
 from padprint.overlap.result import Halo, check_confidence, check_statistics, check_tolerance
@@ -22,7 +22,7 @@ from padprint.padding import Scheme
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import LoadOptions
+    from padprint.measuring.options import LoadOptions
 
 
 def halo(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from padprint._tables import number
-from padprint.statistics import prediction_limit
+from padprint.results.statistics import prediction_limit
+from padprint.support.wording import number
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo

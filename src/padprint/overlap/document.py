@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from padprint._document import SCHEMA
-from padprint._fields import Fields, tensor
 from padprint.errors import ResultError
-from padprint.options import schemes_by_name
+from padprint.measuring.options import schemes_by_name
 from padprint.overlap import floors
 from padprint.overlap.distance import ERRORS, SIDES
 from padprint.overlap.floors import Floor
 from padprint.overlap.tiling import Map, Tiling
 from padprint.overlap.tools import units
 from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.results.documents import SCHEMA
+from padprint.support.typed import Fields, tensor
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo

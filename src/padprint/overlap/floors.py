@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padprint.geometry import Sides
+from padprint.geometry.layer import Sides
 from padprint.overlap.distance import Sums, pooled
 from padprint.overlap.tiling import Map
-from padprint.statistics import prediction_limit
+from padprint.results.statistics import prediction_limit
 
 SIZES = (256, 512, 1024)
 """Tile sizes, px, on which it is measured what statistics leave, beside the tile's own, as far as the images allow."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.geometry import crop_size
-from padprint.layers import as_measured, unwrapped
+from padprint.geometry.tracing import crop_size
+from padprint.network.layers import as_measured, unwrapped
 from padprint.padding.intercept import refuse_opaque
 from padprint.wholemap.freezing import take_statistics
 from padprint.wholemap.network import WholeMap

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from padprint.errors import HaloError, ModelError
-from padprint.geometry import Geometry, Sides, trace, trace_taps
-from padprint.layers import Tap, outputs
+from padprint.geometry.layer import Geometry, Sides
+from padprint.geometry.tracing import trace, trace_taps
+from padprint.network.layers import Tap, outputs
 
 
 def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:

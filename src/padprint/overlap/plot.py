@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from padprint._tables import label
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.sizes import ABSURD, offered
 from padprint.overlap.text import pair
 from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
+from padprint.support.wording import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from padprint.statistics import prediction_limit, promised
+from padprint.results.statistics import prediction_limit, promised
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import OutputHalo
@@ -21,7 +21,7 @@ class Promises:
 
     Every halo is what the median image needs at some tolerance, so that sides and outputs keep their proportions and no single
     image shapes them; there is one for each value of the error. What it promises is the upper prediction limit of the
-    error of one further image (`padprint.statistics.prediction_limit`), never more than the worst image measured.
+    error of one further image (`padprint.results.statistics.prediction_limit`), never more than the worst image measured.
 
     Attributes:
         outputs: by name.

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from padprint import _frames, _saved
-from padprint._document import finite
 from padprint.errors import HaloError, ResultError
-from padprint.geometry import Sides
+from padprint.geometry.layer import Sides
 from padprint.overlap import text
 from padprint.overlap.document import document, errors_of, restored
 from padprint.overlap.sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
+from padprint.results import storage
+from padprint.support import frames
+from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from padprint.images import Images
+    from padprint.images.photographs import Images
     from padprint.overlap.verdict import Verification
 
 
@@ -135,7 +136,7 @@ class Halo(Mapping[str, PaddingHalo]):
             for name, one in self.items()
             for p in one.curve
         )
-        return _frames.frame((dict(zip(columns, row, strict=True)) for row in rows), columns)
+        return frames.frame((dict(zip(columns, row, strict=True)) for row in rows), columns)
 
     def save(self, folder: str | Path) -> Path:
         """Write halo.json and halo.safetensors (errors by distance, of every image) into a folder.
@@ -149,7 +150,7 @@ class Halo(Mapping[str, PaddingHalo]):
         Raises:
             ResultError: the folder's path is a file.
         """
-        return _saved.write(Path(folder), document(self), errors_of(self), _saved.HALO)
+        return storage.write(Path(folder), document(self), errors_of(self), storage.HALO)
 
     def __str__(self) -> str:
         return text.table(self)
@@ -165,7 +166,7 @@ def load(folder: str | Path) -> Halo:
         ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or were written in
             another schema; it was measured under a scheme that has no name in padprint.
     """
-    found = _saved.read(Path(folder), _saved.HALO)
+    found = storage.read(Path(folder), storage.HALO)
     try:
         return restored(*found)
     except ResultError as error:

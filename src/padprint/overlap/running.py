@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 import padprint
-from padprint.baselines.crops import CropRun, Scene, Scenes, Views
 from padprint.errors import HaloError, LayerError
-from padprint.forwards import Rest, first_cell, swapping, window
-from padprint.geometry import Sides
-from padprint.layers import as_measured, uncalibrated
+from padprint.geometry.layer import Sides
+from padprint.images.source import fingerprint
+from padprint.measuring.crop_plan import Canvas
+from padprint.measuring.crops import CropRun, Scene, Scenes, Views
+from padprint.measuring.forwards import Rest, first_cell, swapping, window
+from padprint.measuring.subject import reseed
+from padprint.network.layers import as_measured, uncalibrated
+from padprint.network.weights import weights_sha256
 from padprint.overlap.distance import Sums, nearest_side, pooled, scale_of
 from padprint.overlap.floors import FloorSums, corner_of, other_sizes
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
-from padprint.plan import Canvas
-from padprint.source import fingerprint
-from padprint.statistics import promised
-from padprint.subject import reseed
-from padprint.weights import weights_sha256
+from padprint.results.statistics import promised
 
 
 @dataclass

@@ -8,8 +8,8 @@ from fractions import Fraction
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from padprint._tables import label, number
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
+from padprint.support.wording import label, number
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo

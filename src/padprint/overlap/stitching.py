@@ -10,7 +10,7 @@ from math import nan
 import torch
 from torch import Tensor
 
-from padprint.forwards import Forwards, Rest
+from padprint.measuring.forwards import Forwards, Rest
 from padprint.overlap.tiling import Tiling
 
 

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from padprint import _frames
-from padprint._tables import label, through
 from padprint.errors import HaloError
-from padprint.geometry import Sides, crop_size
-from padprint.layers import as_measured, unwrapped
-from padprint.models import as_model
+from padprint.geometry.layer import Sides
+from padprint.geometry.tracing import crop_size
+from padprint.network.layers import as_measured, unwrapped
+from padprint.network.loading import as_model
+from padprint.network.preserved import inputs_made
 from padprint.overlap import tools
 from padprint.overlap.outputs import geometry_of, structural_halos
 from padprint.overlap.sizes import ABSURD, resized, smallest
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
-from padprint.untouched import inputs_made
+from padprint.support import frames
+from padprint.support.wording import label, through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,14 +71,14 @@ class Structural:
         """One row for each output: output, height and width of a tile's map (cells), stride_y and stride_x (px), halo_top,
         halo_bottom, halo_left and halo_right (cells), and the same with _px.
         """  # noqa: D205
-        return _frames.frame((self._row(name) for name in self.maps), ("output",))
+        return frames.frame((self._row(name) for name in self.maps), ("output",))
 
     def _row(self, name: str) -> dict[str, Any]:
         one, cells = self.maps[name], self.need[name]
         pixels = [ceil(n * s) for n, s in zip(cells, sides(one), strict=True)]
         size = {"output": name, "height": one.size[0], "width": one.size[1]}
-        halo = _frames.sides("halo", cells) | {f"{side}_px": n for side, n in _frames.sides("halo", pixels).items()}
-        return size | _frames.pair("stride", [float(s) for s in one.stride]) | halo
+        halo = frames.sides("halo", cells) | {f"{side}_px": n for side, n in frames.sides("halo", pixels).items()}
+        return size | frames.pair("stride", [float(s) for s in one.stride]) | halo
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from padprint._tables import aligned, label, number, through
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.sizes import Choice, choices
+from padprint.support.text_table import aligned
+from padprint.support.wording import label, number, through
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, lcm
 
-from padprint.geometry import Sides
+from padprint.geometry.layer import Sides
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from padprint._tables import label, number
 from padprint.errors import HaloError
 from padprint.overlap.blending import linear, longest_step
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Map, Tiling, sides
+from padprint.support.wording import label, number
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo

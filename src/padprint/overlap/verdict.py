@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from padprint import _frames
-from padprint._document import finite
-from padprint._tables import label, number, printable
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling
+from padprint.support import frames
+from padprint.support.strict_json import finite
+from padprint.support.wording import label, number, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class Verification:
         """One row for each output: output, passed, worst, worst_side, worst_px (distance), worst_image_error, worst_image (index),
         images_within, coarse, beyond_reach, mean, rms, largest, largest_image, largest_y, largest_x (px); see `OutputCheck`.
         """  # noqa: D205
-        return _frames.frame(map(_row, self.outputs.values()), ("output",))
+        return frames.frame(map(_row, self.outputs.values()), ("output",))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values."""
@@ -178,5 +178,5 @@ def _row(one: OutputCheck) -> dict[str, Any]:
         "rms": one.rms,
         "largest": one.largest,
         "largest_image": one.largest_at[0],
-        **_frames.pair("largest", one.largest_at[1:]),
+        **frames.pair("largest", one.largest_at[1:]),
     }

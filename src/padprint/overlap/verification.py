@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from padprint.baselines.crops import Scene, Scenes
 from padprint.errors import HaloError, ImagesError
-from padprint.forwards import Forwards, swapping, whole_of
-from padprint.geometry import trace
-from padprint.images import Images
-from padprint.layers import as_measured
+from padprint.geometry.tracing import trace
+from padprint.images.photographs import Images
+from padprint.images.source import fingerprint
+from padprint.measuring.crops import Scene, Scenes
+from padprint.measuring.forwards import Forwards, swapping, whole_of
+from padprint.measuring.subject import reseed
+from padprint.network.layers import as_measured
 from padprint.overlap.distance import SIDES, Sums, nearest_side, pooled, worst_beyond
 from padprint.overlap.running import changed_labels
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
 from padprint.overlap.verdict import OutputCheck, Verification
-from padprint.source import fingerprint
-from padprint.subject import reseed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import LoadOptions
+    from padprint.measuring.options import LoadOptions
     from padprint.overlap.result import Halo
     from padprint.overlap.widths import OutputHalo
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from padprint.errors import HaloError
-from padprint.geometry import Sides
+from padprint.geometry.layer import Sides
 from padprint.overlap import text
 from padprint.overlap.distance import halo_cells, tails, within, worst_beyond
 from padprint.overlap.floors import Floor

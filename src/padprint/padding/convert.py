@@ -16,7 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from padprint.errors import PaddingError
-from padprint.layers import copied, unwrapped
+from padprint.network.layers import copied, unwrapped
 from padprint.padding.example import Found, look, run_through
 from padprint.padding.intercept import refuse_opaque
 from padprint.padding.scheme import Scheme, make

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PaddingError, PadprintError
-from padprint.layers import as_measured
+from padprint.network.layers import as_measured
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme
 from padprint.padding.space import Form, Space, Verdict, form
 from padprint.padding.swap import channels_of, stays, swappable, title
 from padprint.padding.windowed import Windowed
-from padprint.weights import first_line
+from padprint.support.wording import first_line
 
 
 @dataclass

@@ -120,8 +120,8 @@ class _Padding(NamedTuple):
 
 
 def _find(model: nn.Module, inputs: Sequence[Any]) -> dict[Call, _Known]:
-    from padprint.strip import shape_copy  # which imports this package
-    from padprint.untouched import randomness_kept
+    from padprint.network.copies import shape_copy  # which imports this package
+    from padprint.network.preserved import randomness_kept
 
     with randomness_kept():
         try:

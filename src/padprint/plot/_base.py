@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from padprint._tables import label, number
 from padprint.errors import MissingPackageError
+from padprint.support.wording import label, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from padprint.result import Estimate
+    from padprint.results.measurement import Estimate
 
 DPI = 150
 # Blue to orange is safe for colour-blind readers; blue ends darker than orange, so grey print keeps the sign.

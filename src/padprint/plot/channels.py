@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from padprint._tables import aware, number
-from padprint.channels import SIDES
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, narrow, new_figure, plain, signed_colours
 from padprint.plot.maps import draw_map, rim_line
+from padprint.support.wording import aware, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from padprint.result import LayerMeasurement, Measurement
+    from padprint.results.measurement import LayerMeasurement, Measurement
 
 _PER_ROW = 6
 # lightness and hatching differ, so that the six can be told apart in grey
@@ -99,8 +98,7 @@ def aware_channels(measurement: Measurement, ax: Axes | None = None) -> Figure:
         figure = new_figure(8.0, 0.45 * len(layers) + 1.9)
         ax = figure.add_subplot()
     start = [0.0] * len(layers)
-    for side in SIDES:
-        colour, hatch = _FILLS[side]
+    for side, (colour, hatch) in _FILLS.items():
         share = [100 * layer.channels.by_side()[side] / max(1, len(layer.pattern)) for layer in layers]
         ax.barh(
             range(len(layers)),

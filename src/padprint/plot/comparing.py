@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from padprint.comparison import Comparison
+    from padprint.results.comparison import Comparison
 
 
 def comparison(result: Comparison, ax: Axes | None = None, *, signed: bool = False) -> Figure:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from padprint.result import Curve, LayerMeasurement, Measurement
+    from padprint.results.measurement import Curve, LayerMeasurement, Measurement
 
 _QUANTITIES = {"response": "response, E[D²]", "noise": "noise, Var[D]", "pattern": "pattern, P²"}
 _SIDES = ("top", "bottom", "left", "right")

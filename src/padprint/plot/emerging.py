@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from padprint.result import LayerMeasurement
+    from padprint.results.measurement import LayerMeasurement
 
 Scale = tuple[float, float]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padprint._tables import stride
 from padprint.errors import ImagesError, LayerError
 from padprint.plot._base import COLOURS, distinct, new_figure
 from padprint.plot.maps import Box, placed, within
+from padprint.support.wording import stride
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from padprint.geometry import Geometry, LayerGeometry
-    from padprint.receptive import Field
+    from padprint.geometry.layer import Geometry, LayerGeometry
+    from padprint.geometry.receptive import Field
 
 _PER_ROW = 4
 _LEGEND = 2.4  # inches of one entry

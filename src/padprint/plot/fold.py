@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from padprint.result import LayerMeasurement
+    from padprint.results.measurement import LayerMeasurement
 
 Span = tuple[int, int]
 

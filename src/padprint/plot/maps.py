@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from padprint import _atomic
-from padprint._tables import file_stem, interval
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
 from padprint.plot.fold import Fold, drawn, edges, folded, folds, is_folded
+from padprint.support import atomic
+from padprint.support.wording import file_stem, interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from padprint.result import LayerMeasurement, Measurement
+    from padprint.results.measurement import LayerMeasurement, Measurement
 
 Box = tuple[float, float, float, float]
 
@@ -129,7 +129,7 @@ def save_patterns(measurement: Measurement, folder: str | Path) -> list[Path]:
         for file, layer in zip(names, measurement.layers.values(), strict=True):
             pattern_map(layer, measurement.crop).savefig(unfinished / file)
 
-    _atomic.publish(Path(folder), write)
+    atomic.publish(Path(folder), write)
     return [Path(folder) / file for file in names]
 
 

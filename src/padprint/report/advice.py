@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from padprint.comparison import Comparison
 from padprint.overlap.result import Halo
 from padprint.report.compared import ratios
 from padprint.report.levels import level, stands_out
 from padprint.report.verdict import listed
-from padprint.result import Measurement
+from padprint.results.comparison import Comparison
+from padprint.results.measurement import Measurement
 
 Step = Mapping[str, Any]
 """A text, a command or None, and perhaps lines below."""
@@ -44,7 +44,7 @@ def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
     """What uneven strides do, and the nearest sizes at which there are none; None where all are even.
 
     Args:
-        found: as `padprint.inspection.stride_record` gives it.
+        found: as `padprint.geometry.inspection.stride_record` gives it.
         command: to look at them.
     """
     if not found.get("uneven"):

@@ -8,13 +8,13 @@ from fractions import Fraction
 
 import torch
 
-from padprint._tables import number
-from padprint.comparison import Comparison
-from padprint.options import OWN
+from padprint.measuring.options import OWN
 from padprint.report.levels import stands_out
 from padprint.report.verdict import listed, percent
-from padprint.result import Estimate, Measurement
-from padprint.statistics import interval_of
+from padprint.results.comparison import Comparison
+from padprint.results.measurement import Estimate, Measurement
+from padprint.results.statistics import interval_of
+from padprint.support.wording import number
 
 _NAMED = 3
 """Measurements named in a verdict, for each way they differ; the others are counted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from padprint._tables import label
 from padprint.overlap import text, tools
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.result import Halo
@@ -10,6 +9,7 @@ from padprint.plot._base import figure_of, new_figure
 from padprint.report.advice import Step, command
 from padprint.report.charts import svg
 from padprint.report.plain import Chart, Plain, Table, plain_page
+from padprint.support.wording import label
 
 _DRAWN = (
     "The largest error at any distance beyond a halo, against the halo's width. Lines: all images together; bands: what a "

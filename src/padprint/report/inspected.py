@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from padprint._inspection_text import table, times
-from padprint.inspection import Inspection, PaddingOperator, stride_record
+from padprint.geometry.inspection import Inspection, PaddingOperator, stride_record
+from padprint.geometry.inspection_text import table, times
 from padprint.plot._base import COLOURS, MARKERS, distinct, figure_of, new_figure
 from padprint.report.advice import SWAPS, Step, strides_step
 from padprint.report.charts import svg

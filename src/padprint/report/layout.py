@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from padprint import __version__, _atomic
 from padprint.errors import MissingPackageError, ResultError
+from padprint.support import atomic
+from padprint.support.version import __version__
 
 _CAPITALS = {
     "MODEL": "a network: torchvision:resnet50, timm:NAME, package.module:factory or a .pt2 file",
@@ -78,5 +79,5 @@ def publish(page: str, path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ResultError(f"{path} is a folder; name the file to write, such as {path / 'report.html'}")
-    _atomic.publish_file(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
+    atomic.publish_file(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
     return path

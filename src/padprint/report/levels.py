@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from padprint.result import LayerMeasurement, Measurement
+from padprint.results.measurement import LayerMeasurement, Measurement
 
 LEVELS = ("none", "faint", "clear", "strong")
 CLEAR, STRONG = 0.05, 0.20

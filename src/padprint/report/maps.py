@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padprint._tables import number
 from padprint.plot.fold import Fold, axis_fold, drawn, edges, folded, folds, span_pixels
 from padprint.plot.maps import map_box, maps_of
+from padprint.support.wording import number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from padprint.result import LayerMeasurement
+    from padprint.results.measurement import LayerMeasurement
 
 MOST = 48
 """Steps of a map along an axis, about; of larger maps each is a block of cells."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from padprint import _tables, plot
-from padprint.comparison import Comparison
-from padprint.options import OWN
+from padprint import plot
+from padprint.measuring.options import OWN
 from padprint.plot._base import figure_of, new_figure
 from padprint.report import numbers
 from padprint.report.advice import steps
@@ -18,7 +17,10 @@ from padprint.report.levels import WORDS, shown_first, stands_out
 from padprint.report.sections import depth_figures, layer_sections, over_depth, scale_table, side_by_side
 from padprint.report.verdict import listed, verdict, voids
 from padprint.report.words import comparison_findings
-from padprint.result import Measurement
+from padprint.results import tables
+from padprint.results.comparison import Comparison
+from padprint.results.measurement import Measurement
+from padprint.support import wording
 
 IN_PYTHON = "padprint.measure(...)"
 MEANING = (
@@ -50,27 +52,27 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         "voids": names_only(_voids(named)),
         **_said(named, result),
         "hero": hero,
-        "hero_title": f"What is left in {_tables.label(layer)}" if shared else "From layer to layer",
+        "hero_title": f"What is left in {wording.label(layer)}" if shared else "From layer to layer",
         "scale": scale_table(named) if several or len(first) > len(hero) else {"rows": []},
         "words": WORDS,
         "steps": steps(first, result),
         "measurements": [
             {
                 "name": name,
-                "summary": _tables.summary(one),
+                "summary": tables.summary(one),
                 "provenance": numbers.provenance(one),
                 "command": names_only(str(one.provenance.get("command") or IN_PYTHON)),
             }
             for name, one in named.items()
         ],
-        "remarks": names_only(_remarks(named, result) if several else _tables.remarks(first)),
+        "remarks": names_only(_remarks(named, result) if several else tables.remarks(first)),
         "columns": numbers.COLUMNS,
         "rows": [(name, numbers.layer_row(layer)) for name, one in named.items() for layer in one.values()],
         "differences": [] if result is None else numbers.difference_rows(result),
         "findings": [] if result is None or not several else comparison_findings(result),
         "figures": _figures(named, result),
         "sections": sections,
-        "first": next(i for i, section in enumerate(sections) if section["label"] == f"{i + 1} {_tables.label(layer)}"),
+        "first": next(i for i, section in enumerate(sections) if section["label"] == f"{i + 1} {wording.label(layer)}"),
         "data": {
             "channels": {view["id"]: view.pop("channels") for view in views},
             "maps": {one["id"]: one["map"].data for one in maps},
@@ -113,13 +115,13 @@ def _voids(named: Mapping[str, Measurement]) -> list[str]:
     said: dict[str, list[str]] = {}
     for name, one in named.items():
         for line in voids(one):
-            said.setdefault(line, []).append(_tables.label(name))
+            said.setdefault(line, []).append(wording.label(name))
     return [line if len(names) == len(named) else f"{', '.join(names)}: {line}" for line, names in said.items()]
 
 
 def _remarks(named: Mapping[str, Measurement], result: Comparison | None) -> list[str]:
     """What must be known of several measurements."""
-    return [*([] if result is None else _tables.absent(result)), *_tables.shared_remarks(named)]
+    return [*([] if result is None else tables.absent(result)), *tables.shared_remarks(named)]
 
 
 def _first_layer(named: Mapping[str, Measurement], result: Comparison | None) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from padprint import _tables
-from padprint.comparison import Comparison
 from padprint.report.command import names_only
 from padprint.report.levels import level
-from padprint.result import LayerMeasurement, Measurement
+from padprint.results import tables
+from padprint.results.comparison import Comparison
+from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support import wording
 
 if TYPE_CHECKING:
-    from padprint.result import Estimate
+    from padprint.results.measurement import Estimate
 
 COLUMNS = (
     "layer",
@@ -30,9 +31,9 @@ COLUMNS = (
 
 def layer_row(layer: LayerMeasurement) -> list[dict[str, Any]]:
     """One layer's cells, in the order of `COLUMNS`."""
-    texts = _tables.cells(layer)
+    texts = tables.cells(layer)
     share = 100 * layer.channels.count / max(1, len(layer.pattern))
-    relative, positional = layer.relative, _tables.shown(layer, "positional").value
+    relative, positional = layer.relative, tables.shown(layer, "positional").value
     percents = type(relative)(100 * relative.value, 100 * relative.low, 100 * relative.high)
     return cells(
         (texts[0], texts[0]),
@@ -41,9 +42,9 @@ def layer_row(layer: LayerMeasurement) -> list[dict[str, Any]]:
         (texts[2], layer.snr.value),
         (texts[3], layer.rms.value),
         (texts[4], layer.mae.value),
-        (_tables.interval(percents), relative.value),
-        (_tables.number(100 * positional), positional),
-        (_tables.aware(layer), share),
+        (wording.interval(percents), relative.value),
+        (wording.number(100 * positional), positional),
+        (wording.aware(layer), share),
         (" ".join(f"{side:g}" for side in layer.rim_pixels), max(layer.rim_pixels)),
     )
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from padprint import _saved
-from padprint.comparison import Comparison, load_comparison
 from padprint.errors import ResultError
-from padprint.inspection import Inspection
+from padprint.geometry.inspection import Inspection
 from padprint.overlap.result import Halo
 from padprint.overlap.result import load as load_halo
-from padprint.progress import phase
 from padprint.report.halos import halo_page
 from padprint.report.inspected import inspection_page
 from padprint.report.layout import check_available, fill, publish
 from padprint.report.measured import content
-from padprint.result import Measurement, load
+from padprint.results import storage
+from padprint.results.comparison import Comparison, load_comparison
+from padprint.results.measurement import Measurement, load
+from padprint.support.progress import phase
 
 Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo
 
@@ -66,10 +66,10 @@ def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[st
         ResultError: nothing is there, or it cannot be read.
     """
     found: dict[str, Measurement] = {}
-    if len(folders) == 1 and _saved.is_saved(Path(folders[0]) / _saved.HALO[0]):
+    if len(folders) == 1 and storage.is_saved(Path(folders[0]) / storage.HALO[0]):
         return load_halo(folders[0])
     for folder in map(Path, folders):
-        if _saved.is_saved(folder / _saved.COMPARISON_FILE):
+        if storage.is_saved(folder / storage.COMPARISON_FILE):
             several = load_comparison(folder)
             if len(folders) == 1:
                 return several

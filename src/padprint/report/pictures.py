@@ -13,7 +13,7 @@ from padprint.plot.fold import Fold, drawn, folds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from padprint.result import LayerMeasurement
+    from padprint.results.measurement import LayerMeasurement
 
 _MOST = 64
 """Steps of a channel's map along an axis, about; of folded bands and blocks of cells the largest change is kept."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from padprint import _tables, plot
+from padprint import plot
 from padprint.plot._base import new_figure
 from padprint.plot.maps import scale_of
 from padprint.report.charts import svg
@@ -16,7 +16,8 @@ from padprint.report.maps import emergence_maps, layer_map
 from padprint.report.pictures import channel_maps
 from padprint.report.verdict import percent
 from padprint.report.words import layer_findings
-from padprint.result import LayerMeasurement, Measurement
+from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support import wording
 
 Named = Mapping[str, Measurement]
 
@@ -42,7 +43,7 @@ def over_depth(one: Measurement) -> list[dict[str, Any]]:
             f"hero-{i}",
             layers[i],
             one,
-            title=f"{i + 1} {_tables.label(layers[i].name)}",
+            title=f"{i + 1} {wording.label(layers[i].name)}",
             caption=_strength(layers[i], one),
             limit=scale_of(layers[i])[1],
         )
@@ -70,7 +71,7 @@ def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dic
             left = ratio(layer.relative, having[reference][name].relative)
             if not math.isnan(left.value):
                 caption += f"; {bracketed(left)} of that with {reference}"
-        row.append(view(f"{id_}-{i}", layer, one, title=_tables.label(label), caption=caption, limit=limit))
+        row.append(view(f"{id_}-{i}", layer, one, title=wording.label(label), caption=caption, limit=limit))
     return row
 
 
@@ -100,7 +101,7 @@ def layer_sections(named: Named, *, paired: bool, above: str | None) -> list[dic
         found.append(
             {
                 "id": f"layer-{i}",
-                "label": f"{i + 1} {_tables.label(name)}",
+                "label": f"{i + 1} {wording.label(name)}",
                 "above": several and name == above,
                 "row": side_by_side(f"row-{i}", name, having, paired=paired) if several and name != above else [],
                 "views": [
@@ -124,8 +125,8 @@ def scale_table(named: Named) -> dict[str, Any]:
     """
     layers = list(dict.fromkeys(name for one in named.values() for name in one))
     labels, columns = (
-        [f"{i + 1} {_tables.label(name)}" for i, name in enumerate(layers)],
-        list(map(_tables.label, named)),
+        [f"{i + 1} {wording.label(name)}" for i, name in enumerate(layers)],
+        list(map(wording.label, named)),
     )
     rows = [[_entry(one[name]) if name in one else None for one in named.values()] for name in layers]
     corner = "layer"
@@ -171,7 +172,7 @@ def _view(id_: str, label: str, one: Measurement, name: str, having: Named, coun
         view(f"map-{id_}-sign", layer, one, title="Sign: mean over channels", limit=limits[0], signed=True),
     ]
     return {
-        "name": _tables.label(label),
+        "name": wording.label(label),
         "findings": layer_findings(layer),
         "notes": list(layer.notes),
         "maps": [one | {"level": None} for one in maps],

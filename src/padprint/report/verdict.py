@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from padprint._tables import label, number
 from padprint.report.levels import everywhere, level, reach, sides
-from padprint.result import Estimate, LayerMeasurement, Measurement
+from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
+from padprint.support.wording import label, number
 
 _ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
 

@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from padprint._tables import aware, interval, number
-from padprint.comparison import Comparison, difference
-from padprint.result import LayerMeasurement, Measurement, Profile
+from padprint.results.comparison import Comparison, difference
+from padprint.results.measurement import LayerMeasurement, Measurement, Profile
+from padprint.support.wording import aware, interval, number
 
 _SIDES = ("top", "bottom", "left", "right")
 _WHERE = {side: f"at the {side}" for side in _SIDES} | {"corners": "in the corners", "uniform": "alike on all sides"}

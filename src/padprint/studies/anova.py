@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from padprint import _frames
 from padprint.errors import PadprintError
+from padprint.support import frames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class Anova:
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each term: name, df, squares, share, omega, f, low, high; see `Term`."""
-        return _frames.frame(map(vars, self.terms), list(Term.__dataclass_fields__))
+        return frames.frame(map(vars, self.terms), list(Term.__dataclass_fields__))
 
 
 def anova(

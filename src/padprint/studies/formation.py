@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from padprint._optional import require
 from padprint.demo import photographs
 from padprint.errors import ResultError
-from padprint.processes import together
-from padprint.records import CONFIG_FILE, Record, Records
 from padprint.studies.formation_config import ConfigError, FormationConfig, Unit
 from padprint.studies.formation_training import SNAPSHOT, Training, cuda_of, save_weights
 from padprint.studies.tasks import Digits, Photographs, Task
-from padprint.weights import first_line
+from padprint.support.optional import require
+from padprint.support.processes import together
+from padprint.support.records import CONFIG_FILE, Record, Records
+from padprint.support.wording import first_line
 
 if TYPE_CHECKING:
     import pandas as pd

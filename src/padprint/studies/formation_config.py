@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from padprint.errors import PadprintError
 from padprint.padding import make
-from padprint.records import CONFIG_FILE
+from padprint.support.records import CONFIG_FILE
 
 TASKS = ("photographs", "digits")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")

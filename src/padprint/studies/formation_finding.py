@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from padprint.errors import ResultError
-from padprint.statistics import student_quantile
+from padprint.results.statistics import student_quantile
 from padprint.studies.anova import Anova, anova
 
 if TYPE_CHECKING:

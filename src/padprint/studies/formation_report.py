@@ -11,8 +11,6 @@ import numpy as np
 import torch
 
 import padprint
-from padprint._atomic import publish_file
-from padprint._document import finite
 from padprint.errors import PadprintError
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure
 from padprint.studies.anova import Anova
@@ -29,6 +27,8 @@ from padprint.studies.formation_finding import (
     logarithm,
     spread,
 )
+from padprint.support.atomic import publish_file
+from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,22 +16,22 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from padprint import _document
-from padprint._atomic import publish_file
-from padprint.engine import measure
 from padprint.errors import ResultError
-from padprint.layers import as_measured
-from padprint.models import calibrate_batchnorm
+from padprint.measuring.engine import measure
+from padprint.network.layers import as_measured
+from padprint.network.loading import calibrate_batchnorm
 from padprint.padding import Scheme, convert
+from padprint.results import documents
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.networks import build
 from padprint.studies.tasks import Task
-from padprint.weights import first_line
+from padprint.support.atomic import publish_file
+from padprint.support.wording import first_line
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from padprint.result import LayerMeasurement, Measurement
+    from padprint.results.measurement import LayerMeasurement, Measurement
 
 _WARM = 0.1  # share of the steps over which the learning rate rises
 _MEASURING = 2**31 - 1  # stands for the step when the numbers of stochastic schemes are fixed for measuring
@@ -198,7 +198,7 @@ ROW: dict[str, Any] = {
     "size": int,
     "rim": tuple[int, ...],
     "crops": int,
-    **{f"{name}{end}": float for name in _document.ESTIMATES for end in ("", "_low", "_high")},
+    **{f"{name}{end}": float for name in documents.ESTIMATES for end in ("", "_low", "_high")},
 }
 """The fields of each of `rows_of`, and their types."""
 SNAPSHOT: dict[str, Any] = {"step": int, "loss": float, "accuracy": float, "layers": [ROW], "seconds": float}
@@ -219,7 +219,7 @@ def _row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
         "rim": list(layer.rim),
         "crops": crops,
     }
-    for name in _document.ESTIMATES:
+    for name in documents.ESTIMATES:
         estimate = getattr(layer, name)
         found |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return found

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padprint.models import calibrate_batchnorm
-from padprint.scenes import DeadLeaves
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.network.loading import calibrate_batchnorm
 
 CROP = 64
 CHANNELS = 8

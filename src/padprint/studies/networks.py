@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.models import load_model
+from padprint.network.loading import load_model
 
 WIDTHS = (8, 16, 24, 32)
 """Channels at 1, 1/2, 1/4 and 1/8 of the input's resolution."""

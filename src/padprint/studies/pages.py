@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from padprint._tables import number
 from padprint.errors import PadprintError
 from padprint.plot._base import figure_of, new_figure
 from padprint.report import names_only
@@ -17,6 +16,7 @@ from padprint.report.verdict import count, listed
 from padprint.studies import formation_report, properties_report, reliability_figure
 from padprint.studies.formation_finding import FLOOR
 from padprint.studies.reliability_tables import TABLES
+from padprint.support.wording import number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from padprint.engine import compare, measure
 from padprint.errors import ResultError
-from padprint.options import OWN
+from padprint.measuring.engine import compare, measure
+from padprint.measuring.options import OWN
 from padprint.padding import convert, revert
-from padprint.records import Records
-from padprint.result import LayerMeasurement, Measurement
+from padprint.results.measurement import LayerMeasurement, Measurement
 from padprint.studies.formation import last_record, read_config, task_of, weights_file
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.formation_training import ROW, held_out, initial, layers_of, rows_of, settled
 from padprint.studies.tasks import Digits, Task
+from padprint.support.records import Records
 
 if TYPE_CHECKING:
     import pandas as pd

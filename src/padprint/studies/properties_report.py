@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padprint._atomic import publish_file
-from padprint._document import finite
 from padprint.errors import PadprintError
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure
 from padprint.studies.anova import anova
 from padprint.studies.formation_finding import FLOOR, logarithm
+from padprint.support.atomic import publish_file
+from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from padprint.baselines.crops import iterate
-from padprint.records import Records
+from padprint.measuring.crops import iterate
 from padprint.studies.formation import read_config, task_of, weights_file
 from padprint.studies.formation_config import FormationConfig, Unit
 from padprint.studies.formation_training import fix_randomness, initial, layers_of, settled
 from padprint.studies.properties import finished
 from padprint.studies.tasks import Task
+from padprint.support.records import Records
 
 if TYPE_CHECKING:
     import pandas as pd

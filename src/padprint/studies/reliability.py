@@ -21,12 +21,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.progress import progress_bar
-from padprint.records import Records
-from padprint.scenes import DeadLeaves
+from padprint.images.dead_leaves import DeadLeaves
 from padprint.studies.known import CROP, LAYER, Known, injected, known
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES, Score, Scores, Trial
+from padprint.support.progress import progress_bar
+from padprint.support.records import Records
 
 REAL = "MobileNetV2 (ImageNet)"
 PARTS = ("truth", "dose", "spread")
@@ -195,7 +195,7 @@ def _trial(unit: Unit, settings: Settings) -> Trial:
 def _real(settings: Settings, seed: int) -> tuple[nn.Module, Sequence[Tensor], list[str], int, int]:
     """ImageNet's MobileNetV2 on dead leaves: network, scenes, its layers at five resolutions, crop, step."""
     from padprint.demo import mobilenet_weights
-    from padprint.models import load_model
+    from padprint.network.loading import load_model
 
     loaded = load_model("torchvision:mobilenet_v2", weights=mobilenet_weights())
     assert loaded.mean is not None and loaded.std is not None  # noqa: S101  # torchvision's models declare them

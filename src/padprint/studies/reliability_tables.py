@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from padprint._atomic import publish_file
-from padprint._document import finite
-from padprint._tables import number
-from padprint.statistics import student_quantile
+from padprint.results.statistics import student_quantile
 from padprint.studies import reliability_amplitude
 from padprint.studies.scores import SCORES, Score
+from padprint.support.atomic import publish_file
+from padprint.support.strict_json import finite
+from padprint.support.wording import number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from padprint.engine import measure
+from padprint.measuring.engine import measure
 
 Scores = dict[str, float]
 

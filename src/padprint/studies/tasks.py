@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from padprint._optional import require
 from padprint.errors import ImagesError
-from padprint.images import Files, ImageFolder
-from padprint.scenes import DeadLeaves
+from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.photographs import Files, ImageFolder
+from padprint.support.optional import require
 
 MEAN, STD = 0.5, 0.25
 """What the pixels of both tasks, in [0, 1], are normalised with."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from padprint.source import Source, nothing_decoded
+from padprint.images.source import Source, nothing_decoded
 
 
 class Kept(Source):

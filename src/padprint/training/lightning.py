@@ -10,9 +10,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from padprint._optional import require
 from padprint.errors import ModelError
-from padprint.images import Images
+from padprint.images.photographs import Images
+from padprint.support.optional import require
 from padprint.training.watch import Watch
 
 _NAMES = {"lightning": "lightning.pytorch", "pytorch_lightning": "pytorch_lightning"}

@@ -9,19 +9,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from padprint import engine
-from padprint._optional import torchmetrics_module
 from padprint.errors import ImagesError
-from padprint.geometry import Geometry
-from padprint.images import as_source
-from padprint.layers import as_measured, unwrapped
-from padprint.options import OWN, Options, on_device, run_settings, schemes_by_name
+from padprint.geometry.layer import Geometry
+from padprint.images.photographs import as_source
+from padprint.images.source import fingerprint
+from padprint.measuring import engine
+from padprint.measuring.options import OWN, Options, on_device, run_settings, schemes_by_name
+from padprint.measuring.run import Run, Settings
+from padprint.measuring.subject import Subject
+from padprint.network.layers import as_measured, unwrapped
+from padprint.network.preserved import inputs_made
 from padprint.padding import Scheme
-from padprint.result import LayerMeasurement, Measurement
-from padprint.run import Run, Settings
-from padprint.source import fingerprint
-from padprint.subject import Subject
-from padprint.untouched import inputs_made
+from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support.optional import torchmetrics_module
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

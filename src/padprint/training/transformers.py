@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from padprint._optional import require
-from padprint.images import Images
+from padprint.images.photographs import Images
+from padprint.support.optional import require
 from padprint.training.watch import Watch
 
 if TYPE_CHECKING:

@@ -12,18 +12,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from padprint import engine, plot
+from padprint import plot
 from padprint.errors import ModelError
-from padprint.images import Images, as_source, holds_pixels
-from padprint.layers import unwrapped
-from padprint.models import declared_normalisation
-from padprint.options import OWN, run_settings
-from padprint.result import Measurement
+from padprint.images.photographs import Images, as_source, holds_pixels
+from padprint.measuring import engine
+from padprint.measuring.options import OWN, run_settings
+from padprint.network.layers import unwrapped
+from padprint.network.loading import declared_normalisation
+from padprint.network.preserved import randomness_kept
+from padprint.results.measurement import Measurement
 from padprint.training.budget import Budget
 from padprint.training.kept import Kept
 from padprint.training.logs import Log
 from padprint.training.metric import scalars
-from padprint.untouched import randomness_kept
 
 
 class Options(TypedDict, total=False):

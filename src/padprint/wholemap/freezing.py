@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from padprint.errors import ModelError
-from padprint.layers import one_pass
-from padprint.weights import first_line
+from padprint.network.layers import one_pass
+from padprint.support.wording import first_line
 from padprint.wholemap.network import TAKING, WholeMap
 
 

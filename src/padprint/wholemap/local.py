@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PaddingError
-from padprint.layers import Leaf, Tap, discover, run_to
+from padprint.network.layers import Leaf, Tap, discover, run_to
 from padprint.wholemap.network import WholeMap
 from padprint.wholemap.operators import seen_by
 
 if TYPE_CHECKING:
-    from padprint.geometry import Geometry
+    from padprint.geometry.layer import Geometry
 
 Trace = Callable[[nn.Module, Callable[[list[Tap]], list[Tap]], tuple[int, int], int], "Geometry"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
+from padprint.network.preserved import state_kept
 from padprint.padding.intercept import Call, Interceptor
-from padprint.untouched import state_kept
-from padprint.weights import first_line
+from padprint.support.wording import first_line
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import (
     SEEN,

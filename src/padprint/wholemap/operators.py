@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from padprint.errors import PadprintError
-from padprint.layers import leaves_of
+from padprint.network.layers import leaves_of
 from padprint.wholemap.extents import UNKNOWN, Extent, Window, axes_of
 
 Statistic = tuple[Any, ...]

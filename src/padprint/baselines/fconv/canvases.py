@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from padprint.errors import ImagesError
-from padprint.source import Source, nothing_decoded
+from padprint.images.source import Source, nothing_decoded
 
 CORNERS = 2  # class 0 at the top left, class 1 at the bottom right
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from padprint.baselines.fconv.trials import check_numbers, weights_of
 from padprint.errors import LayerError, ModelError
-from padprint.layers import Tap, discover, leaves_of, run_to, select
+from padprint.network.layers import Tap, discover, leaves_of, run_to, select
 
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 Inputs = Callable[[Tensor], Tensor]

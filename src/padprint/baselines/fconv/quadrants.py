@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint._document import finite
-from padprint.baselines.estimates import plain
 from padprint.baselines.fconv.canvases import CORNERS, CanvasSettings, pictures, placed
 from padprint.baselines.fconv.location import Inputs, LocationSettings, Locator, last_map, maxima, scores, train
 from padprint.baselines.fconv.trials import percent
 from padprint.errors import ImagesError, ModelError
-from padprint.images import Images, are_files, as_source
-from padprint.layers import Tap, as_measured, copied, unwrapped
-from padprint.options import on_device
-from padprint.progress import progress_bar
-from padprint.result import Estimate
-from padprint.untouched import full_precision, randomness_kept
+from padprint.images.photographs import Images, are_files, as_source
+from padprint.measuring.options import on_device
+from padprint.network.layers import Tap, as_measured, copied, unwrapped
+from padprint.network.preserved import full_precision, randomness_kept
+from padprint.results.estimates import plain
+from padprint.results.measurement import Estimate
+from padprint.support import frames, text_table
+from padprint.support.progress import progress_bar
+from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,15 +89,15 @@ class QuadrantsResult(Mapping[int, Located]):
     def __str__(self) -> str:
         headers = ("border px", "accuracy % [95 %]", "in training %")
         rows = [(f"{border}", percent(one.accuracy), f"{100 * one.fitted:.1f}") for border, one in self.items()]
-        return "\n".join([*_tables.aligned(headers, rows), "", *self.remarks])
+        return "\n".join([*text_table.aligned(headers, rows), "", *self.remarks])
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each border: border (px), accuracy with _low and _high, fitted; shares of right answers."""
         rows = (
-            {"border": border, **_frames.estimate("accuracy", one.accuracy), "fitted": one.fitted}
+            {"border": border, **frames.estimate("accuracy", one.accuracy), "fitted": one.fitted}
             for border, one in self.items()
         )
-        return _frames.frame(rows, ("border",))
+        return frames.frame(rows, ("border",))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""

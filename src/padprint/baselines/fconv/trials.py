@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from padprint import _frames, _tables
-from padprint._document import finite
-from padprint.baselines.estimates import estimate_of, plain
 from padprint.baselines.fconv.variants import parsed
 from padprint.errors import ModelError, ResultError
-from padprint.progress import progress_bar
-from padprint.records import Records
-from padprint.result import Estimate
-from padprint.statistics import jackknife
-from padprint.untouched import full_precision, randomness_kept
+from padprint.network.preserved import full_precision, randomness_kept
+from padprint.results.estimates import estimate_of, plain
+from padprint.results.measurement import Estimate
+from padprint.results.statistics import jackknife
+from padprint.support import frames, text_table
+from padprint.support.progress import progress_bar
+from padprint.support.records import Records
+from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ class Trials:
         for key in self.accuracies:
             headers += [f"{key} % [95 %]", "sd"]
         rows = [self._row(variant) for variant in self.runs]
-        return "\n".join([*_tables.aligned([*headers, *self.ranges, *self.flags], rows), "", *self.remarks])
+        return "\n".join([*text_table.aligned([*headers, *self.ranges, *self.flags], rows), "", *self.remarks])
 
     def _row(self, variant: str) -> list[str]:
         row = [variant]
@@ -85,14 +85,14 @@ class Trials:
         for variant, runs in self.runs.items():
             row: dict[str, Any] = {"padding": variant, "runs": len(runs)}
             for key in self.accuracies:
-                row |= _frames.estimate(key, self.accuracy(variant, key)) | {f"{key}_sd": self.deviation(variant, key)}
+                row |= frames.estimate(key, self.accuracy(variant, key)) | {f"{key}_sd": self.deviation(variant, key)}
             rows.append(row)
-        return _frames.frame(rows, ("padding", "runs"))
+        return frames.frame(rows, ("padding", "runs"))
 
     def run_frame(self) -> pd.DataFrame:
         """One row for each training: padding, run (from 0, in the order of the seeds), then everything that came of it."""
         trainings = ((name, i, run) for name, runs in self.runs.items() for i, run in enumerate(runs))
-        return _frames.frame(({"padding": name, "run": i, **run} for name, i, run in trainings), ("padding", "run"))
+        return frames.frame(({"padding": name, "run": i, **run} for name, i, run in trainings), ("padding", "run"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""

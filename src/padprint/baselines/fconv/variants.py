@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from padprint.errors import PaddingError
+from padprint.network.preserved import randomness_kept
 from padprint.padding.convert import convert
 from padprint.padding.scheme import make
-from padprint.untouched import randomness_kept
 
 
 def parsed(variant: str) -> tuple[str, int | None]:

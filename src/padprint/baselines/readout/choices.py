@@ -11,9 +11,9 @@ from torch import nn
 from padprint.baselines.readout.network import ReadoutSettings
 from padprint.baselines.readout.result import SOURCES
 from padprint.errors import ImagesError, ModelError
-from padprint.images import Images, are_files
-from padprint.models import declared_normalisation
-from padprint.pictures import find_files
+from padprint.images.files import find_files
+from padprint.images.photographs import Images, are_files
+from padprint.network.loading import declared_normalisation
 
 VIEWS = ("whole", "crops")
 FEW_UPDATES = 1000

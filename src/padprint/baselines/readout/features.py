@@ -12,13 +12,14 @@ from torch.nn.functional import interpolate
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from padprint.baselines.crops import Crops, Scenes, iterate
 from padprint.baselines.readout.taps import official_layers, whole_specs
 from padprint.errors import ImagesError, ModelError
-from padprint.geometry import MapSpec, crop_size
-from padprint.images import Images
-from padprint.layers import Tap, as_measured, copied, run_to
-from padprint.models import calibrate_batchnorm
+from padprint.geometry.layer import MapSpec
+from padprint.geometry.tracing import crop_size
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Crops, Scenes, iterate
+from padprint.network.layers import Tap, as_measured, copied, run_to
+from padprint.network.loading import calibrate_batchnorm
 
 CALIBRATION = 32
 """Images that set BatchNorm's statistics in a network with random weights."""

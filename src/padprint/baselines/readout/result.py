@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from padprint import _document, _frames, _saved, _tables
-from padprint._document import estimate
-from padprint._fields import Fields
-from padprint.baselines.estimates import plain
 from padprint.errors import ResultError
-from padprint.result import Estimate
+from padprint.results import documents, storage
+from padprint.results.documents import estimate
+from padprint.results.estimates import plain
+from padprint.results.measurement import Estimate
+from padprint.support import frames, strict_json, text_table, wording
+from padprint.support.typed import Fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class Score:
 
     def cells(self) -> tuple[str, str]:
         """For a table."""
-        return _tables.interval(self.spc), _tables.interval(self.mae)
+        return wording.interval(self.spc), wording.interval(self.mae)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +92,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
 
     def __str__(self) -> str:
         headers, rows = self.table()
-        return "\n".join([*_tables.aligned(headers, rows), "", *self.lines()])
+        return "\n".join([*text_table.aligned(headers, rows), "", *self.lines()])
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Headers and rows for people."""
@@ -111,16 +112,16 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
             {
                 "source": source,
                 "pattern": pattern,
-                **_frames.estimate("spc", score.spc),
-                **_frames.estimate("mae", score.mae),
+                **frames.estimate("spc", score.spc),
+                **frames.estimate("mae", score.mae),
             }
             for source, pattern, score in self._long()
         )
-        return _frames.frame(rows, ("source", "pattern"))
+        return frames.frame(rows, ("source", "pattern"))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; None for what is not finite."""
-        document: dict[str, Any] = _document.finite(plain(self))
+        document: dict[str, Any] = strict_json.finite(plain(self))
         return document
 
     def save(self, folder: str | Path) -> Path:
@@ -130,7 +131,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
             ResultError: the folder's path is a file.
         """
         where = Path(folder)
-        _saved.write_document(where / FILE, {"schema": _document.SCHEMA, **plain(self)})
+        storage.write_document(where / FILE, {"schema": documents.SCHEMA, **plain(self)})
         return where
 
     @staticmethod
@@ -141,7 +142,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
             ResultError: nothing is there, or it is damaged or of another schema.
         """
         path = Path(folder) / FILE
-        document = _saved.read_document(path)
+        document = storage.read_document(path)
         try:
             found = Fields(document)
             rest = {

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor, nn
 
 import padprint
-from padprint.baselines.crops import Scenes
-from padprint.baselines.estimates import estimate_of
 from padprint.baselines.readout.choices import (
     check_files_apart,
     chosen,
@@ -41,18 +39,20 @@ from padprint.baselines.readout.ground_truths import PATTERNS, ground_truths
 from padprint.baselines.readout.network import OFFICIAL, ReadoutSettings, score, train_readout
 from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.errors import ImagesError, ModelError
-from padprint.geometry import crop_size
-from padprint.images import Images
-from padprint.layers import unwrapped
-from padprint.options import on_device
-from padprint.progress import progress_bar
-from padprint.result import Estimate
-from padprint.statistics import interval_of, jackknife
+from padprint.geometry.tracing import crop_size
+from padprint.images.photographs import Images
+from padprint.measuring.crops import Scenes
+from padprint.measuring.options import on_device
+from padprint.network.layers import unwrapped
+from padprint.results.estimates import estimate_of
+from padprint.results.measurement import Estimate
+from padprint.results.statistics import interval_of, jackknife
+from padprint.support.progress import progress_bar
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from padprint.options import Options
+    from padprint.measuring.options import Options
 
 WHOLE_OPTIONS = (
     "layers",

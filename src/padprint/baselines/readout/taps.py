@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from padprint.errors import LayerError, ModelError
-from padprint.geometry import MapSpec
-from padprint.layers import Tap, discover, select
+from padprint.geometry.layer import MapSpec
+from padprint.network.layers import Tap, discover, select
 
 
 def official_layers(model: nn.Module) -> list[str] | None:

@@ -1,0 +1,1 @@
+"""Geometry of a network's maps: traced, witnessed, inspected."""

@@ -1,0 +1,505 @@
+"""One image axis of a network's geometry, read from runs over strips of input."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, lcm, nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.geometry.receptive import Spans, fields_from, offset_of
+from padprint.geometry.strip import SQUARE, Run, Strip, run_strip
+from padprint.geometry.witness import OPEN, Expected, Sizes, hear, untouched
+from padprint.network.layers import Leaf, Tap
+from padprint.padding.intercept import Call
+
+_GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
+_LARGEST_STRIDE = (
+    512  # px: a stride above it means that the growth was no multiple of it, or that the map grows unevenly
+)
+_LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
+_NARROW = 64  # px
+_SIZED = 1e-3  # of a layer's mean size: by how much features may differ with the input's size by rounding in single precision
+_BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
+
+
+@dataclass(frozen=True)
+class AxisLayer:
+    """A layer along one axis.
+
+    Attributes:
+        dim: the dimension of the layer's output that runs along the axis, or None.
+        flat: the output's shape does not depend on the input's size.
+        size: cells at the crop's size.
+        stride: input pixels from cell to cell.
+        period: input pixels after which the cells repeat.
+        rim: cells touched by padding (before, after) on a map long enough to hold both.
+        seen: the part of the rim that the second witness saw move; None where it saw nothing at all, or did not run.
+        wider: whether the second witness saw more cells move than the first one could tell.
+        exact: whether the first witness could read every operator on the way.
+        fields: the input pixels that can reach each of the first cells, one period of them; empty where not found. Behind
+            upsampling the cells of one period differ.
+        reason: the operator that makes the layer global, or another reason why it cannot be measured.
+    """
+
+    dim: int | None = None
+    flat: bool = False
+    size: int = 0
+    stride: Fraction = Fraction(1)
+    period: int = 1
+    rim: tuple[int, int] = (0, 0)
+    seen: tuple[int, int] | None = None
+    wider: bool = False
+    exact: bool = True
+    fields: tuple[Spans, ...] = ()
+    reason: str | None = None
+
+    @property
+    def phases(self) -> int:
+        """Cells in one period."""
+        return int(self.period / self.stride)
+
+    @property
+    def offset(self) -> float:
+        """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, what fits them on average."""
+        return float(offset_of(self.fields, self.stride)) if self.fields else nan
+
+    @property
+    def field_size(self) -> int:
+        """Receptive field of one cell in pixels, the largest in a period."""
+        return max((one[-1][1] - one[0][0] for one in self.fields), default=0)
+
+    def reach(self, crop: int) -> tuple[int, int]:
+        """Pixels beyond the crop's edge that the map sees (before, after)."""
+        if not self.fields:
+            return ceil(self.rim[0] * self.stride), ceil(self.rim[1] * self.stride)
+        n = self.phases
+        before = min((one[0][0] for one in self.fields[: self.size]), default=0)
+        cells = range(max(0, self.size - n), self.size)
+        after = max((self.fields[i % n][-1][1] + i // n * self.period for i in cells), default=0) - crop
+        return max(0, -before) if self.rim[0] else 0, max(0, after) if self.rim[1] else 0
+
+
+class Axis:
+    """One axis of a model that `cpu_copy` made: shapes at once, then `trace` for rims and receptive fields.
+
+    Attributes:
+        joins: by call of several maps, the pixel on which the first cell's field of each of them is centred.
+
+    Args:
+        model: the copy; it is run on strips of two lengths, in evaluation mode and without gradients.
+        taps: the layers; a run ends when all were reached.
+        crop: (height, width).
+        channels: of the input.
+        axis: 0 vertical, 1 horizontal.
+        dtype: that the copy runs in.
+
+    Raises:
+        ModelError: the model runs on no strip at all.
+    """
+
+    def __init__(
+        self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int, dtype: torch.dtype
+    ) -> None:
+        self.crop, self._across = crop[axis], crop[1 - axis]
+        best = -1
+        widths = {None: _GROWTH, _narrow(self._across): _GROWTH // 5, self._across: _GROWTH // 5, SQUARE: self.crop}
+        for width, step in widths.items():
+            strip = Strip(model, axis, channels, width, dtype)
+            short, long, by = _grown(strip, self.crop, step, taps)
+            reached = len(short.leaves.keys() & long.leaves.keys())
+            if reached > best:
+                best, self.strip, self._growth = reached, strip, by
+                self._short, self._long = short, long
+            if reached == len(taps):
+                break
+        if best == 0:
+            raise ModelError(f"the model runs at the crop's size and not at others: {long.error or short.error}")
+        self._error = self._short.error or self._long.error
+        self._along = _grown_dims(self._short, self._long, strip=self.strip)
+        self._length = self.crop
+        self._suspects: dict[Leaf, str] = {}
+        self._soft: dict[Leaf, str] = {}
+        self.lost: dict[str, str] = {}
+        self.joins: dict[Call, tuple[Fraction, ...]] = {}
+        strides = _strides(self._short, self._long, self._growth)
+        self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
+        self._taps = list(taps)
+        self._shapes()
+
+    def trace(self, taps: Sequence[Tap], other: Axis) -> None:
+        """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason.
+
+        Args:
+            taps: the layers.
+            other: the other axis.
+        """
+        self._find(taps)
+        longer = self._look(taps, other)
+        if longer is not None:  # cells repeat after more px than sizes tell
+            self.period = longer
+            self._shapes()
+            self._find(taps)
+            self._look(taps, other)
+        self._refuse_sized(taps)
+
+    def operators_in(self, module: str) -> set[str]:
+        """Names of the operators that ran in a module and in those inside it."""
+        inside = f"{module}."
+        return {call.operator for call in self._short.shapes if call.module == module or call.module.startswith(inside)}
+
+    def _find(self, taps: Sequence[Tap]) -> None:
+        self._find_rims([tap for tap in taps if self.layers[tap.leaf].reason is None])
+        self._find_fields([tap for tap in taps if self.layers[tap.leaf].reason is None])
+
+    def _shapes(self) -> None:
+        self.layers = {tap.leaf: self._shape(tap, self._error) for tap in self._taps}
+
+    def _shape(self, tap: Tap, error: str | None) -> AxisLayer:
+        short, long = self._short.leaves.get(tap.leaf), self._long.leaves.get(tap.leaf)
+        if short is None or long is None:
+            return AxisLayer(reason=f"the model cannot be run at another size to reach it: {error}")
+        grown = [d for d, (a, b) in enumerate(zip(short, long, strict=False)) if a != b]
+        if self.strip.width == SQUARE and len(grown) == 2:
+            grown = [grown[self.strip.axis]]
+        if len(short) != len(long) or len(grown) != 1:
+            return AxisLayer(flat=short == long)
+        dim = grown[0]
+        stride = Fraction(self._growth, long[dim] - short[dim])
+        found = AxisLayer(dim, size=short[dim], stride=stride, period=self.period)
+        if self.period % stride:
+            reason = f"its map does not grow evenly with the input ({short[dim]} cells at {self.crop} px, {long[dim]} at {self.crop + self._growth} px)"
+            return replace(found, reason=reason)
+        return found
+
+    def _dims(self, taps: Sequence[Tap]) -> dict[Leaf, int]:
+        return {tap.leaf: dim for tap in taps if (dim := self.layers[tap.leaf].dim) is not None}
+
+    def _lengths(self, start: int, longest: int) -> Iterator[int]:
+        """Strip lengths congruent to the crop, each about twice the last."""
+        length = start
+        while length < longest:
+            yield length
+            length += ceil(length / self.period) * self.period
+
+    def _find_rims(self, taps: list[Tap]) -> None:
+        longest = {None: _LONGEST, SQUARE: 4 * self.crop}.get(self.strip.width, _LONGEST // 8)
+        self.lost = {}
+        for length in self._lengths(self.crop + self.period, longest):
+            if not taps:
+                return
+            self._length = length
+            dims = self._dims(taps)
+            run = run_strip(self.strip, length, taps, Run(True, along=self._along, dims=dims))
+            if not all(tap.leaf in run.leaves for tap in taps) and self._lengthen_period(taps):
+                self._find_rims(taps)
+                return
+            self.lost.update(run.lost)
+            noisy = Run()
+            if run.lost:
+                noise = torch.Generator().manual_seed(length)
+                noisy = Run(noise=noise, along=self._along, dims=dims)
+                run_strip(self.strip, self.strip.pairs(length), taps, noisy)
+            for tap in taps:
+                self._settle(tap, run, noisy.masks.get(tap.leaf), length)
+                if tap.leaf in run.soft and self.layers[tap.leaf].rim == OPEN:  # only the second witness can tell
+                    self._soft[tap.leaf] = run.soft[tap.leaf]
+                    self.lost.setdefault(run.soft[tap.leaf], "spreads NaN further than numbers")
+                    self._set(tap.leaf, rim=(0, 0), exact=False)
+            holed = [
+                tap for tap in taps if self.layers[tap.leaf].rim != OPEN and _holed(tap, run, self.layers[tap.leaf])
+            ]
+            if holed:
+                self._refuse_seams(holed, length)
+            taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
+        for tap in taps:
+            reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
+            self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reason))
+
+    def _refuse_seams(self, taps: Sequence[Tap], length: int) -> None:
+        """Refuse layers that padding reaches somewhere inside, at a place that moves with the input's length.
+
+        A map that is worked on in parts, each padded, has a seam between them. A strip that is about twice as long
+        tells it from a window with holes, whose rim is the same on every length.
+        """
+        longer = length + ceil(length / self.period) * self.period
+        run = run_strip(self.strip, longer, taps, Run(True, along=self._along, dims=self._dims(taps)))
+        for tap in taps:
+            mask, layer = run.masks.get(tap.leaf), self.layers[tap.leaf]
+            if mask is not None and untouched(mask.any(0), layer.phases) != layer.rim:
+                self._set(
+                    tap.leaf,
+                    reason=f"absolute: padding reaches cells inside its map, at places that depend on the input's size: parts of "
+                    f"the input are padded on their own ({length} px and {longer} px have other rims)",
+                )
+
+    def _lengthen_period(self, taps: Sequence[Tap]) -> bool:
+        """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone.
+
+        Returns:
+            Whether it is longer now.
+        """
+        known, longer = self.period, self.period
+        while longer <= _LARGEST_STRIDE:
+            run = run_strip(self.strip, self.crop + longer, taps, Run())
+            if all(tap.leaf in run.leaves for tap in taps):
+                break
+            longer *= 2
+        found = known < longer <= _LARGEST_STRIDE
+        if found:
+            self.period = longer
+            self.layers = {leaf: replace(layer, period=longer) for leaf, layer in self.layers.items()}
+        return found
+
+    def _settle(self, tap: Tap, run: Run, moved: Tensor | None, length: int) -> None:
+        leaf, layer = tap.leaf, self.layers[tap.leaf]
+        expected = layer.size + Fraction(length - self.crop) / layer.stride
+        mask = run.masks.get(leaf)
+        if mask is None or mask.shape[-1] != expected:
+            reason = (
+                f"the network fails on an input that is {length} px long, or does not reach it: {run.error}"
+                if mask is None
+                else f"its map does not grow evenly with the input ({mask.shape[-1]} cells where {expected} were expected at "
+                f"{length} px)"
+            )
+            self._set(leaf, reason=reason, rim=(0, 0))
+        elif leaf in run.reasons:
+            # local operators too spoil a short strip throughout, but deeper ones on a longer strip
+            sure = self._suspects.get(leaf) == run.reasons[leaf]
+            self._suspects[leaf] = run.reasons[leaf]
+            self._set(leaf, reason=run.reasons[leaf] if sure else None, rim=(0, 0) if sure else OPEN)
+        else:
+            touched = mask.any(0)
+            if moved is not None and moved.shape == mask[:1].shape:
+                touched = touched | moved[0]
+            self._set(leaf, rim=untouched(touched, layer.phases), exact=not run.lost)
+
+    def _find_fields(self, taps: list[Tap]) -> None:
+        """Mark one input row in each of `period` strips; the cells it reaches give the receptive field to the pixel."""
+        across = self.strip.width or 1
+        joining = _joining(self._short, self._long, self._growth, self.strip)
+        joins = {call: dim for call, (dim, _) in joining.items()}
+        # what the marked rows reach, if it is as far as padding does, a period of rows, and one more to spare on each side
+        need = max((ceil(sum((layer := self.layers[tap.leaf]).rim) * layer.stride) for tap in taps), default=0)
+        start = self.crop + max(1, ceil(need / self.period) + 4 - self.crop // self.period) * self.period
+        for length in self._lengths(start, _LONGEST):
+            cells = length if across == SQUARE else across
+            if not taps or length * cells * self.period > _BUDGET:
+                return
+            strip = self.strip.blank(length, self.period)
+            first = (length - self.period) // 2
+            rows = strip.movedim(2 + self.strip.axis, 1)
+            for i in range(self.period):
+                rows[i, first + i] = nan
+            run = self._marked(strip, taps, joins)
+            for call, masks in run.joined.items():
+                self._join(call, masks, first, joining[call][1])
+            self._blame([tap for tap in taps if (m := run.masks.get(tap.leaf)) is not None and bool(m.all())], strip)
+            taps = [
+                tap
+                for tap in taps
+                if self.layers[tap.leaf].reason is None and not self._field(tap.leaf, run.masks.get(tap.leaf), first)
+            ]
+
+    def _blame(self, taps: Sequence[Tap], strip: Tensor) -> None:
+        """Give layers that a single input row reaches everywhere the operator that spreads it, if it does on two lengths."""
+        if not taps:
+            return
+        run = run_strip(self.strip, strip, taps, Run(spread=True, along=self._along, dims=self._dims(taps)))
+        for tap in taps:
+            reason = run.reasons.get(tap.leaf)
+            if reason is not None:
+                sure = self._suspects.get(tap.leaf) == reason
+                self._suspects[tap.leaf] = reason
+                self._set(tap.leaf, reason=reason if sure else None)
+
+    def _field(self, leaf: Leaf, mask: Tensor | None, first: int) -> bool:
+        """Set the fields from what was touched; False where the touched cells meet the end of the map."""
+        if mask is None or mask.shape[0] != self.period or not bool(mask.any()):
+            return True
+        if bool(mask[:, 0].any()) or bool(mask[:, -1].any()):
+            return False
+        self._set(leaf, fields=fields_from(mask, first, self.layers[leaf].phases) or ())
+        return True
+
+    def _marked(self, strips: Tensor, taps: Sequence[Tap], joins: dict[Call, int]) -> Run:
+        """A run over strips of which each holds one row of NaN; one strip after another where a batch of them does not run."""
+        run = run_strip(self.strip, strips, taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+        if run.masks or run.error is None or len(strips) == 1:
+            return run
+        runs: list[Run] = []
+        for strip in strips:
+            one = run_strip(self.strip, strip[None], taps, Run(along=self._along, dims=self._dims(taps), joins=joins))
+            if not one.masks:
+                return run
+            runs.append(one)
+        leaves = set.intersection(*(set(one.masks) for one in runs))
+        calls = set.intersection(*(set(one.joined) for one in runs))
+        run.masks = {leaf: torch.cat([one.masks[leaf] for one in runs]) for leaf in leaves}
+        run.joined = {
+            call: [torch.cat(masks) for masks in zip(*(one.joined[call] for one in runs), strict=True)]
+            for call in runs[0].joined
+            if call in calls
+        }
+        return run
+
+    def _join(self, call: Call, masks: Sequence[Tensor], first: int, stride: Fraction) -> None:
+        """Note where the inputs of a call are centred; those that reach the strip's ends are not known on this length."""
+        phases = self.period / stride
+        if phases.denominator == 1:
+            found = [fields_from(mask, first, int(phases)) for mask in masks]
+            if None not in found:
+                self.joins[call] = tuple(offset_of(one, stride) for one in found if one is not None)
+
+    def _look(self, taps: Sequence[Tap], other: Axis) -> int | None:
+        """Widen rims by what the second witness sees, and refuse what it contradicts.
+
+        Returns:
+            A longer total stride, where shifts by the one found change more than where cells lie.
+        """
+        taps = [tap for tap in taps if self.layers[tap.leaf].reason is None]
+        expected = {
+            tap.leaf: Expected(dim, layer.stride, layer.phases, layer.rim, layer.size, across)
+            for tap in taps
+            if (dim := (layer := self.layers[tap.leaf]).dim) is not None
+            and (across := other.layers[tap.leaf].dim) is not None
+        }
+        sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, other.period)
+        heard = hear(self.strip, sizes, expected, taps)
+        if heard.error is not None:
+            for leaf in expected:
+                self._set(leaf, exact=False)
+        if heard.period is not None:
+            return heard.period
+        for leaf in self._soft.keys() - heard.layers.keys():
+            if self.layers[leaf].reason is None:
+                self._set(leaf, reason=f"global: {self._soft[leaf]} sees the whole input, for all that can be told")
+        blame = "; ".join(f"{call} {what}" for call, what in list(self.lost.items())[:3])
+        for leaf, one in heard.layers.items():
+            if one.reason is not None:
+                self._set(leaf, reason=f"{one.reason}{blame and f' (it may be that {blame})'}")
+                continue
+            seen, rim = one.rim or (0, 0), self.layers[leaf].rim
+            if seen[0] > rim[0] or seen[1] > rim[1]:
+                rim = max(seen[0], rim[0]), max(seen[1], rim[1])
+                self._set(leaf, rim=rim, seen=seen, wider=True, exact=False, fields=())
+            else:
+                self._set(leaf, seen=seen)
+        return None
+
+    def _refuse_sized(self, taps: Sequence[Tap]) -> None:
+        """Refuse layers whose cells beyond the rims are others on a much longer strip that starts with the same content.
+
+        Layers of which all is known are believed.
+        """
+        layers = {tap: layer for tap in taps if (layer := self.layers[tap.leaf]).reason is None}
+        doubted = [tap for tap, layer in layers.items() if layer.wider or not layer.exact]
+        if not doubted:
+            return
+        once, again, long = Run(values={}), Run(values={}), Run()
+        for run in (once, again):
+            run_strip(self.strip, self.strip.content(self.crop), doubted, run)
+        long.start = once.values or {}
+        run_strip(self.strip, self.strip.content(self.crop + self._growth), doubted, long)
+        for tap in doubted:
+            apart, layer = long.apart.get(tap.leaf), layers[tap]
+            if apart is None or _differ(once, again, tap.leaf):  # else it draws random numbers
+                continue
+            within = apart[layer.rim[0] : max(0, layer.size - layer.rim[1])]
+            if bool((within > _SIZED).any()):
+                self._set(
+                    tap.leaf,
+                    reason="absolute: its features depend on the size of the input: those of the same content are others on "
+                    f"{self.crop + self._growth} px",
+                )
+
+    def _set(self, leaf: Leaf, **changes: Any) -> None:
+        self.layers[leaf] = replace(self.layers[leaf], **changes)
+
+
+def _narrow(across: int) -> int:
+    """A width in px of strips for networks that cannot be collapsed: like the crop's modulo the usual total strides."""
+    return across if across <= 2 * _NARROW else _NARROW + across % _NARROW
+
+
+def _differ(one: Run, two: Run, leaf: Leaf) -> bool:
+    """Whether two runs over the same strip gave a layer other numbers, or none."""
+    found = [run.values.get(leaf) if run.values else None for run in (one, two)]
+    return found[0] is None or found[1] is None or bool(((found[0] != found[1]) & (found[0] == found[0])).any())
+
+
+def _holed(tap: Tap, run: Run, layer: AxisLayer) -> bool:
+    """Whether a period or more of cells within a rim is untouched."""
+    mask = run.masks.get(tap.leaf)
+    if mask is None:
+        return False
+    touched = mask.any(0)
+    before, after = layer.rim
+    return any(
+        untouched(side, layer.phases) != OPEN
+        for side in (touched[:before], touched[len(touched) - after :])
+        if len(side) and layer.reason is None
+    )
+
+
+def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:
+    """A run on a strip of the crop's length, one on a longer strip, and how much longer that is."""
+    short, long = (run_strip(strip, n, taps, Run()) for n in (crop, crop + growth))
+    if max(_strides(short, long, growth), default=1) > _LARGEST_STRIDE:
+        growth *= 4
+        long = run_strip(strip, crop + growth, taps, Run())
+    return short, long, growth
+
+
+def _paired(short: Run, long: Run) -> set[tuple[str, str]]:
+    """Modules and operators whose calls are as many in both runs, so that they can be told from each other by number."""
+    counts = [Counter((call.module, call.operator) for call in run.shapes) for run in (short, long)]
+    return {where for where, n in counts[0].items() if counts[1][where] == n}
+
+
+def _grown_dims(short: Run, long: Run, strip: Strip) -> dict[Call, set[int]]:
+    """For each operator that pads: the dimensions of its input, counted from the end, that run along the strip."""
+    grown = {}
+    paired = _paired(short, long)
+    for call, shape in short.inputs.items():
+        other = long.inputs.get(call)
+        if other is not None and len(other) == len(shape) and (call.module, call.operator) in paired:
+            dims = [d - len(shape) for d, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b]
+            if strip.width == SQUARE and len(dims) == 2:
+                dims = [dims[strip.axis]]
+            grown[call] = set(dims)
+    return grown
+
+
+def _joining(short: Run, long: Run, growth: int, strip: Strip) -> dict[Call, tuple[int, Fraction]]:
+    """For each call that returns a map: the dimension, counted from the end, that runs along the strip, and its stride."""
+    found = {}
+    paired = _paired(short, long)
+    for call, shapes in short.shapes.items():
+        one, other = shapes[0], long.shapes.get(call, ((),))[0]
+        if (call.module, call.operator) not in paired or len(one) != len(other):
+            continue
+        dims = [d for d, (a, b) in enumerate(zip(one, other, strict=True)) if b > a]
+        if strip.width == SQUARE and len(dims) == 2:
+            dims = [dims[strip.axis]]
+        if len(dims) == 1:
+            found[call] = dims[0] - len(one), Fraction(growth, other[dims[0]] - one[dims[0]])
+    return found
+
+
+def _strides(short: Run, long: Run, growth: int) -> set[int]:
+    """Strides of every tensor on the way, in pixels; for one of 3/2 px, the 3 after which its cells fall on pixels again."""
+    strides = set()
+    paired = _paired(short, long)
+    for call, shapes in short.shapes.items():
+        if (call.module, call.operator) not in paired:
+            continue
+        for shape, other in zip(shapes, long.shapes.get(call, ()), strict=False):
+            strides |= {Fraction(growth, b - a).numerator for a, b in zip(shape, other, strict=False) if b > a}
+    return strides

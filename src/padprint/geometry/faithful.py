@@ -1,0 +1,138 @@
+"""Copies of a network that are traced: do they compute what it computes, and for each image by itself?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ModelError
+from padprint.network.copies import cpu_copy
+from padprint.network.example import blank_for
+from padprint.network.layers import Tap, run_to
+from padprint.support.wording import first_line
+
+
+def faithful_copy(
+    model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: tuple[int, int]
+) -> tuple[nn.Module, torch.dtype, dict[str, str]]:
+    """A copy on the CPU that computes what the model does; its precision, double where the network runs in it; and layers
+    that do not hold one map of each image of a batch, with the reason.
+
+    All is tried on small inputs first, where the network is as it is on large ones. What is odd there is looked at on inputs
+    of the crop's size.
+
+    Raises:
+        ModelError: it computes something else, or does not run.
+    """  # noqa: D205
+    height, width = (n if n <= 2 * _SMALL else _SMALL + n % _SMALL for n in size)
+    small = height, width
+    if small != size:
+        try:
+            pair = _pair(model, channels, small)
+            odd, alone = _not_by_image(model, taps, pair)
+            made = cpu_copy(model, unused)
+            if not odd and alone is not None:
+                found = _value(made, pair[1:].to("cpu", torch.float64), taps[-1])
+                if _apart(alone, found) <= _COPY:
+                    return made, torch.float64, {}
+        except Exception:  # noqa: BLE001, S110  # of that size, or in double precision; the crop's size tells
+            pass
+    pair = _pair(model, channels, size)
+    odd, original = _not_by_image(model, taps, pair)
+    x = pair[1:]
+    original = _value(model, x, taps[-1]) if original is None else original
+    error: Exception | None = None
+    for double in (True, False):
+        made, dtype = cpu_copy(model, unused, double=double), torch.float64 if double else x.dtype
+        try:
+            found = _value(made, x.to("cpu", dtype), taps[-1])
+        except Exception as failed:  # noqa: BLE001  # a network may raise anything in a precision it was not made for
+            error = failed
+            continue
+        apart = _apart(original, found)
+        if apart > _COPY and _apart(original, _value(model, x, taps[-1])) < apart / 10:  # else it is random itself
+            raise ModelError(
+                f"a deep copy of the model computes something else at {taps[-1].name}, so that nothing found on the copy would "
+                "hold: mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
+            )
+        return made, dtype, odd
+    raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
+
+
+def _pair(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+    """Two images of noise: where numbers are equal, as in a ramp, which of them is the largest is up to rounding."""
+    like = blank_for(model, channels, size)
+    return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1)).to(like.device, like.dtype)
+
+
+def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[dict[str, str], Tensor | None]:
+    """Layers that do not hold one map of each image of a batch, and of it alone; the last tap of the second image alone.
+
+    None for that where no batch of two can be run.
+    """
+    shapes: list[dict[str, tuple[int, ...]]] = []
+
+    def run(x: Tensor) -> Tensor:
+        shapes.append({})
+        kept: list[Tensor] = []
+
+        def keep(tap: Tap, tensor: Tensor) -> None:
+            shapes[-1][tap.name] = tuple(tensor.shape)
+            if tap is taps[-1]:
+                kept.append(_real(tensor.clone()))
+
+        run_to(model, x, taps, keep)
+        return kept[0]
+
+    try:
+        both, alone = run(pair), run(pair[1:])
+    except Exception:  # noqa: BLE001  # made for a batch of one
+        return {}, None
+    if both.shape[:1] == (2,) and alone.shape == both[1:].shape:
+        apart = _apart(both[1:], alone)
+        if apart > _BATCH and _apart(_value(model, pair[1:], taps[-1]), alone) < apart / 10:
+            said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
+            return {tap.name: said for tap in taps}, alone
+    reason = (
+        "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
+    )
+    two, one = shapes
+    return {
+        name: reason
+        for name, shape in one.items()
+        if (two[name] == shape if shape[:1] != (1,) else two[name] != (2, *shape[1:]))
+    }, alone
+
+
+def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
+    found: list[Tensor] = []
+    run_to(model, x, [tap], lambda _, tensor: found.append(tensor.clone()))
+    return _real(found[0])
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.abs() if x.is_complex() else x
+
+
+_SMALL = 64  # px, and up to twice that, of an input that is large enough to tell copies apart
+
+
+_BATCH = 1e-3
+"""Relative rms difference between an image alone and in a batch that rounding may explain."""
+
+
+_COPY = 0.05
+"""Relative rms difference between a model and its copy that precision may explain, where features are quantised."""
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Relative rms difference of two maps, where both are finite; infinite for maps of different sizes."""
+    if one.shape != other.shape:
+        return inf
+    one, other = one.double().cpu(), other.double().cpu()
+    known = one.isfinite() & other.isfinite()
+    change, size = float((one - other)[known].norm()), float(one[known].norm())
+    return change / size if size > 0 else change

@@ -1,0 +1,1 @@
+"""One pass over images: crops, forwards, checks and moments."""

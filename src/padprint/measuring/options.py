@@ -1,0 +1,151 @@
+"""What `measure` and whatever else takes its crops have in common: options, their checks, a model on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import inf
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ImagesError, ModelError, PaddingError
+from padprint.geometry.layer import Geometry
+from padprint.measuring.run import Settings
+from padprint.measuring.subject import Paddings
+from padprint.network.loading import declared_normalisation
+from padprint.padding import Scheme, make
+
+
+class LoadOptions(TypedDict, total=False):
+    """Keywords of all that runs a network on images; `padprint.measure` says what they mean."""
+
+    groups: int
+    seed: int
+    device: str | torch.device | None
+    progress: bool
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    limit: int | None
+    strict: bool
+    resize_short_side: int | None
+    inputs: Callable[[Tensor], Any] | None
+    max_megapixels: float | None
+
+
+class Options(LoadOptions, total=False):
+    """Keywords that `measure` and `compare` share, and what else takes their crops."""
+
+    layers: str | Sequence[str] | Geometry
+    crop: int | tuple[int, int]
+    crops_per_image: int
+    margin: int | None
+    batch_size: int
+    spend: float
+    distributed: bool
+
+
+OWN = "own"
+"""Name, among paddings, of the network's own."""
+
+
+def run_settings(o: Mapping[str, Any]) -> Settings:
+    """What options, all of them given, say of a pass over the images.
+
+    Raises:
+        ModelError: a number makes no sense.
+    """
+    check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
+    check_counts(0, seed=o["seed"], margin=0 if o["margin"] is None else o["margin"])
+    if not 0 < o["spend"] < inf:
+        raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
+    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])
+
+
+def schemes_by_name(padding: Sequence[str | Scheme], seed: int = 0) -> Paddings:
+    """Schemes by the name they were asked for by; None for the network's own padding.
+
+    What learned schemes start with depends on the seed alone, and is the same in every process.
+
+    Raises:
+        PaddingError: there is no such scheme, or two have one name.
+    """
+    if isinstance(padding, str | Scheme):
+        raise PaddingError(f"padding must be a list of schemes, but got {padding!r}; write [{padding!r}]")
+    found: dict[str, Scheme | None] = {}
+    for one in padding:
+        name = one if isinstance(one, str) else one.name or type(one).__name__
+        if name in found:
+            raise PaddingError(f"padding {name!r} is there twice; compare different ones")
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            found[name] = None if name == OWN else make(one)
+    return found
+
+
+def common_normalisation(models: Iterable[nn.Module]) -> tuple[Any, Any]:
+    """The mean and deviation that all models declare; (None, None) where none is declared.
+
+    Raises:
+        ImagesError: they declare different ones.
+    """
+    declared = {declared_normalisation(model) or (None, None) for model in models}
+    if len(declared) > 1:
+        raise ImagesError(
+            "the models declare different normalisations, and are compared on the same images: give mean= and std="
+        )
+    return declared.pop()
+
+
+def check_counts(least: int, **counts: object) -> None:
+    """Check whole numbers, by the options' names.
+
+    Raises:
+        ModelError: one is no whole number, or below `least`.
+    """
+    for option, value in counts.items():
+        if not isinstance(value, int) or value < least:
+            raise ModelError(f"{option} must be a whole number of {least} or more, but got {value!r}")
+
+
+@contextmanager
+def on_device(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
+    """The model on the device asked for, and its precision; moved back at the end.
+
+    Raises:
+        ModelError: parameters on several devices or on the meta device, an unknown device, half precision.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in tensors:
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            raise ModelError(
+                f"{name} is {str(tensor.dtype).removeprefix('torch.')}: its rounding would drown the pattern; "
+                "measure in single precision with model.float()"
+            )
+    homes = {tensor.device for _, tensor in tensors} or {torch.device("cpu")}
+    if len(homes) > 1:
+        raise ModelError(
+            f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)"
+        )
+    home = homes.pop()
+    if home.type == "meta":
+        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
+    target = home
+    try:
+        if device is not None and torch.device(device) != home:
+            target = torch.device(device)
+            if target.type == "meta":
+                raise ModelError(f"device {str(device)!r} holds no numbers; measure on 'cpu' or 'cuda'")
+            torch.empty(0, device=target)  # fails before anything is moved, also where there is nothing to move
+            model.to(target)
+    except (RuntimeError, AssertionError) as error:
+        model.to(home)
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {str(device)!r} cannot be used: {reason}") from error
+    dtypes = [tensor.dtype for _, tensor in tensors if tensor.is_floating_point()]
+    try:
+        yield target, dtypes[0] if dtypes else torch.float32
+    finally:
+        if target != home:
+            model.to(home)

@@ -1,0 +1,132 @@
+"""Running sums of the parts of one layer's change, and the numbers they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from padprint.measuring.moments import LayerMoments
+from padprint.results.measurement import PARTS, Estimate, Part
+from padprint.results.sizes import sizes
+from padprint.results.statistics import Interval, jackknife
+from padprint.support.optional import torchmetrics_module
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+else:
+    Metric = torchmetrics_module().Metric
+
+_SUMMED = ("local", "through", "context", "total")
+"""Parts of which squares are summed here; those of ``padding`` are a layer's own."""
+
+
+class PartSums(Metric):
+    """Sums of the parts of a layer's change, beside its `LayerMoments`, which hold what padding does as a whole.
+
+    States, all float64 and reduced over processes by summing (G groups, a `(C, h, w)` map):
+
+    =======  ==============  ======================================================================
+    local    `(G, C, h, w)`  sum of A - R, the crop less its scene under the crop's statistics
+    context  `(G, C, h, w)`  sum of W - S, statistics over the crop's window less over the scene
+    energy   `(4, G)`        sums of the squares of local, through, context, total, averaged over cells
+    cells    `(4, h, w)`     the same by cell, over all groups, averaged over channels
+    =======  ==============  ======================================================================
+
+    Args:
+        channels: C.
+        size: (h, w).
+        groups: G.
+    """
+
+    full_state_update = False
+
+    local: Tensor
+    context: Tensor
+    energy: Tensor
+    cells: Tensor
+
+    def __init__(self, channels: int, size: tuple[int, int], groups: int) -> None:
+        super().__init__(sync_on_compute=False)
+        shapes = {
+            "local": (groups, channels, *size),
+            "context": (groups, channels, *size),
+            "energy": (len(_SUMMED), groups),
+            "cells": (len(_SUMMED), *size),
+        }
+        for name, shape in shapes.items():
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self, group: int, alone: Tensor, replayed: Tensor, windowed: Sequence[Tensor], scene: Sequence[Tensor]
+    ) -> None:
+        """Add a batch of B crops.
+
+        Args:
+            group: of their image.
+            alone: `(B, C, h, w)`, F(x; p).
+            replayed: `(B, C, h, w)`, the scene under the crop's statistics.
+            windowed: B maps `(C, h, w)`, F(x; *).
+            scene: B maps `(C, h, w)`, the scene as it is.
+        """
+        for a, r, w, s in zip(alone.double(), replayed.double(), windowed, scene, strict=True):
+            local, through, context = a - r, r - w.double(), w.double() - s.double()
+            self.local[group] += local
+            self.context[group] += context
+            for i, part in enumerate((local, through, context, a - s.double())):
+                square = part.square()
+                self.energy[i, group] += square.mean()
+                self.cells[i] += square.mean(0)
+
+    def compute(self) -> Tensor:
+        """Sum of squares of all parts; the numbers are computed by `parts`."""
+        return self.energy.sum()
+
+    def parts(self, moments: LayerMoments, rounding: float) -> dict[str, Part]:
+        """Every part's numbers; groups without images are left out.
+
+        Args:
+            moments: of the same crops.
+            rounding: size of a part, in units of the features' own, at or below which there is nothing.
+        """
+        full = moments.crops.cpu() > 0
+        crops, power = moments.crops.cpu()[full], moments.power.cpu()[full].mean(1)
+        typical = (power.sum() / crops.sum()).sqrt()
+        diff, local, context = (one.cpu()[full] for one in (moments.diff, self.local, self.context))
+        sums = {
+            "local": local,
+            "through": diff - local,
+            "padding": diff,
+            "context": context,
+            "total": diff + context,
+        }
+        energy = dict(zip(_SUMMED, self.energy.cpu()[:, full], strict=True))
+        energy["padding"] = moments.energy.cpu()[full].mean((-2, -1))
+        cells = dict(zip(_SUMMED, self.cells.cpu(), strict=True))
+        cells["padding"] = moments.energy.cpu().sum(0)
+        return {
+            name: _part(sums[name], energy[name], cells[name] / crops.sum() / typical.square(), crops, power, rounding)
+            for name in PARTS
+        }
+
+
+def _part(sums: Tensor, energy: Tensor, cells: Tensor, crops: Tensor, power: Tensor, rounding: float) -> Part:
+    """One part's numbers from `(G, C, h, w)` sums of it, `(G,)` of its square, and `(h, w)` its mean square."""
+    means = (sums / crops.view(-1, 1, 1, 1)).flatten(1)
+
+    def squared(keep: Tensor) -> Tensor:
+        return energy[keep].sum() / power[keep].sum()
+
+    size = jackknife(lambda keep: squared(keep).sqrt(), len(crops), 1)
+    found = sizes(means @ means.T / means.shape[1], energy, power, crops)
+    pattern, by_cell = sums.sum(0) / crops.sum(), cells.sqrt()
+    if size.value <= rounding:
+        none = Estimate(0.0, 0.0, 0.0, (0.0,) * len(size.replicates))
+        return Part(none, none, none, pattern, by_cell)
+    return Part(_estimate(size), _estimate(found.relative), _estimate(found.snr), pattern, by_cell)
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))

@@ -1,0 +1,1 @@
+"""Networks: loaded, copied, tapped, and left as they were found."""

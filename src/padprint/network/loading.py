@@ -1,0 +1,354 @@
+"""Where models come from: torchvision, timm, a Python factory, or an exported program; and their weights."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from padprint.errors import ImagesError, ModelError, readable
+from padprint.network.exported import load_program
+from padprint.network.weights import fill, read_state
+from padprint.support.optional import require
+from padprint.support.wording import first_line
+
+Channels: TypeAlias = tuple[float, ...]
+_FETCHING = ("urllib", "urllib3", "http", "requests", "httpx", "httpcore", "huggingface_hub", "ssl", "socket")
+_FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in eval mode and where it came from.
+
+    Attributes:
+        model: the network, in eval mode, on the CPU unless a factory put it elsewhere.
+        name: what to call it in tables and plots.
+        mean: per-channel mean its images must be normalised with (pixels in [0, 1]), or None where unknown.
+        std: per-channel standard deviation, likewise.
+        normalisation_source: in words, who declares `mean` and `std`; None where they are unknown.
+        weights_source: in words, where the weights came from.
+    """
+
+    model: nn.Module
+    name: str
+    mean: Channels | None
+    std: Channels | None
+    normalisation_source: str | None
+    weights_source: str
+
+
+def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
+    """Load the model that `spec` names.
+
+    * `torchvision:NAME[@WEIGHTS]`: any name of `torchvision.models.get_model`; WEIGHTS as in `IMAGENET1K_V1`
+      or `DEFAULT`, and without it random initial weights (no pretrained backbone either).
+    * `timm:NAME`: a name with a tag (`resnet50.a1_in1k`) means those pretrained weights, unless `weights` is
+      given; a plain name means random initial weights.
+    * `package.module:factory`: imported, with the current directory importable, and called without arguments;
+      it may also be an `nn.Module` itself. Lists `mean` and `std` of numbers by channel, of the network or of the Python
+      module, say how its images are normalised.
+    * `FILE.pt2`: an exported program (`torch.export.save`), unflattened so that its layers keep their dotted
+      names. Its archive is checked first, and refused where loading it would run more than a network's operators; like
+      a factory it is a program all the same: load only files you trust.
+
+    Args:
+        spec: which model, as above.
+        weights: a state dict for it, `.safetensors` or `torch.save`d, read without running any code; may be
+            wrapped in {"state_dict": ...} or {"model": ...} and carry the prefix "module.".
+
+    Raises:
+        ModelError: no such model, a factory that fails, weights that cannot be fetched, read, or do not fit.
+        MissingPackageError: torchvision or timm is needed and missing.
+    """
+    file = None if weights is None else Path(weights)
+    state = None if file is None else read_state(file)
+    kind, _, name = spec.partition(":")
+    if spec.lower().endswith(".pt2"):
+        file_name = readable(Path(spec).name)
+        loaded = LoadedModel(
+            load_program(Path(spec)), Path(file_name).stem, None, None, None, f"exported program {file_name}"
+        )
+    elif not kind or not name:
+        raise ModelError(f"{spec!r} is no model: write {_FORMS}")
+    elif kind == "torchvision":
+        loaded = _load_torchvision(name, file, state)
+    elif kind == "timm":
+        loaded = _load_timm(name, file)
+    else:
+        loaded = _load_factory(kind, name)
+    if file is not None and state is not None:
+        fill(loaded.model, loaded.name, state, file.name)
+        loaded = replace(loaded, weights_source=f"file {readable(file.name)}")
+    if loaded.mean is not None and declared_normalisation(loaded.model) is None:  # as timm's networks carry it
+        loaded.model.pretrained_cfg = {"mean": loaded.mean, "std": loaded.std}  # type: ignore[assignment]  # no tensor
+    loaded.model.eval()
+    return loaded
+
+
+def as_model(model: nn.Module | str, *, seed: int = 0) -> nn.Module:
+    """A network as it was given, or loaded by its name; random initial weights depend on `seed` alone.
+
+    Raises:
+        ModelError, MissingPackageError: see `load_model`; or it is neither.
+    """
+    if isinstance(model, str):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return load_model(model).model
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a model is a torch.nn.Module or a name ({_FORMS}), and this is a {type(model).__name__}")
+    return model
+
+
+def declared_normalisation(model: object) -> tuple[Channels, Channels] | None:
+    """The (mean, std), a float for each channel, that a network or a Python module of one declares, or None.
+
+    Where: timm's `pretrained_cfg` or `default_cfg`, then attributes `mean` and `std` that are lists or tuples of numbers, as many each.
+    Tensors of these names are left alone: a network that holds them mostly normalises its input itself.
+    """
+    for attribute in ("pretrained_cfg", "default_cfg"):
+        config = getattr(model, attribute, None)
+        if isinstance(config, Mapping):
+            found = _normalisation(config.get("mean"), config.get("std"))
+            if found is not None:
+                return found
+    return _normalisation(getattr(model, "mean", None), getattr(model, "std", None))
+
+
+def calibrate_batchnorm(model: nn.Module, images: Iterable[Tensor], *, batch_size: int = 16) -> None:
+    """Re-estimate BatchNorm running statistics, in place: what a randomly initialised network needs first.
+
+    Statistics are reset and become the plain average over batches of each batch's mean and unbiased variance.
+    Only BatchNorm layers run in training mode. Momenta and training flags are left as found; on failure the
+    statistics are too.
+
+    Args:
+        model: the network; a batch moves to its first parameter's device and dtype.
+        images: (C, H, W) tensors, normalised. Neighbours of equal size share a batch, so images of differing
+            sizes are fed one by one; every batch counts the same, whatever its size.
+        batch_size: most images per batch.
+
+    Raises:
+        ModelError: the model has no BatchNorm layer with running statistics.
+        ImagesError: there is no image, or a single image leaves a layer one value per channel.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import padprint
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> padprint.calibrate_batchnorm(net, torch.rand(8, 3, 16, 16))
+        >>> net[1].num_batches_tracked
+        tensor(1)
+    """
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not layers:
+        raise ModelError(f"{type(model).__name__} has no BatchNorm layer with running statistics to calibrate")
+    place = next(model.parameters(), layers[0].running_mean)
+    seen = 0
+    with _left_as_found(model, layers), torch.no_grad():
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.training = True
+        for batch in _equal_batches(images, batch_size):
+            seen += len(batch)
+            try:
+                model(batch.to(place))
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise ImagesError(f"{error}: give two or more images of one size in every batch") from error
+        if seen == 0:
+            raise ImagesError("no images to calibrate BatchNorm on")
+
+
+@contextmanager
+def _left_as_found(model: nn.Module, layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Put everything in eval mode; restore flags and momenta at the end, and statistics after a failure."""
+    flags = [(module, module.training) for module in model.modules()]
+    momenta = [(layer, layer.momentum) for layer in layers]
+    statistics = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+    for module, _ in flags:
+        module.training = False
+    try:
+        yield
+    except BaseException:
+        for buffer, saved in statistics:
+            buffer.copy_(saved)
+        raise
+    finally:
+        for module, flag in flags:
+            module.training = flag
+        for layer, momentum in momenta:
+            layer.momentum = momentum
+
+
+def _equal_batches(images: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    batch: list[Tensor] = []
+    for image in images:
+        if batch and (image.shape != batch[0].shape or len(batch) == size):
+            yield torch.stack(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield torch.stack(batch)
+
+
+def _load_torchvision(name: str, file: Path | None, state: Mapping[str, Tensor] | None) -> LoadedModel:
+    name, _, tag = name.partition("@")
+    models = require("torchvision", why=f"for torchvision:{name}", extra="models").models
+    if name not in models.list_models():
+        raise ModelError(f"torchvision has no model {name!r}{_nearest(name, models.list_models())}")
+    if tag and file is not None:
+        raise ModelError(f"torchvision:{name}@{tag} and the weights file {file.name}: give one of the two")
+    known = models.get_model_weights(name)
+    if tag and tag not in known.__members__:
+        raise ModelError(
+            f"torchvision's {name} has no weights {tag!r}; it has: {', '.join(known.__members__) or 'none'}"
+        )
+    accepted = inspect.signature(models.get_model_builder(name)).parameters
+    options: dict[str, Any] = {"weights": known[tag] if tag else None}
+    if "weights_backbone" in accepted:
+        options["weights_backbone"] = None
+    if "aux_loss" in accepted and state is not None and any("aux_classifier." in key for key in state):
+        options["aux_loss"] = True
+    model: Any = _build(f"torchvision:{name}", bool(tag), lambda: models.get_model(name, **options))
+
+    declared = known[tag] if tag else None
+    if file is not None:
+        declared = next((one for one in known if one.url.rsplit("/", 1)[-1] == file.name), None)
+        if declared is not None and hasattr(model, "transform_input"):
+            model.transform_input = True  # what torchvision's Inception and GoogLeNet do with these weights
+    preset = declared.transforms() if declared is not None else None
+    mean, std = _normalisation(getattr(preset, "mean", None), getattr(preset, "std", None)) or (None, None)
+    source = f"torchvision {declared}" if declared is not None else "random initialisation"
+    return LoadedModel(model, name, mean, std, source if mean else None, source)
+
+
+def _load_timm(name: str, file: Path | None) -> LoadedModel:
+    timm = require("timm", why=f"for timm:{name}", extra="models")
+    plain, _, tag = name.partition(".")
+    if not timm.is_model(plain):
+        raise ModelError(f"timm has no model {plain!r}{_nearest(plain, timm.list_models())}")
+    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        raise ModelError(f"timm's {plain} has no weights {tag!r}; it has: {', '.join(tags) or 'none'}")
+    fetch = bool(tag) and file is None
+    model = _build(f"timm:{name}", fetch, lambda: timm.create_model(name, pretrained=fetch))
+    mean, std = declared_normalisation(model) or (None, None)
+    words = f"timm's pretrained_cfg of {name}" if mean else None
+    return LoadedModel(model, name, mean, std, words, f"timm {name}" if fetch else "random initialisation")
+
+
+def _build(what: str, fetches: bool, build: Callable[[], nn.Module]) -> nn.Module:
+    """Call a library's builder; say what to do where its weights cannot be fetched."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "the default initialisation will change"
+            return build()
+    except Exception as error:  # network libraries raise what they like
+        if fetches and _is_of_network(error):
+            raise ModelError(
+                f"the weights of {what} could not be fetched ({first_line(error)}); "
+                "get the file on a machine with network access and pass it as --weights FILE"
+            ) from error
+        raise ModelError(f"{what} could not be built ({first_line(error)})") from error
+
+
+def _is_of_network(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, comes from fetching a file."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        home = type(error).__module__.partition(".")[0]
+        if home in _FETCHING or isinstance(error, OSError):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _load_factory(module_name: str, name: str) -> LoadedModel:
+    spec = f"{module_name}:{name}"
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = _import(module_name)
+        made = _attribute(module, name)
+        if not isinstance(made, nn.Module):
+            made = _call(made, spec)
+    finally:
+        sys.path.remove(here)
+    if not isinstance(made, nn.Module):
+        raise ModelError(f"{spec} must return a torch.nn.Module, and returned a {type(made).__name__}")
+    for holder, words in ((made, f"the model of {spec}"), (module, f"the module {module_name}")):
+        declared = declared_normalisation(holder)
+        if declared is not None:
+            return LoadedModel(made, spec, *declared, words, f"the factory {spec}")
+    return LoadedModel(made, spec, None, None, None, f"the factory {spec}")
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            hint = _nearest(name, ["torchvision", "timm"])
+            raise ModelError(f"there is no module {missing!r}{hint}; a model is written {_FORMS}") from error
+        raise ModelError(f"importing {name} failed ({first_line(error)})") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's module does on import, sys.exit() included
+        raise ModelError(f"importing {name} failed ({_ended(error)})") from error
+
+
+def _attribute(module: Any, name: str) -> Any:
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        raise ModelError(f"{module.__name__} has no {name!r}{_nearest(name, dir(module))}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may make its attributes when they are asked for
+        raise ModelError(f"looking up {name!r} in {module.__name__} failed ({_ended(error)})") from error
+
+
+def _call(factory: Any, spec: str) -> Any:
+    try:
+        return factory()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's factory can fail in any way, sys.exit() included
+        raise ModelError(f"{spec} failed when called without arguments ({_ended(error)})") from error
+
+
+def _ended(error: BaseException) -> str:
+    """An error in one line; of one that ends programs, which says little itself, that it does."""
+    words = first_line(error)
+    return words if isinstance(error, Exception) else f"it tried to end the program, {words.rstrip(': ')}"
+
+
+def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
+    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or not 1 <= len(mean) == len(std):
+        return None
+    if not all(isinstance(one, int | float) for one in (*mean, *std)):
+        return None
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, list(names), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,1 @@
+"""What a measurement found: estimators, results, tables, saved files."""

@@ -1,0 +1,1 @@
+"""What every part uses and nothing of padprint is needed for."""

@@ -1,0 +1,3 @@
+"""padprint's version."""
+
+__version__ = "0.1.0"
