@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from padprint.baselines.readout.network import Readout, ReadoutSettings, score, train_readout
     from padprint.baselines.readout.result import PosENetResult, Score
     from padprint.baselines.readout.run import posenet
+    from padprint.measuring.crops import Batch, iterate
 
 _HOMES = {
+    "Batch": ".measuring.crops",
+    "iterate": ".measuring.crops",
     "PATTERNS": "readout.ground_truths",
     "ground_truth": "readout.ground_truths",
     "ground_truths": "readout.ground_truths",
@@ -30,12 +33,14 @@ _HOMES = {
 
 __all__ = [
     "PATTERNS",
+    "Batch",
     "PosENetResult",
     "Readout",
     "ReadoutSettings",
     "Score",
     "ground_truth",
     "ground_truths",
+    "iterate",
     "posenet",
     "score",
     "train_readout",

@@ -13,7 +13,8 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: its name.
-        homes: of each public name, the module below the package; "" for a module of that name itself.
+        homes: of each public name, the module that holds it, seen from the package (``"readout.run"`` below it, ``".images.source"``
+            beside it); "" for a module of that name itself.
     """
 
     def load(name: str) -> Any:
@@ -21,7 +22,7 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if not homes[name]:
             return import_module(f"{package}.{name}")
-        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        value = getattr(import_module(f".{homes[name]}", package), name)
         setattr(sys.modules[package], name, value)
         return value
 
