@@ -29,9 +29,11 @@ import torch
 from torch import Tensor, nn
 
 import padprint
+from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import CropPlan
-from padprint.measuring.run import Run, Settings
-from padprint.measuring.subject import Subject
+from padprint.measuring.options import Settings
+from padprint.measuring.session import planned
+from padprint.measuring.sums import Sums
 from padprint.network.layers import as_measured
 
 CROP, CANVAS, CROPS, BATCH = 224, 1024, 64, 16
@@ -62,16 +64,29 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def prepared(name: str) -> tuple[nn.Module, Run]:
+class Measuring:
     """A measurement that has traced and checked the network, so that what is timed is the work per image."""
+
+    def __init__(self, model: nn.Module, crops: int = CROPS) -> None:
+        place = torch.device("cpu"), torch.float32
+        traced = Traced.of(model, "auto", (CROP, CROP), 3, place, {"own": None})
+        self.plan = planned([traced], Settings(crops, 10, BATCH, 0, 1.0))
+        self.network = Checked(traced, self.plan, scene(0))
+        self.sums = Sums(traced, self.plan, 10)
+
+    def add(self, image: Tensor) -> None:
+        """One image, as `padprint.measure` adds it."""
+        canvases = self.plan.canvases((image.shape[-2], image.shape[-1]), 0)
+        self.sums.add(self.network, image, 0, 0, canvases, BATCH, range(self.plan.crops))
+        self.network.tick("the image")
+
+
+def prepared(name: str, crops: int = CROPS) -> tuple[nn.Module, Measuring]:
     model = network(name)
-    subject = Subject(model, "auto", (CROP, CROP), torch.device("cpu"), torch.float32, {"own": None})
-    run = Run([subject], Settings(CROPS, 10, BATCH, 0, 1.0))
-    run.start(scene(0), None)
-    return model, run
+    return model, Measuring(model, crops)
 
 
-def batches(run: Run, x: Tensor) -> list[Tensor]:
+def batches(run: Measuring, x: Tensor) -> list[Tensor]:
     (canvas,) = run.plan.canvases((CANVAS, CANVAS), 0)
     cut = [x[:, :, top : top + CROP, left : left + CROP] for top, left in canvas.crops]
     return [torch.cat(cut[i : i + BATCH]) for i in range(0, len(cut), BATCH)]
@@ -93,7 +108,7 @@ def overhead(names: list[str], repeats: int) -> None:
         for i in range(repeats + 1):
             canvas = seconds(lambda: model(x))
             crops = seconds(lambda: [model(batch) for batch in cut])
-            ours = seconds(lambda: run.add(0, x[0]))
+            ours = seconds(lambda: run.add(x[0]))
             plain_last = seconds(lambda: (model(last), [model(batch) for batch in cut_last]))
             if i:  # the first round warms up
                 rows.append((canvas, crops, ours, ours / (canvas + crops), ours / plain_last))
@@ -121,7 +136,7 @@ def slow(names: list[str], repeats: int) -> None:
         rows = []
         for i in range(repeats + 1):
             each = seconds(lambda: [model(context) for _ in range(4)]) / 4 + seconds(lambda: model(crop))
-            ours = seconds(lambda: run.add(0, x[0])) / CROPS
+            ours = seconds(lambda: run.add(x[0])) / CROPS
             if i:
                 rows.append((each, ours, each / ours))
         each, ours, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
@@ -140,27 +155,26 @@ def checks(names: list[str], repeats: int) -> None:
         "| network | self-check, processor s | comparing s per image | first crop again s | image s | share of all |\n|---|---|---|---|---|---|"
     )
     for name in names:
-        model, run = prepared(name)
-        run.plan = CropPlan(**{**vars(run.plan), "crops": CROPS // 4})
-        (subject,) = run.subjects
+        model, run = prepared(name, CROPS // 4)
+        checked = run.network
         x = scene(0)
         first = run.plan.canvases((CANVAS, CANVAS), 0)[0]
-        canvas = subject.forwards.placed(x[:, first.top :, first.left :][:, : first.height, : first.width])
-        guard, again = subject.forwards.guard, subject.again
+        canvas = checked.forwards.placed(first.cut(x))
+        guard, again = checked.forwards.guard, checked.again
         look, looks = guard.look, []
         guard.look = lambda *given, look=look, looks=looks: looks.append(processor_seconds(lambda: look(*given)))
-        subject.again = None
+        checked.again = None
         rows = []
         with as_measured(model):
             for i in range(repeats + 1):
                 before = processor_seconds(
-                    lambda: self_check(subject.forwards, Guard(subject.geometry), run.plan, x, set())
+                    lambda: self_check(checked.forwards, Guard(checked.geometry), run.plan, x, set())
                 )
-                subject.forwards.maps(canvas)  # what the self-check has left for the first image
-                before -= processor_seconds(lambda: subject.forwards.maps(canvas))
+                checked.forwards.maps(canvas)  # what the self-check has left for the first image
+                before -= processor_seconds(lambda: checked.forwards.maps(canvas))
                 repeated = processor_seconds(again.check)
                 looks.clear()
-                alone = processor_seconds(lambda: run.add(0, x)) - sum(looks)
+                alone = processor_seconds(lambda: run.add(x)) - sum(looks)
                 if i:
                     rows.append((before, sum(looks), repeated, alone))
         before, watching, repeated, alone = (statistics.median(column) for column in zip(*rows, strict=True))

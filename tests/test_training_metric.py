@@ -163,7 +163,7 @@ def test_the_self_check_reported_is_that_of_the_first_image(monkeypatch) -> None
         more = 1e-9 * next(added)
         return {name: floor + more for name, floor in self_check(*given).items()}
 
-    monkeypatch.setattr("padprint.measuring.subject.self_check", checked)
+    monkeypatch.setattr("padprint.measuring.checked.self_check", checked)
     one, two = metric(net, layers="4"), metric(net, layers="4")
     one.persistent(True)
     one.update(images[:2])

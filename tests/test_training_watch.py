@@ -17,7 +17,7 @@ import nets
 import padprint
 from helpers import noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
-from padprint.measuring import subject
+from padprint.measuring import checked
 from padprint.training import Watch
 from padprint.training.budget import Budget
 from padprint.training.metric import scalars
@@ -130,13 +130,13 @@ def test_one_step_is_measured_once() -> None:
 
 def test_geometry_is_traced_once_and_again_when_the_network_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[nn.Module] = []
-    trace = subject.trace
+    trace = checked.trace
 
     def counted(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         traced.append(model)
         return trace(model, *args, **kwargs)
 
-    monkeypatch.setattr(subject, "trace", counted)
+    monkeypatch.setattr(checked, "trace", counted)
     net = nets.stack()
     watch = Watch(net, noise(3, 48), lambda *_: None, layers="4", crop=16, crops_per_image=2, every=1, budget=None)
     assert [watch(step) is not None for step in (0, 1, 2)] == [True] * 3

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from padprint.errors import ImagesError, LayerError, ModelError
 from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Scene, Scenes
 from padprint.measuring.options import LoadOptions, check_counts
+from padprint.measuring.session import Scene, Setup
 from padprint.network.layers import Tap, as_measured, discover, run_to, select
 from padprint.results.estimates import ByLayer, GroupSums, estimate_of, ratio
 from padprint.results.measurement import Estimate
@@ -111,21 +111,22 @@ def constant_image(
     """
     size = crop_size(crop)
     check_counts(1, crops_per_image=crops_per_image, batch_size=batch_size, components=components or 1)
-    scenes = Scenes(model, images, options, LoadOptions.__annotations__)
+    setup = Setup.of(model, images, options, LoadOptions.__annotations__)
     found: dict[str, _Layer] = {}
     n_images = 0
-    for scene in scenes:
-        with as_measured(scenes.model):
-            if not n_images:
-                blank = torch.full((1, scene.image.shape[0], *size), value, device=scene.device, dtype=scene.dtype)
-                found = {tap.name: _Layer(tap, size) for tap in _chosen(scenes.model, layers, blank)}
-                for name, maps in _features(scenes.model, blank, found).items():
-                    found[name].learn(maps[0], components)
-            crops = _crops(scene, size, crops_per_image, scenes.settings.seed)
-            for start in range(0, len(crops), batch_size):
-                for name, maps in _features(scenes.model, crops[start : start + batch_size], found).items():
-                    found[name].add(scene.group, maps)
-        n_images += 1
+    with setup.opened() as opened:
+        for scene in opened:
+            with as_measured(setup.model):
+                if not n_images:
+                    blank = torch.full((1, scene.image.shape[0], *size), value, device=scene.device, dtype=scene.dtype)
+                    found = {tap.name: _Layer(tap, size) for tap in _chosen(setup.model, layers, blank)}
+                    for name, maps in _features(setup.model, blank, found).items():
+                        found[name].learn(maps[0], components)
+                crops = _crops(scene, size, crops_per_image, setup.settings.seed)
+                for start in range(0, len(crops), batch_size):
+                    for name, maps in _features(setup.model, crops[start : start + batch_size], found).items():
+                        found[name].add(scene.group, maps)
+            n_images += 1
     results = {name: one.result() for name, one in found.items()}
     return ByLayer(results, {}, n_images, n_images * crops_per_image)
 

@@ -27,10 +27,11 @@ from padprint.errors import ImagesError, LayerError, ModelError
 from padprint.geometry.layer import Geometry, MapSpec
 from padprint.geometry.tracing import crop_size, trace
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Scene, Scenes, paddings
+from padprint.measuring.checked import reseed
+from padprint.measuring.crops import paddings
 from padprint.measuring.forwards import swapping
 from padprint.measuring.options import LoadOptions, check_counts
-from padprint.measuring.subject import reseed
+from padprint.measuring.session import Scene, Setup
 from padprint.network.layers import Tap, as_measured, discover, run_to
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, GroupSums, ratio
@@ -113,23 +114,26 @@ def label_consistency(
     if cells not in get_args(Cells):
         raise ModelError(f"cells must be one of {', '.join(get_args(Cells))}, but got {cells!r}")
     check_counts(1, batch_size=batch_size, step=1 if step is None else step, region=1 if region is None else region)
-    scenes = Scenes(model, images, options, LoadOptions.__annotations__)
-    (scheme,) = paddings(padding, scenes.settings.seed).values()
+    setup = Setup.of(model, images, options, LoadOptions.__annotations__)
+    (scheme,) = paddings(padding, setup.settings.seed).values()
     found: _Labelled
     sums: dict[str, GroupSums] = {}
     n_images = n_windows = 0
-    for scene in scenes:
-        if not n_images:
-            found = _Labelled(scenes.model, layers, size, scene.image.shape[0], step, cells)
-        with as_measured(scenes.model), swapping(scheme):
-            reseed(scenes.model, [scheme], scenes.settings.seed, scene.index)
-            corners = found.corners(scene, region)
-            for name, counts in found.count(scene, corners, batch_size).items():
-                rows, columns = found.counted(scene, name, region)
-                total = entropy_sums(counts[:, rows, columns])
-                sums.setdefault(name, GroupSums()).add(scene.group, *(total / total[2] if cells == "inner" else total))
-        n_windows += len(corners)
-        n_images += 1
+    with setup.opened() as opened:
+        for scene in opened:
+            if not n_images:
+                found = _Labelled(setup.model, layers, size, scene.image.shape[0], step, cells)
+            with as_measured(setup.model), swapping(scheme):
+                reseed(setup.model, [scheme], setup.settings.seed, scene.index)
+                corners = found.corners(scene, region)
+                for name, counts in found.count(scene, corners, batch_size).items():
+                    rows, columns = found.counted(scene, name, region)
+                    total = entropy_sums(counts[:, rows, columns])
+                    sums.setdefault(name, GroupSums()).add(
+                        scene.group, *(total / total[2] if cells == "inner" else total)
+                    )
+            n_windows += len(corners)
+            n_images += 1
     results = {
         name: LayerLabels(
             one.estimate(lambda total: ratio(total[0], total[2])),

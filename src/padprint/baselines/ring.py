@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Scene, Scenes
-from padprint.measuring.options import OWN, LoadOptions, check_counts, schemes_by_name
-from padprint.measuring.subject import Paddings, reseed
+from padprint.measuring.checked import reseed
+from padprint.measuring.options import OWN, LoadOptions, Paddings, check_counts, schemes_by_name
+from padprint.measuring.session import Scene, Setup
 from padprint.network.layers import as_measured, one_pass
 from padprint.padding import Scheme, make
 from padprint.padding.intercept import Call, Interceptor
@@ -111,8 +111,8 @@ def ring_nmse(
         PaddingError: no such scheme, one that does more than supplying cells, or cannot supply so many.
     """
     check_counts(1, size=size, width=width, grid=grid, window=1 if window is None else window)
-    scenes = Scenes(model, images, options, LoadOptions.__annotations__)
-    schemes = schemes_by_name(padding, scenes.settings.seed)
+    setup = Setup.of(model, images, options, LoadOptions.__annotations__)
+    schemes = schemes_by_name(padding, setup.settings.seed)
     for scheme in schemes.values():
         if scheme is not None and not _supplies(scheme):
             raise PaddingError(
@@ -120,14 +120,15 @@ def ring_nmse(
             )
     rings = _Rings(schemes, size, width)
     n_images = n_windows = 0
-    for scene in scenes:
-        window = window or min(WINDOW, *scene.size)
-        with as_measured(scenes.model):
-            reseed(scenes.model, schemes.values(), scenes.settings.seed, scene.index)
-            for part in _windows(scene, window, grid):
-                rings.see(scenes.model, part.to(scene.device, scene.dtype), scene.group)
-                n_windows += 1
-        n_images += 1
+    with setup.opened() as opened:
+        for scene in opened:
+            window = window or min(WINDOW, *scene.size)
+            with as_measured(setup.model):
+                reseed(setup.model, schemes.values(), setup.settings.seed, scene.index)
+                for part in _windows(scene, window, grid):
+                    rings.see(setup.model, part.to(scene.device, scene.dtype), scene.group)
+                    n_windows += 1
+            n_images += 1
     return ByLayer(rings.results(), rings.unmeasured, n_images, n_windows, tuple(rings.remarks()), "windows")
 
 

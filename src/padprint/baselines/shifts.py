@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from padprint.errors import ImagesError
 from padprint.geometry.layer import MapSpec
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Batch, CropRun, Scene, Scenes, Views, paddings, started
+from padprint.measuring.checked import Checked
+from padprint.measuring.crop_plan import CropPlan
+from padprint.measuring.crops import Batch, batch_of, paddings, start
 from padprint.measuring.forwards import swapping
 from padprint.measuring.options import check_counts
-from padprint.measuring.subject import reseed
+from padprint.measuring.session import Scene, Session, Setup
 from padprint.network.layers import as_measured, leaves_of, one_pass
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
@@ -106,30 +108,34 @@ def shift_consistency(
     """
     check_counts(1, shift=shift, step=step)
     options.setdefault("crops_per_image", PAIRS)
-    scenes = Scenes(model, images, options)
-    schemes = paddings(padding, scenes.settings.seed)
+    setup = Setup.of(model, images, options)
+    schemes = paddings(padding, setup.settings.seed)
     layers: dict[str, GroupSums] = {}
     classes = _Classes()
-    run: CropRun
+    session: Session | None = None
     n_images = n_pairs = 0
-    for scene in scenes:
-        if not n_images:
-            run = started(scenes, scene, schemes)
-        with as_measured(scenes.model):
-            reseed(scenes.model, schemes.values(), run.plan.seed, scene.index)
-            for corners in _pairs(run, scene, shift, step):
-                one, two = (_view(run.subject, scene, corner) for corner in corners)
-                moved = [b - a for a, b in zip(*corners, strict=True)]
-                for name, spec in run.subject.geometry.maps.items():
-                    cells = tuple(round(d / s) for d, s in zip(moved, spec.stride, strict=True))
-                    kinds = (one.padded, two.padded), (one.optimal, two.optimal)
-                    sums = [change_squares(a[name][0], b[name][0], (cells[0], cells[1])) for a, b in kinds]
-                    layers.setdefault(name, GroupSums()).add(scene.group, *torch.cat(sums))
-                classes.add(run.subject, scene.group, one, two)
-                n_pairs += 1
-        n_images += 1
-    unmeasured = run.subject.geometry.unmeasured
+    with setup.opened() as opened:
+        for scene in opened:
+            with as_measured(setup.model):
+                session = session or start(opened, scene, schemes)
+                network = session.network
+                network.reseed(session.plan.seed, scene.index)
+                for corners in _pairs(session.plan, scene, shift, step):
+                    one, two = (_view(network, scene, corner) for corner in corners)
+                    moved = [b - a for a, b in zip(*corners, strict=True)]
+                    for name, spec in network.geometry.maps.items():
+                        cells = tuple(round(d / s) for d, s in zip(moved, spec.stride, strict=True))
+                        kinds = (one.padded, two.padded), (one.optimal, two.optimal)
+                        sums = [change_squares(a[name][0], b[name][0], (cells[0], cells[1])) for a, b in kinds]
+                        layers.setdefault(name, GroupSums()).add(scene.group, *torch.cat(sums))
+                    classes.add(network, scene.group, one, two)
+                    n_pairs += 1
+                network.tick(scene.called)
+            n_images += 1
+        assert session is not None  # noqa: S101  # where there is no image, that is an error
+        session.finish()
     moves = {name: LayerShift(contrast(one, _root_ratio)) for name, one in layers.items()}
+    unmeasured = session.network.geometry.unmeasured
     return ShiftConsistency(
         moves, unmeasured, n_images, n_pairs, classes.remarks(), "pairs of crops", classes.result(), classes.layer
     )
@@ -172,23 +178,23 @@ def _root_ratio(total: Tensor) -> Tensor:
     return ratio(*total).sqrt()
 
 
-def _pairs(run: CropRun, scene: Scene, shift: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _pairs(plan: CropPlan, scene: Scene, shift: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Corners of pairs of crops, px: a common corner anywhere in the image, and two offsets from it.
 
     Raises:
         ImagesError: the image is too small.
     """
-    top, _, left, _ = run.plan.margin
-    free = [n - least - (shift - 1) // step * step for n, least in zip(scene.size, run.plan.smallest, strict=True)]
+    top, _, left, _ = plan.margin
+    free = [n - least - (shift - 1) // step * step for n, least in zip(scene.size, plan.smallest, strict=True)]
     if min(free) < 0:
-        need = "x".join(str(n + (shift - 1) // step * step) for n in run.plan.smallest)
+        need = "x".join(str(n + (shift - 1) // step * step) for n in plan.smallest)
         raise ImagesError(
             f"{scene.called} is {scene.size[0]}x{scene.size[1]} px: a crop with its margins and a shift of {shift} px "
             f"needs {need} px; use larger images, a smaller crop, shift or margin, or earlier layers"
         )
-    rng = np.random.default_rng((run.plan.seed, scene.index))
+    rng = np.random.default_rng((plan.seed, scene.index))
     pairs = []
-    for _ in range(run.plan.crops):
+    for _ in range(plan.crops):
         y, x = (int(rng.integers(n + 1)) for n in free)
         steps = rng.integers(-(-shift // step), size=(2, 2)).tolist()
         first, second = ((top + y + dy * step, left + x + dx * step) for dy, dx in steps)
@@ -196,12 +202,12 @@ def _pairs(run: CropRun, scene: Scene, shift: int, step: int) -> list[tuple[tupl
     return pairs
 
 
-def _view(subject: Views, scene: Scene, corner: tuple[int, int]) -> Batch:
+def _view(network: Checked, scene: Scene, corner: tuple[int, int]) -> Batch:
     """One crop anywhere in a scene, with its margins around it: the canvas moves with the crop, so phases agree."""
-    top, left = corner[0] - subject.plan.margin[0], corner[1] - subject.plan.margin[2]
-    height, width = subject.plan.smallest
-    x = subject.forwards.placed(scene.image[:, top : top + height, left : left + width])
-    return subject.batch(scene, x, subject.forwards.maps(x), [(subject.plan.margin[0], subject.plan.margin[2])])
+    margin, (height, width) = network.plan.margin, network.plan.smallest
+    top, left = corner[0] - margin[0], corner[1] - margin[2]
+    x = network.forwards.placed(scene.image[:, top : top + height, left : left + width])
+    return batch_of(network, scene, x, network.forwards.maps(x), [(margin[0], margin[2])])
 
 
 # ------------------------------------------------------------------------------------------------------ the top class
@@ -220,21 +226,21 @@ class _Classes:
         self._reason: str | None = None
         self._looked = False
 
-    def add(self, subject: Views, group: int, one: Batch, two: Batch) -> None:
+    def add(self, network: Checked, group: int, one: Batch, two: Batch) -> None:
         """Classify two crops."""
         if self._reason is not None:
             return
-        with swapping(subject.scheme):
-            outputs = [_output(subject.model, batch.pixels) for batch in (one, two)]
+        with swapping(*network.paddings.values()):
+            outputs = [_output(network.model, batch.pixels) for batch in (one, two)]
             if outputs[0].dim() != 2 or outputs[0].shape[1] < 2:
                 shape = "x".join(map(str, outputs[0].shape))
                 self._reason = f"no top class: the output ({shape}) is not one row of scores"
                 return
             if not self._looked:
-                self._looked, self.layer = True, _bottleneck(subject, one)
+                self._looked, self.layer = True, _bottleneck(network, one)
             agree = [_agree(*outputs), torch.nan]
             if self.layer is not None:
-                put = partial(_output_from, subject.model, subject.geometry.maps[self.layer])
+                put = partial(_output_from, network.model, network.geometry.maps[self.layer])
                 agree[1] = _agree(*(put(batch.pixels, batch.optimal[self.layer]) for batch in (one, two)))
         self._sums.add(group, agree[0], 1.0, agree[1], 1.0)
 
@@ -283,12 +289,12 @@ def _output_from(model: nn.Module, spec: MapSpec, x: Tensor, features: Tensor) -
         handle.remove()
 
 
-def _bottleneck(subject: Views, batch: Batch) -> str | None:
+def _bottleneck(network: Checked, batch: Batch) -> str | None:
     """The last layer that all of the output depends on: with its map put in, the input does not matter any more."""
-    for name, spec in reversed(subject.geometry.maps.items()):
+    for name, spec in reversed(network.geometry.maps.items()):
         if spec.tap.leaf.path or not spec.tap.leaf.module:
             continue
-        put = partial(_output_from, subject.model, spec)
+        put = partial(_output_from, network.model, spec)
         features = batch.padded[name]
         here, there = put(batch.pixels, features), put(torch.zeros_like(batch.pixels), features)
         if torch.equal(here, there):

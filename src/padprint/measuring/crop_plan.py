@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from torch import Tensor
+
+from padprint.errors import ImagesError
 
 MAX_CANVAS = 1024 * 1024
 """Input pixels of one canvas, where the margins allow: bounds memory however large the scene is."""
@@ -25,6 +29,10 @@ class Canvas:
     height: int
     width: int
     crops: tuple[tuple[int, int], ...]
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The window of a `(C, H, W)` image."""
+        return image[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,24 @@ class CropPlan:
                 height, width = (n + s * p for n, s, p in zip(self.smallest, steps, self.period, strict=True))
                 canvases.append(Canvas(corner[0], corner[1], height, width, crops))
         return canvases
+
+    def refuse_small(self, sizes: Sequence[tuple[int, int] | None], what: str = "crop") -> None:
+        """Raise ImagesError where a scene of one of these (H, W), as far as they are known, holds no crop; it is called `what`."""
+        known = [size for size in sizes if size is not None]
+        small = [size for size in known if any(n < least for n, least in zip(size, self.smallest, strict=True))]
+        if small:
+            raise self.too_small(small, len(known), what)
+
+    def too_small(self, small: Sequence[tuple[int, int]], total: int, what: str = "crop") -> ImagesError:
+        """The error that tells of scenes of these (H, W), out of `total`, that hold no crop."""
+        need, crop = ("x".join(map(str, size)) for size in (self.smallest, self.crop))
+        first = "x".join(map(str, small[0]))
+        ways = "a smaller crop, earlier layers" if what == "crop" else f"a smaller {what}"
+        return ImagesError(
+            f"{len(small)} of {total} images are too small (the first is {first} px): a {crop} {what} with the margins "
+            f"{self.margin} px (top, bottom, left, right) of scene that the layers see around it needs {need} px; enlarge the photographs "
+            f"(resize_short_side={max(self.smallest)}), use {ways}, or a margin below the reach"
+        )
 
     def _steps(self, free: list[int], crops: int, budget: float) -> tuple[int, int]:
         """Grid steps (y, x) beyond the smallest canvas: while the budget lasts, and until `crops` positions exist."""

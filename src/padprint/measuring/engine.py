@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,20 +11,17 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.geometry.layer import Geometry
-from padprint.geometry.tracing import crop_size
-from padprint.images.photographs import Images, as_source, holds_pixels
-from padprint.measuring.options import OWN, Options, common_normalisation, on_device, run_settings, schemes_by_name
-from padprint.measuring.run import Run, Settings
-from padprint.measuring.subject import Paddings, Subject
-from padprint.network.layers import as_measured, unwrapped
-from padprint.network.loading import as_model
-from padprint.network.preserved import inputs_made
+from padprint.images.photographs import Images
+from padprint.measuring.options import DEFAULTS, OWN, Options, schemes_by_name
+from padprint.measuring.session import Setup
+from padprint.measuring.tally import Tally
+from padprint.network.layers import as_measured
 from padprint.network.weights import weights_sha256
 from padprint.padding import Scheme
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Measurement
 from padprint.support.processes import share, together
-from padprint.support.progress import display, progress_bar
+from padprint.support.progress import display
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -216,70 +212,19 @@ def _measured(
     models: Mapping[str, nn.Module | str], padding: Sequence[str | Scheme], images: Images, options: Options
 ) -> list[list[Measurement]]:
     """For each model, one measurement for each padding."""
-    o = {**DEFAULTS, **options}
-    unknown = set(o) - set(DEFAULTS)
-    if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-    distributed = o["distributed"]
+    distributed = bool(options.get("distributed"))
     rank, world = share() if distributed else (0, 1)
     with ExitStack() as stack:
-        stack.enter_context(display(o["progress"] and rank == 0))
+        stack.enter_context(display(bool(options.get("progress")) and rank == 0))
         with together(distributed):
-            settings = run_settings(o)
-            paddings = schemes_by_name(padding, settings.seed)
-            given = {name: unwrapped(as_model(model, seed=settings.seed)) for name, model in models.items()}
-            mean, std = o["mean"], o["std"]
-            if mean is None and std is None and holds_pixels(images):
-                mean, std = common_normalisation(given.values())
-            source = as_source(
-                images,
-                mean=mean,
-                std=std,
-                limit=o["limit"],
-                strict=o["strict"],
-                resize_short_side=o["resize_short_side"],
-                max_megapixels=o["max_megapixels"],
-            )
-            subjects = []
-            for model in given.values():
-                where, dtype = stack.enter_context(on_device(model, o["device"]))
-                stack.enter_context(inputs_made(model, o["inputs"]))
+            setup = Setup.of(models, images, options, DEFAULTS, (rank, world))
+            opened = stack.enter_context(setup.opened())
+            for model in setup.models.values():
                 stack.enter_context(as_measured(model))
-                subjects.append(Subject(model, o["layers"], crop_size(o["crop"]), where, dtype, paddings))
-            run = Run(subjects, settings)
-            with progress_bar(source.length, o["progress"] and rank == 0) as advance:
-                run.over(source, rank, world, advance)
+            tally = Tally(setup, schemes_by_name(padding, setup.settings.seed))
+            tally.over(opened)
         records = [
             {"model": name, "weights_sha256": weights_sha256(model), "processes": world}
-            for name, model in given.items()
+            for name, model in setup.models.items()
         ]
-        return run.results(source, records, distributed)
-
-
-def planned(
-    model: nn.Module,
-    layers: str | Sequence[str] | Geometry,
-    crop: int | tuple[int, int],
-    channels: int,
-    settings: Settings,
-    paddings: Paddings,
-    inputs: Callable[[Tensor], Any] | None = None,
-) -> Run:
-    """A run that has seen no image yet: its network is traced, unless its geometry is given, and its crops are planned.
-
-    Raises:
-        LayerError, ModelError, PaddingError: see `measure`.
-    """
-    with on_device(model, None) as (device, dtype):
-        subject = Subject(model, layers, crop_size(crop), device, dtype, paddings)
-    run = Run([subject], settings)
-    with inputs_made(model, inputs):
-        run.look(channels)
-    return run
-
-
-DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in inspect.signature(measure).parameters.items()
-    if name in Options.__annotations__
-}
+        return tally.results(opened, records, distributed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import inf
 from typing import Any, TypedDict
 
@@ -12,8 +13,6 @@ from torch import Tensor, nn
 
 from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.geometry.layer import Geometry
-from padprint.measuring.run import Settings
-from padprint.measuring.subject import Paddings
 from padprint.network.loading import declared_normalisation
 from padprint.padding import Scheme, make
 
@@ -46,8 +45,50 @@ class Options(LoadOptions, total=False):
     distributed: bool
 
 
+DEFAULTS: Options = {
+    "layers": "auto",
+    "crop": 224,
+    "crops_per_image": 16,
+    "groups": 20,
+    "margin": None,
+    "batch_size": 16,
+    "seed": 0,
+    "device": None,
+    "progress": False,
+    "mean": None,
+    "std": None,
+    "limit": None,
+    "strict": False,
+    "resize_short_side": None,
+    "max_megapixels": None,
+    "inputs": None,
+    "spend": 1.0,
+    "distributed": False,
+}
+"""Those of `padprint.measure`."""
+
 OWN = "own"
 """Name, among paddings, of the network's own."""
+
+Paddings = Mapping[str, Scheme | None]
+"""Schemes that stand in for the network's padding while its crops run, by name; None is the network's own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a pass over the crops was asked for, beyond models and layers.
+
+    Attributes:
+        crops_per_image, groups, batch_size, seed, spend: see `padprint.measure`.
+        margin: pixels asked for, or None for as many as the layers reach.
+    """
+
+    crops_per_image: int
+    groups: int
+    batch_size: int
+    seed: int
+    spend: float
+    margin: int | None = None
 
 
 def run_settings(o: Mapping[str, Any]) -> Settings:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from padprint.errors import HaloError, ImagesError, LayerError, ModelError
-from padprint.geometry.tracing import crop_size
+from padprint.errors import HaloError, ImagesError
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Scene, Scenes, Views
-from padprint.measuring.options import OWN, schemes_by_name
+from padprint.measuring.checked import Traced
+from padprint.measuring.options import OWN, Paddings, schemes_by_name
+from padprint.measuring.session import Opened, Scene, Session, Setup
 from padprint.network.layers import as_measured
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.outputs import geometry_of, structural_halos
 from padprint.overlap.result import Halo, check_confidence, check_statistics, check_tolerance
-from padprint.overlap.running import TileRun
+from padprint.overlap.running import Tiles
 from padprint.padding import Scheme
 
 if TYPE_CHECKING:
@@ -102,49 +102,43 @@ def halo(
     if error not in ERRORS:
         raise HaloError(f"there is no error {error!r}; known are {', '.join(ERRORS)}")
     settings = {"crop": tile, "crops_per_image": tiles_per_image, "margin": margin, "batch_size": batch_size, **options}
-    scenes = Scenes(model, images, settings)
-    schemes = schemes_by_name(padding, scenes.settings.seed)
+    setup = Setup.of(model, images, settings)
+    schemes = schemes_by_name(padding, setup.settings.seed)
     if not schemes:
         raise HaloError("padding names no scheme; the network's own is 'own'")
     check_statistics(statistics)
-    run: TileRun | None = None
-    for scene in scenes:
-        if run is None:
-            run = _started(scenes, scene, schemes, output_layer, statistics)
-            scenes.at_end = [run.subject.finish]
-        run.measure(scene)
-    assert run is not None  # noqa: S101  # Scenes raises where there is no image
-    label = name or (model if isinstance(model, str) else type(scenes.model).__name__)
-    return run.read(tolerance, error, confidence, label)
+    tiles: Tiles | None = None
+    with setup.opened() as opened:
+        for scene in opened:
+            tiles = tiles or _started(opened, scene, schemes, output_layer, statistics)
+            tiles.add(scene)
+        assert tiles is not None  # noqa: S101  # where there is no image, that is an error
+        tiles.session.finish()
+    label = name or (model if isinstance(model, str) else type(setup.model).__name__)
+    return tiles.read(tolerance, error, confidence, label)
 
 
 def _started(
-    scenes: Scenes, scene: Scene, schemes: Any, output_layer: str | Sequence[str] | None, statistics: str
-) -> TileRun:
-    """A run whose network is traced, checked and planned for on its first image."""
-    tile = crop_size(scenes.options["crop"])
-    with as_measured(scenes.model):
-        height, width = tile
-        if scene.size[0] < height or scene.size[1] < width:
+    opened: Opened, scene: Scene, schemes: Paddings, output_layer: str | Sequence[str] | None, statistics: str
+) -> Tiles:
+    """Tiles of a network that is traced, checked and planned for on its first image."""
+    setup = opened.setup
+    model, tile = setup.model, setup.crop
+    with as_measured(model):
+        if any(n < least for n, least in zip(scene.size, tile, strict=True)):
             size, wanted = "x".join(map(str, scene.size)), "x".join(map(str, tile))
             raise ImagesError(
                 f"{scene.called} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
             )
         channels = scene.image.shape[0]
-        geometry = geometry_of(scenes.model, channels, output_layer, tile)
-        structural = structural_halos(scenes.model, geometry, channels)
-        subject = Views(scenes.model, geometry, tile, scene.device, scene.dtype, schemes)
-        if statistics != "tile" and not any(one.sees_all_through for one in geometry.values()):
+        geometry = geometry_of(model, channels, output_layer, tile)
+        structural = structural_halos(model, geometry, channels)
+        traced = Traced.of(model, geometry, tile, channels, opened.places[0], schemes)
+        if statistics != "tile" and not traced.seeing_all:
             raise HaloError(
                 f"no output sees all of a tile, so that statistics={statistics!r} changes nothing; leave it out"
             )
-        run = TileRun(scenes, subject, statistics)
-        try:
-            run.start(scene.image, scenes.source.sizes())
-            subject.refuse_contradicted()
-        except (LayerError, ModelError) as refused:
-            if not subject.refused:
-                raise
-            raise HaloError(f"tiles cannot be compared with a larger scene: {refused}") from refused
-    run.prepare(structural)
-    return run
+        session = Session(setup, [traced], scene, "tile")
+        tiles = Tiles(session, structural, statistics)
+        tiles.believe()
+    return tiles

@@ -9,14 +9,12 @@ from math import ceil
 import torch
 from torch import Tensor
 
-import padprint
 from padprint.errors import HaloError, LayerError
-from padprint.geometry.layer import Sides
+from padprint.geometry.layer import MapSpec, Sides
 from padprint.images.source import fingerprint
 from padprint.measuring.crop_plan import Canvas
-from padprint.measuring.crops import CropRun, Scene, Scenes, Views
 from padprint.measuring.forwards import Rest, first_cell, swapping, window
-from padprint.measuring.subject import reseed
+from padprint.measuring.session import Scene, Session
 from padprint.network.layers import as_measured, uncalibrated
 from padprint.network.weights import weights_sha256
 from padprint.overlap.distance import Sums, nearest_side, pooled, scale_of
@@ -25,6 +23,7 @@ from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.results.statistics import promised
+from padprint.support.version import __version__
 
 
 @dataclass
@@ -41,51 +40,52 @@ class _Output:
     whole_numbers: bool = False
 
 
-class TileRun(CropRun):
-    """A pass over tiles, under one padding or several.
+class Tiles:
+    """The change of every output in tiles, by distance to a tile's border, under one padding or several.
 
     Args:
-        scenes: the images.
-        subject: the network.
+        session: the pass over the tiles.
+        structural: by output, cells that padding can touch on each side.
         statistics: see `padprint.halo`.
     """
 
-    def __init__(self, scenes: Scenes, subject: Views, statistics: str) -> None:
-        super().__init__(subject, scenes.settings)
-        self.scenes, self.statistics = scenes, statistics
-        self.n_tiles = 0
+    def __init__(self, session: Session, structural: Mapping[str, Sides], statistics: str) -> None:
+        self.session, self.network, self.plan = session, session.network, session.plan
+        self.settings, self.statistics = session.settings, statistics
+        self.n_images = self.n_tiles = 0
         self.fingerprints: list[str] = []
-        self.outputs: dict[str, _Output] = {}
+        self.outputs = {
+            name: self._empty(name, spec, structural[name]) for name, spec in self.network.geometry.maps.items()
+        }
 
-    def prepare(self, structural: dict[str, Sides]) -> None:
-        """Empty sums for every output."""
-        for name, spec in self.subject.geometry.maps.items():
-            one = Map(spec.size, spec.stride)
-            stride = [float(s) for s in spec.stride]
-            side, distance = nearest_side(spec.size, stride, structural[name])
-            sums: dict[str, list[Sums]] = {padding: [] for padding in self.subject.paddings}
-            whole = not spec.tap.dtype.is_floating_point
-            seen = self.subject.geometry[name].sees_all_through
-            left = seen and self.statistics != "scene"  # nothing is left of them under the scene's own
-            floors = {padding: FloorSums(seen, side, distance) for padding in self.subject.paddings if left}
-            self.outputs[name] = _Output(one, spec.channels, structural[name], side, distance, sums, floors, whole)
+    def _empty(self, name: str, spec: MapSpec, structural: Sides) -> _Output:
+        """Empty sums for an output."""
+        side, distance = nearest_side(spec.size, [float(s) for s in spec.stride], structural)
+        sums: dict[str, list[Sums]] = {padding: [] for padding in self.network.paddings}
+        seen = self.network.geometry[name].sees_all_through
+        left = seen and self.statistics != "scene"  # nothing is left of them under the scene's own
+        floors = {padding: FloorSums(seen, side, distance) for padding in self.network.paddings if left}
+        whole_numbers = not spec.tap.dtype.is_floating_point
+        return _Output(
+            Map(spec.size, spec.stride), spec.channels, structural, side, distance, sums, floors, whole_numbers
+        )
 
-    def measure(self, scene: Scene) -> None:
+    def add(self, scene: Scene) -> None:
         """Add the tiles of one image."""
         for out in self.outputs.values():
             for sums in out.sums.values():
                 sums.append(Sums(max(out.map.size)))
             for floor in out.floors.values():
                 floor.start_image()
-        canvases = self.canvases(scene.size, scene.index)
-        if self.subject.seeing_all:
+        canvases = self.session.canvases(scene)
+        if self.network.seeing_all:
             canvases = [self._at_once(scene.size, canvases)]
-        with as_measured(self.scenes.model):
-            reseed(self.scenes.model, self.subject.paddings.values(), self.plan.seed, scene.index)
+        with as_measured(self.network.model):
+            self.network.reseed(self.plan.seed, scene.index)
             for canvas in canvases:
                 self._canvas(scene, canvas)
                 self.n_tiles += len(canvas.crops)
-            self.subject.tick(scene.called)
+            self.network.tick(scene.called)
         for name, out in self.outputs.items():
             for sums in out.sums.values():
                 sums[-1].check(name, scene.called)
@@ -96,22 +96,20 @@ class TileRun(CropRun):
     def believe(self) -> None:
         """Raise HaloError where the data contradict what was found of an output."""
         try:
-            self.subject.refuse_contradicted()
+            self.network.refuse_contradicted()
         except LayerError as error:
             raise HaloError(f"tiles cannot be compared with a larger scene: {error}") from error
 
     def _canvas(self, scene: Scene, canvas: Canvas) -> None:
-        forwards = self.subject.forwards
-        x = forwards.placed(
-            scene.image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width]
-        )
+        forwards = self.network.forwards
+        x = forwards.placed(canvas.cut(scene.image))
         if self.statistics == "tile":
             maps = forwards.maps(x)
             self._tiles(x, canvas, maps, maps)
-            for padding in self.subject.paddings if self.subject.seeing_all else ():
+            for padding in self.network.paddings if self.network.seeing_all else ():
                 self._other_sizes(scene, x, maps, padding)
             return
-        with forwards.under(x, self.subject.crop if self.statistics == "tiles" else None) as whole:
+        with forwards.under(x, self.plan.crop if self.statistics == "tiles" else None) as whole:
             self._tiles(x, canvas, whole, forwards.maps(x))
 
     def _tiles(self, x: Tensor, canvas: Canvas, whole: Mapping[str, Tensor], near: Mapping[str, Tensor]) -> None:
@@ -123,8 +121,8 @@ class TileRun(CropRun):
             whole: by output, the map of one pass.
             near: the same under the statistics of the tiles, where all have the same.
         """
-        forwards, seeing_all = self.subject.forwards, self.subject.seeing_all
-        for padding, scheme in self.subject.paddings.items():
+        forwards, seeing_all = self.network.forwards, self.network.seeing_all
+        for padding, scheme in self.network.paddings.items():
             for start in range(0, len(canvas.crops), self.settings.batch_size):
                 corners = canvas.crops[start : start + self.settings.batch_size]
                 one_pass = {
@@ -165,15 +163,15 @@ class TileRun(CropRun):
 
     def _other_sizes(self, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], padding: str) -> None:
         """Add one tile of each of some other sizes, of which cells that padding does not reach tell what statistics leave."""
-        forwards, period = self.subject.forwards, self.plan.period
-        own = {name: self.outputs[name] for name in self.subject.seeing_all}
+        forwards, period = self.network.forwards, self.plan.period
+        own = {name: self.outputs[name] for name in self.network.seeing_all}
         image = x.shape[-2], x.shape[-1]
         places = {name: out.map for name, out in own.items()}, {name: out.structural for name, out in own.items()}
-        for size in other_sizes(self.subject.crop, period, image, *places):
+        for size in other_sizes(self.plan.crop, period, image, *places):
             corner = corner_of(size, image, period, (self.plan.seed, scene.index))
             (top, left), (height, width) = corner, size
             part = x[..., top : top + height, left : left + width].contiguous(memory_format=forwards.layout)
-            with swapping(self.subject.paddings[padding]):
+            with swapping(self.network.paddings[padding]):
                 tile = forwards.maps(part)
             for name, out in own.items():
                 row, column = first_cell(forwards.specs[name], corner)
@@ -189,7 +187,7 @@ class TileRun(CropRun):
         Raises:
             HaloError: labels are asked for, and a map has one channel.
         """
-        subject, geometry = self.subject, self.subject.geometry
+        network, geometry = self.network, self.network.geometry
         without = [key for key, out in self.outputs.items() if out.channels < 2 and not out.whole_numbers]
         if error == "labels" and without:
             one = without[0]
@@ -206,7 +204,7 @@ class TileRun(CropRun):
                 confidence,
                 scheme,
             )
-            for padding, scheme in subject.paddings.items()
+            for padding, scheme in network.paddings.items()
         }
         return Halo(
             paddings,
@@ -217,26 +215,26 @@ class TileRun(CropRun):
             n_images=self.n_images,
             n_tiles=self.n_tiles,
             margin=self.plan.margin,
-            approximate=subject.approximate,
+            approximate=bool(network.short),
             statistics=self.statistics,
             unmeasured=geometry.unmeasured,
             warnings=tuple(self._cautions(confidence)),
             provenance={
-                "padprint": padprint.__version__,
+                "padprint": __version__,
                 "torch": str(torch.__version__),
                 "model": name,
-                "weights_sha256": weights_sha256(subject.model),
+                "weights_sha256": weights_sha256(network.model),
                 "tiles_per_image": self.settings.crops_per_image,
                 "seed": self.settings.seed,
-                "device": subject.device.type,
-                "images": self.scenes.source.description,
-                "skipped": dict(self.scenes.source.skipped),
+                "device": network.traced.device.type,
+                "images": self.session.setup.source.description,
+                "skipped": dict(self.session.setup.source.skipped),
                 "measured": list(self.fingerprints),
             },
         )
 
     def _cautions(self, confidence: float) -> list[str]:
-        fresh = uncalibrated(self.subject.model)
+        fresh = uncalibrated(self.network.model)
         found = [] if fresh is None else [fresh]
         if self.n_images == 1:
             found.append(
@@ -247,25 +245,16 @@ class TileRun(CropRun):
                 f"{self.n_images} images promise {100 * promised(self.n_images, confidence):.3g} % of further images, not the "
                 f"{100 * confidence:g} % asked for: that takes {ceil(confidence / (1 - confidence) - 1e-9)} images"
             )
-        if self.subject.approximate:
+        if self.network.short:
             found.append(
                 f"the scene around a tile is {self.plan.margin} px wide, less than the output sees, so that the reference "
                 "itself is changed by padding: the result is approximate"
             )
-        if any(scheme is not None for scheme in self.subject.paddings.values()):
+        if any(scheme is not None for scheme in self.network.paddings.values()):
             found.append(
                 "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
             )
         return found
-
-    def _too_small(self, small: Sequence[str], total: int) -> str:
-        need = "x".join(str(n) for n in self.plan.smallest)
-        tile = "x".join(str(n) for n in self.plan.crop)
-        return (
-            f"{len(small)} of {total} images are too small (the first is {small[0]} px): a {tile} tile with the "
-            f"{self.plan.margin} px (top, bottom, left, right) that the output sees around it needs {need} px; use larger "
-            f"images (or resize_short_side={max(self.plan.smallest)}), a smaller tile, or a margin below that"
-        )
 
 
 def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:

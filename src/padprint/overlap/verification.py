@@ -14,9 +14,9 @@ from padprint.errors import HaloError, ImagesError
 from padprint.geometry.tracing import trace
 from padprint.images.photographs import Images
 from padprint.images.source import fingerprint
-from padprint.measuring.crops import Scene, Scenes
+from padprint.measuring.checked import reseed
 from padprint.measuring.forwards import Forwards, swapping, whole_of
-from padprint.measuring.subject import reseed
+from padprint.measuring.session import Opened, Scene, Setup
 from padprint.network.layers import as_measured
 from padprint.overlap.distance import SIDES, Sums, nearest_side, pooled, worst_beyond
 from padprint.overlap.running import changed_labels
@@ -68,16 +68,16 @@ def verify(
     if name not in halo:
         raise HaloError(f"the advice has no padding {name!r}, only {', '.join(halo)}")
     tiles = halo[name].advised if tiling is None else tiling
-    scenes = Scenes(model, images, {"crop": halo.tile, "batch_size": batch_size, **options}, work="verifying")
+    setup = Setup.of(model, images, {"crop": halo.tile, "batch_size": batch_size, **options})
     check: _Check | None = None
     seen, dropped = set(halo.provenance.get("measured", ())), 0
-    for scene in scenes:
-        if fingerprint(scene.image) in seen:
-            dropped += 1
-            continue
-        if check is None:
-            check = _Check(halo, name, tiles, scenes, scene)
-        check.add(scene)
+    with setup.opened("verifying") as opened:
+        for scene in opened:
+            if fingerprint(scene.image) in seen:
+                dropped += 1
+                continue
+            check = check or _Check(halo, name, tiles, opened, scene)
+            check.add(scene)
     if check is None:
         raise ImagesError(
             f"the advice was measured on all {dropped} of these images, so they prove nothing: verify it on others"
@@ -88,16 +88,17 @@ def verify(
 class _Check:
     """A tiled run while it goes over the images."""
 
-    def __init__(self, halo: Halo, padding: str, tiles: Tiling, scenes: Scenes, scene: Scene) -> None:
-        self.advice, self.halo, self.padding, self.tiles, self.scenes = halo[padding], halo, padding, tiles, scenes
+    def __init__(self, halo: Halo, padding: str, tiles: Tiling, opened: Opened, scene: Scene) -> None:
+        self.advice, self.halo, self.padding, self.tiles = halo[padding], halo, padding, tiles
+        self.model, self.settings = opened.setup.model, opened.setup.settings
         channels = scene.image.shape[0]
-        geometry = trace(scenes.model, list(self.advice.outputs), halo.tile, channels=channels)
+        geometry = trace(self.model, list(self.advice.outputs), halo.tile, channels=channels)
         lost = [name for name in self.advice.outputs if name not in geometry.maps]
         if lost or any(geometry.maps[name].size != one.map.size for name, one in self.advice.outputs.items()):
             raise HaloError(f"the advice is of another network: {', '.join(lost or geometry.maps)} differs in this one")
         frozen = halo.statistics != "tile"
-        whole = whole_of(scenes.model, geometry, geometry.margin, channels) if frozen else None
-        self.forwards = Forwards(scenes.model, geometry.maps, halo.tile, scene.device, scene.dtype, whole)
+        whole = whole_of(self.model, geometry, geometry.margin, channels) if frozen else None
+        self.forwards = Forwards(self.model, geometry.maps, halo.tile, scene.device, scene.dtype, whole)
         self.tallies = {
             name: _Tally(one, not geometry.maps[name].tap.dtype.is_floating_point)
             for name, one in self.advice.outputs.items()
@@ -109,8 +110,8 @@ class _Check:
     def add(self, scene: Scene) -> None:
         """Compare one image."""
         image = self._covered(scene)
-        with as_measured(self.scenes.model), swapping(self.advice.scheme):
-            reseed(self.scenes.model, [self.advice.scheme], self.scenes.settings.seed, scene.index)
+        with as_measured(self.model), swapping(self.advice.scheme):
+            reseed(self.model, [self.advice.scheme], self.settings.seed, scene.index)
             if not self.n_images:
                 self.forwards.choose_layout(image)
             x = self.forwards.placed(image)
@@ -125,7 +126,7 @@ class _Check:
 
     def _stitched(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Place]]:
         """Maps of one pass and of tiles, and the tiles."""
-        size = self.scenes.settings.batch_size
+        size = self.settings.batch_size
         if self.halo.statistics == "tile":
             maps = {name: features.clone() for name, features in self.forwards.maps(x).items()}
             return maps, *stitch(self.forwards, x, maps, self.tiles, size)

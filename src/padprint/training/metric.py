@@ -13,10 +13,11 @@ from padprint.errors import ImagesError
 from padprint.geometry.layer import Geometry
 from padprint.images.photographs import as_source
 from padprint.images.source import fingerprint
-from padprint.measuring import engine
+from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.options import OWN, Options, on_device, run_settings, schemes_by_name
-from padprint.measuring.run import Run, Settings
-from padprint.measuring.subject import Subject
+from padprint.measuring.outcome import Counts, measurement
+from padprint.measuring.session import planned, traced_on_blank
+from padprint.measuring.sums import Sums
 from padprint.network.layers import as_measured, unwrapped
 from padprint.network.preserved import inputs_made
 from padprint.padding import Scheme
@@ -108,17 +109,17 @@ class PatternMetric(Metric):
             "seed": seed,
             "spend": spend,
         }
-        self._settings: Settings = run_settings(options)
+        self._settings = run_settings(options)
         self._paddings = schemes_by_name([OWN if padding is None else padding], seed)
         self._network = _Network(unwrapped(model))
         self._crop, self._channels, self._inputs = crop, channels, inputs
-        self._run: Run | None = None
-        run = self._new_run(layers)
-        self.geometry = run.subjects[0].geometry
-        run.subjects[0].prepare(run.plan, groups)
-        for name, moments in self._moments(run.subjects[0]).items():
-            for state, value in moments.metric_state.items():
-                self.add_state(f"{name}/{state}", torch.zeros_like(value), dist_reduce_fx="sum")
+        self._checked: Checked | None = None
+        traced = self._traced(layers)
+        self.geometry = traced.geometry
+        self._plan = planned([traced], self._settings)
+        for name, moments in Sums(traced, self._plan, groups).states(self._padding).items():
+            for state in moments.metric_state:
+                self.add_state(f"{name}/{state}", torch.zeros_like(getattr(moments, state)), dist_reduce_fx="sum")
         count = len(self.geometry.maps)
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("seen", torch.zeros(REMEMBERED, dtype=torch.int64), dist_reduce_fx="sum")
@@ -140,35 +141,44 @@ class PatternMetric(Metric):
         rank, world = self._share()
         done = int(self.images)
         with (
-            on_device(self._network.model, None) as (device, _),
+            on_device(self._network.model, None) as place,
             inputs_made(self._network.model, self._inputs),
             as_measured(self._network.model),
         ):
-            run = self._run
-            if run is None or run.subjects[0].device != device:
-                run = self._new_run(self.geometry)
-                run.start(scenes[0], sizes)
-            run.refuse_small(sizes)
-            self.to(device)
-            subject = run.subjects[0]
-            self._lend(subject, copied=True)
+            self._plan.refuse_small(sizes)
+            checked = self._checked
+            if checked is None or checked.traced.device != place[0]:
+                model, crop = self._network.model, self._plan.crop
+                traced = Traced.of(model, self.geometry, crop, self._channels, place, self._paddings)
+                checked = Checked(traced, self._plan, scenes[0])
+                checked.refuse_nothing_left()
+            self.to(place[0])
+            sums = self._sums(checked.traced, copied=True)
             seen = self.seen.clone()
             for i, scene in enumerate(scenes):
                 number = rank + (done + i) * world
-                run.add(number, scene)
+                self._add(sums, checked, scene, number)
                 if number < REMEMBERED:
                     seen[number] = _number(scene)
-            subject.finish()
-            subject.refuse_contradicted()
-        self._run = run
-        for name, moments in self._moments(subject).items():
+            checked.finish()
+            checked.refuse_contradicted()
+        self._checked = checked
+        for name, moments in sums.states(self._padding).items():
             for state, value in moments.metric_state.items():
                 setattr(self, f"{name}/{state}", value)
-        self.moved = torch.stack(list(subject.moved.values())).to(device)
+        self.moved = torch.stack(list(sums.moved.values())).to(place[0])
         self.images = self.images + len(scenes)
         self.seen = seen
         if done == 0 and rank == 0:
-            self.floor = torch.tensor(list(subject.floor.values()), dtype=torch.float64, device=device)
+            self.floor = torch.tensor(list(checked.floor.values()), dtype=torch.float64, device=place[0])
+
+    def _add(self, sums: Sums, checked: Checked, scene: Tensor, number: int) -> None:
+        """Add one scene of this number; crops are numbered image by image, as nobody knows how many are to come."""
+        size, crops = (scene.shape[-2], scene.shape[-1]), self._plan.crops
+        canvases, group = self._plan.canvases(size, number), number % self._settings.groups
+        order = range(number * crops, (number + 1) * crops)
+        sums.add(checked, scene, number, group, canvases, self._settings.batch_size, order)
+        checked.tick(f"image {number}")
 
     def compute(self) -> dict[str, Tensor]:
         """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional, rms, mae_corrected; float64.
@@ -176,8 +186,7 @@ class PatternMetric(Metric):
         Raises:
             ImagesError: no process has seen an image.
         """
-        subject = self._filled().subjects[0]
-        found = scalars(subject.measured(self._padding))
+        found = scalars(self._filled().measured(self._padding, self._floors()))
         return {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in found.items()}
 
     def measurement(self) -> Measurement:
@@ -191,25 +200,19 @@ class PatternMetric(Metric):
         """
         model = self._network.model
         with self.sync_context(should_sync=self.sync_on_compute, distributed_available=self.distributed_available_fn):
-            run = self._filled()
+            sums = self._filled()
             known = [number for number in self.seen.tolist() if number]
-            counts = {
-                "source": "scenes fed to a metric",
-                "images": int(self.images),
-                "skipped": {},
-                "upsampled": 0,
-                "repeated": len(known) - len(set(known)),
-            }
+            counts = Counts("scenes fed to a metric", int(self.images), repeated=len(known) - len(set(known)))
             record = {"model": type(model).__name__, "processes": self._share()[1]}
-            return run.result(run.subjects[0], self._padding, counts, record)
+            return measurement(sums, self._padding, self._floors(), {}, self._settings, counts, record)
 
     def reset(self) -> None:
         """See `torchmetrics.Metric.reset`; the geometry is kept."""
         super().reset()
-        self._run = None
+        self._checked = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_run": None}
+        return {**super().__getstate__(), "_checked": None}
 
     @property
     def _padding(self) -> str:
@@ -221,35 +224,32 @@ class PatternMetric(Metric):
             return dist.get_rank(self.process_group), dist.get_world_size(self.process_group)
         return 0, 1
 
-    def _new_run(self, layers: str | Sequence[str] | Geometry) -> Run:
+    def _traced(self, layers: str | Sequence[str] | Geometry) -> Traced:
         model, crop = self._network.model, self._crop
-        return engine.planned(model, layers, crop, self._channels, self._settings, self._paddings, self._inputs)
+        return traced_on_blank(model, layers, crop, self._channels, self._paddings, self._inputs)
 
-    def _filled(self) -> Run:
-        """A run that has measured what the states say.
+    def _filled(self) -> Sums:
+        """Sums that are what the states say.
 
         Raises:
             ImagesError: they say that there was no image.
         """
         if int(self.images) == 0:
             raise ImagesError("no image was measured: update the metric with scenes first")
-        run = self._new_run(self.geometry)
-        run.subjects[0].prepare(run.plan, self._settings.groups)
-        self._lend(run.subjects[0], copied=False)
-        return run
+        return self._sums(self._traced(self.geometry), copied=False)
 
-    def _lend(self, subject: Subject, *, copied: bool) -> None:
-        """Let a network's sums be the states, or copies of them."""
-        for name, moments in self._moments(subject).items():
+    def _floors(self) -> dict[str, float]:
+        return dict(zip(self.geometry.maps, self.floor.tolist(), strict=True))
+
+    def _sums(self, traced: Traced, *, copied: bool) -> Sums:
+        """Sums that are the states, or copies of them."""
+        sums = Sums(traced, self._plan, self._settings.groups)
+        for name, moments in sums.states(self._padding).items():
             for state in moments.metric_state:
                 value = getattr(self, f"{name}/{state}")
                 setattr(moments, state, value.clone() if copied else value)
-        subject.moved = dict(zip(self.geometry.maps, self.moved.cpu().clone().unbind(), strict=True))
-        if not copied:
-            subject.floor = dict(zip(self.geometry.maps, self.floor.tolist(), strict=True))
-
-    def _moments(self, subject: Subject) -> dict[str, Any]:
-        return subject.sums(self._padding)
+        sums.moved = dict(zip(self.geometry.maps, self.moved.cpu().clone().unbind(), strict=True))
+        return sums
 
 
 def _number(scene: Tensor) -> int:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from padprint import plot
 from padprint.errors import ModelError
-from padprint.images.photographs import Images, as_source, holds_pixels
+from padprint.images.photographs import Images
 from padprint.measuring import engine
-from padprint.measuring.options import OWN, run_settings
+from padprint.measuring.options import DEFAULTS, OWN
+from padprint.measuring.session import Setup, planned, traced_on_blank
 from padprint.network.layers import unwrapped
-from padprint.network.loading import declared_normalisation
 from padprint.network.preserved import randomness_kept
 from padprint.results.measurement import Measurement
 from padprint.training.budget import Budget
@@ -123,12 +123,14 @@ class Watch:
         unknown = set(options) - set(Options.__annotations__)
         if unknown:
             raise TypeError(f"no such option of a watch: {', '.join(sorted(unknown))}")
-        self._options: dict[str, Any] = {name: engine.DEFAULTS[name] for name in Options.__annotations__} | options
+        self._options: dict[str, Any] = {
+            **{key: value for key, value in DEFAULTS.items() if key in Options.__annotations__},
+            **options,
+        }
         with self._untouched(), self._budget.preparing():
-            if mean is None and std is None and holds_pixels(images):
-                mean, std = declared_normalisation(self._model) or (None, None)
-            source = as_source(images, mean=mean, std=std, limit=limit, resize_short_side=resize_short_side)
-            self._images = Kept(source)
+            of_images = {"mean": mean, "std": std, "limit": limit, "resize_short_side": resize_short_side}
+            setup = Setup.of(self._model, images, {**self._options, **of_images})
+            self._settings, self._images = setup.settings, Kept(setup.source)
             self._layers: Any = self._options["layers"]
             self._trace()
 
@@ -172,10 +174,10 @@ class Watch:
 
     def _trace(self) -> None:
         """Find the geometry, and make sure that the images hold a crop."""
-        settings, crop, channels = run_settings(self._options), self._options["crop"], self._images.channels
-        run = engine.planned(self._model, self._layers, crop, channels, settings, {OWN: None}, self._options["inputs"])
-        run.refuse_small(self._images.sizes())
-        self._architecture, self._options["layers"] = repr(self._model), run.subjects[0].geometry
+        crop, channels, inputs = self._options["crop"], self._images.channels, self._options["inputs"]
+        traced = traced_on_blank(self._model, self._layers, crop, channels, {OWN: None}, inputs)
+        planned([traced], self._settings).refuse_small(self._images.sizes())
+        self._architecture, self._options["layers"] = repr(self._model), traced.geometry
 
     def _failed(self, step: int, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"

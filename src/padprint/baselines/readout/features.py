@@ -17,7 +17,8 @@ from padprint.errors import ImagesError, ModelError
 from padprint.geometry.layer import MapSpec
 from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Crops, Scenes, iterate
+from padprint.measuring.crops import Crops, iterate
+from padprint.measuring.session import Setup
 from padprint.network.layers import Tap, as_measured, copied, run_to
 from padprint.network.loading import calibrate_batchnorm
 
@@ -81,20 +82,20 @@ class Kept:
         del self._features[source]
 
 
-def from_whole(kept: Kept, dataset: int, scenes: Scenes, feat_size: int, sources: Sequence[str]) -> Specs:
+def from_whole(kept: Kept, dataset: int, setup: Setup, feat_size: int, sources: Sequence[str]) -> Specs:
     """Keep features of whole images, resized to the network's input size without regard to their aspect.
 
     Args:
         kept: what they are added to.
         dataset: number of the set of images.
-        scenes: the images.
+        setup: the network and the images.
         feat_size: rows and columns of the features.
         sources: which are wanted.
 
     Returns:
         The layers that were read.
     """
-    options = scenes.options
+    options = setup.options
     specs: Specs = {}
     crop = crop_size(options["crop"])
     waiting: list[Tensor] = []
@@ -103,21 +104,22 @@ def from_whole(kept: Kept, dataset: int, scenes: Scenes, feat_size: int, sources
         nonlocal specs
         pixels = torch.stack(waiting).to(device, dtype)
         waiting.clear()
-        with as_measured(scenes.model):
-            specs = specs or whole_specs(scenes.model, options["layers"], pixels[:1])
+        with as_measured(setup.model):
+            specs = specs or whole_specs(setup.model, options["layers"], pixels[:1])
             if "padded" in sources:
-                kept.add("padded", features_of(scenes.model, specs, pixels, feat_size))
+                kept.add("padded", features_of(setup.model, specs, pixels, feat_size))
         if "raw" in sources:
             kept.add("raw", resized(pixels, feat_size))
 
-    for scene in scenes:
-        view = interpolate(scene.image.float()[None], crop, mode="bilinear", antialias=True)[0]
-        kept.add_views(dataset, scene.index, view[None], keep="random" in sources)
-        waiting.append(view)
-        if len(waiting) == scenes.settings.batch_size:
-            run(scene.device, scene.dtype)
-    if waiting:
-        run(scene.device, scene.dtype)
+    with setup.opened() as opened:
+        for scene in opened:
+            view = interpolate(scene.image.float()[None], crop, mode="bilinear", antialias=True)[0]
+            kept.add_views(dataset, scene.index, view[None], keep="random" in sources)
+            waiting.append(view)
+            if len(waiting) == setup.settings.batch_size:
+                run(*opened.places[0])
+        if waiting:
+            run(*opened.places[0])
     return specs
 
 

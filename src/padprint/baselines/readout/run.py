@@ -41,8 +41,8 @@ from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.errors import ImagesError, ModelError
 from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
-from padprint.measuring.crops import Scenes
 from padprint.measuring.options import on_device
+from padprint.measuring.session import Setup
 from padprint.network.layers import unwrapped
 from padprint.results.estimates import estimate_of
 from padprint.results.measurement import Estimate
@@ -223,11 +223,11 @@ def _read(
 ) -> _ReadSet:
     """Keep the features of one set of images."""
     if views == "whole":
-        scenes = Scenes(model, images, options, WHOLE_OPTIONS)
-        return _ReadSet(from_whole(kept, dataset, scenes, feat_size, sources), {}, scenes.source.description)
+        setup = Setup.of(model, images, options, WHOLE_OPTIONS)
+        return _ReadSet(from_whole(kept, dataset, setup, feat_size, sources), {}, setup.source.description)
     crops = crops_of(model, images, {"crops_per_image": CROPS, **options})
     specs = from_crops(kept, dataset, crops, feat_size, sources)
-    return _ReadSet(specs, crops.geometry.unmeasured, crops._scenes.source.description)
+    return _ReadSet(specs, crops.geometry.unmeasured, crops.setup.source.description)
 
 
 def _split(units: Sequence[tuple[int, int]], sets: int, share: float, seed: int) -> tuple[list[int], list[int]]:

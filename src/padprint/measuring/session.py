@@ -1,0 +1,252 @@
+"""A pass over scenes: what was asked for, the networks on their devices, and the networks traced, planned and checked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padprint.errors import ImagesError
+from padprint.geometry.layer import Geometry, surroundings
+from padprint.geometry.tracing import crop_size
+from padprint.images.photographs import Images, as_source, holds_pixels
+from padprint.images.source import Source, nothing_decoded
+from padprint.measuring.checked import Checked, Traced
+from padprint.measuring.crop_plan import Canvas, CropPlan
+from padprint.measuring.options import DEFAULTS, Paddings, Settings, common_normalisation, on_device, run_settings
+from padprint.network.layers import unwrapped
+from padprint.network.loading import as_model
+from padprint.network.preserved import inputs_made
+from padprint.support.progress import progress_bar
+
+Place = tuple[torch.device, torch.dtype]
+"""Where a network is, and its precision."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image.
+
+    Attributes:
+        index: of the image.
+        called: what messages call it.
+        group: that it belongs to, index modulo the number of groups.
+        image: `(C, H, W)`.
+        device, dtype: of the (first) model.
+    """
+
+    index: int
+    called: str
+    group: int
+    image: Tensor
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image, px."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a pass over scenes was asked for, checked before anything runs.
+
+    Attributes:
+        models: the networks by name, without what wraps them.
+        source: the scenes.
+        settings: some of the options, checked.
+        options: all of them, with defaults.
+        rank, world: of this process, among those that share the scenes.
+    """
+
+    models: Mapping[str, nn.Module]
+    source: Source
+    settings: Settings
+    options: Mapping[str, Any]
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        models: nn.Module | str | Mapping[str, nn.Module | str],
+        images: Images,
+        options: Mapping[str, Any],
+        allowed: Collection[str] | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> Setup:
+        """Check options, load models, find the scenes.
+
+        Args:
+            models: see `padprint.measure`; several by name.
+            images: likewise.
+            options: of `padprint.measure`, by name.
+            allowed: names of the options that make sense; None for all but `distributed`.
+            share: rank of this process among so many.
+
+        Raises:
+            ImagesError, ModelError: see `padprint.measure`.
+            TypeError: an option that does not exist or makes no sense.
+        """
+        unknown = set(options) - (set(DEFAULTS) - {"distributed"} if allowed is None else set(allowed))
+        if unknown:
+            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        o: dict[str, Any] = {**DEFAULTS, **options}
+        settings = run_settings(o)
+        named = models if isinstance(models, Mapping) else {"": models}
+        loaded = {name: unwrapped(as_model(model, seed=settings.seed)) for name, model in named.items()}
+        mean, std = o["mean"], o["std"]
+        if mean is None and std is None and holds_pixels(images):
+            mean, std = common_normalisation(loaded.values())
+        rest = {key: o[key] for key in ("limit", "strict", "resize_short_side", "max_megapixels")}
+        return cls(loaded, as_source(images, mean=mean, std=std, **rest), settings, o, *share)
+
+    @property
+    def model(self) -> nn.Module:
+        """The only network."""
+        (model,) = self.models.values()
+        return model
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """(height, width) of a crop, px."""
+        return crop_size(self.options["crop"])
+
+    @contextmanager
+    def opened(self, work: str = "measuring") -> Iterator[Opened]:
+        """The networks on their devices, moved back at the end; `work` is what the progress bar says.
+
+        Raises:
+            ModelError: a device that cannot be used, half precision.
+        """
+        with ExitStack() as stack:
+            places = []
+            for model in self.models.values():
+                places.append(stack.enter_context(on_device(model, self.options["device"])))
+                stack.enter_context(inputs_made(model, self.options["inputs"]))
+            shown = self.options["progress"] and self.rank == 0
+            yield Opened(self, places, stack.enter_context(progress_bar(self.source.length, shown, work)))
+
+
+class Opened:
+    """Networks on their devices, and their scenes one after the other: iterating reads those of this process.
+
+    Attributes:
+        setup: what was asked for.
+        places: of the networks.
+    """
+
+    def __init__(self, setup: Setup, places: Sequence[Place], advance: Callable[[], None]) -> None:
+        self.setup, self.places, self._advance = setup, places, advance
+
+    def __iter__(self) -> Iterator[Scene]:
+        """The scenes.
+
+        Raises:
+            ImagesError: see `padprint.measure`; or there was none, in the only process.
+        """
+        setup, none = self.setup, True
+        for index, image in setup.source.items(setup.rank, setup.world):
+            none = False
+            called, group = setup.source.called(index), index % setup.settings.groups
+            yield Scene(index, called, group, image, *self.places[0])
+            self._advance()
+        if none and setup.world == 1:
+            raise nothing_decoded(setup.source)
+
+    def traced(
+        self, paddings: Paddings, channels: int, layers: str | Sequence[str] | Geometry | None = None
+    ) -> list[Traced]:
+        """The networks, traced on images of so many channels; `layers` in the place of those asked for.
+
+        Raises:
+            LayerError, ModelError, PaddingError: see `Traced.of`.
+        """
+        setup = self.setup
+        chosen = setup.options["layers"] if layers is None else layers
+        return [
+            Traced.of(model, chosen, setup.crop, channels, place, paddings)
+            for model, place in zip(setup.models.values(), self.places, strict=True)
+        ]
+
+
+class Session:
+    """One pass over the crops of scenes: by these networks, with these settings, checked on the first scene.
+
+    What is done with the crops is up to those who visit it: `engine` sums them up, `crops` hands them over, tiles and shifts
+    compare them.
+
+    Args:
+        setup: what was asked for.
+        traced: the networks; all see the same crops.
+        scene: the first one.
+        what: messages call a crop.
+
+    Attributes:
+        plan: how scenes are cut.
+        networks: ready to run.
+
+    Raises:
+        ImagesError: scenes are too small, as far as their sizes are known.
+        ModelError: a network fails.
+    """
+
+    def __init__(self, setup: Setup, traced: Sequence[Traced], scene: Scene, what: str = "crop") -> None:
+        self.setup, self.settings, self.what = setup, setup.settings, what
+        self.plan = planned(traced, setup.settings)
+        self.plan.refuse_small(setup.source.sizes() or [], what)
+        self.networks = tuple(Checked(one, self.plan, scene.image) for one in traced)
+
+    @property
+    def network(self) -> Checked:
+        """The only network."""
+        (network,) = self.networks
+        return network
+
+    def canvases(self, scene: Scene) -> list[Canvas]:
+        """The canvases of a scene.
+
+        Raises:
+            ImagesError: it is too small for any.
+        """
+        found = self.plan.canvases(scene.size, scene.index)
+        if not found:
+            raise ImagesError(f"{scene.called}: {self.plan.too_small([scene.size], 1, self.what)}")
+        return found
+
+    def finish(self) -> None:
+        """See `Checked.finish`."""
+        for network in self.networks:
+            network.finish()
+
+
+def planned(traced: Sequence[Traced], settings: Settings) -> CropPlan:
+    """Crops on the grid of every network, with room for the layers of all."""
+    margin, period = surroundings([one.geometry for one in traced], settings.margin)
+    whole = any(one.seeing_all for one in traced)
+    spend = inf if whole else settings.spend  # statistics are compared with those of large scenes
+    crop = traced[0].geometry.crop
+    return CropPlan(crop, margin, period, settings.crops_per_image, settings.seed, spend)
+
+
+def traced_on_blank(
+    model: nn.Module,
+    layers: str | Sequence[str] | Geometry,
+    crop: int | tuple[int, int],
+    channels: int,
+    paddings: Paddings,
+    inputs: Callable[[Tensor], Any] | None = None,
+) -> Traced:
+    """A network where it is, traced without any image.
+
+    Raises:
+        LayerError, ModelError, PaddingError: see `Traced.of`.
+    """
+    with on_device(model, None) as place, inputs_made(model, inputs):
+        return Traced.of(model, layers, crop_size(crop), channels, place, paddings)
