@@ -50,6 +50,7 @@ def calls(monkeypatch, tmp_path_factory) -> list[dict]:
             std=std,
             normalisation_source="declared",
             weights_source=source,
+            random=source == "random initialisation",
         )
 
     engine = types.ModuleType("padprint.measuring.engine")

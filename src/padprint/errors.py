@@ -1,5 +1,13 @@
 """Errors padprint raises on purpose: each message names the thing, its value and what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from padprint.support.reasons import Reason
+
 
 def readable(text: str) -> str:
     """A text, which a file's name may be part of, that can be printed and saved, whatever bytes the name has."""
@@ -7,10 +15,15 @@ def readable(text: str) -> str:
 
 
 class PadprintError(ValueError):
-    """Base of every error padprint raises for input it cannot work with."""
+    """Base of every error padprint raises for input it cannot work with.
 
-    def __init__(self, message: str = "") -> None:
+    Attributes:
+        reasons: by layer, why it cannot be measured, where that is what the error is about (`padprint.support.reasons.Reason`).
+    """
+
+    def __init__(self, message: str = "", *, reasons: Mapping[str, Reason] | None = None) -> None:
         super().__init__(readable(message))
+        self.reasons = dict(reasons or {})
 
 
 class ImagesError(PadprintError):

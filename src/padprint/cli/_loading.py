@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from padprint.network.loading import LoadedModel
 
-RANDOM = "random initialisation"  # what load_model calls it
 _RAW: Channels = (0.0,)
 _UNIT: Channels = (1.0,)
 
@@ -109,7 +108,7 @@ def load(job: Job) -> Loaded:
         for loaded in models.values():
             if job.place.calibrate:
                 _calibrate(loaded, job, mean, std)
-            elif loaded.weights_source == RANDOM:
+            elif loaded.random:
                 warnings.warn(
                     f"{loaded.name} has random initial weights: name weights (torchvision:NAME@DEFAULT), give "
                     "--weights FILE, or set BatchNorm's statistics with --calibrate N",

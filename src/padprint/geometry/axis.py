@@ -18,6 +18,16 @@ from padprint.geometry.strip import SQUARE, Run, Strip, run_strip
 from padprint.geometry.witness import OPEN, Expected, Sizes, hear, untouched
 from padprint.network.layers import Leaf, Tap
 from padprint.padding.intercept import Call
+from padprint.support.reasons import (
+    Reason,
+    depends_on_size,
+    grows_unevenly,
+    lost_on,
+    one_size,
+    padded_in_parts,
+    reaches_far,
+    sees_all,
+)
 
 _GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
 _LARGEST_STRIDE = (
@@ -58,7 +68,7 @@ class AxisLayer:
     wider: bool = False
     exact: bool = True
     fields: tuple[Spans, ...] = ()
-    reason: str | None = None
+    reason: Reason | None = None
 
     @property
     def phases(self) -> int:
@@ -120,11 +130,13 @@ class Axis:
             if reached == len(taps):
                 break
         if best == 0:
-            raise ModelError(f"the model runs at the crop's size and not at others: {long.error or short.error}")
+            failed = long.error or short.error
+            reasons = {"": one_size(failed)}
+            raise ModelError(f"the model runs at the crop's size and not at others: {failed}", reasons=reasons)
         self._error = self._short.error or self._long.error
         self._along = _grown_dims(self._short, self._long, strip=self.strip)
         self._length = self.crop
-        self._suspects: dict[Leaf, str] = {}
+        self._suspects: dict[Leaf, Reason] = {}
         self._soft: dict[Leaf, str] = {}
         self.lost: dict[str, str] = {}
         self.joins: dict[Call, tuple[Fraction, ...]] = {}
@@ -164,7 +176,7 @@ class Axis:
     def _shape(self, tap: Tap, error: str | None) -> AxisLayer:
         short, long = self._short.leaves.get(tap.leaf), self._long.leaves.get(tap.leaf)
         if short is None or long is None:
-            return AxisLayer(reason=f"the model cannot be run at another size to reach it: {error}")
+            return AxisLayer(reason=one_size(error))
         grown = [d for d, (a, b) in enumerate(zip(short, long, strict=False)) if a != b]
         if self.strip.width == SQUARE and len(grown) == 2:
             grown = [grown[self.strip.axis]]
@@ -174,8 +186,8 @@ class Axis:
         stride = Fraction(self._growth, long[dim] - short[dim])
         found = AxisLayer(dim, size=short[dim], stride=stride, period=self.period)
         if self.period % stride:
-            reason = f"its map does not grow evenly with the input ({short[dim]} cells at {self.crop} px, {long[dim]} at {self.crop + self._growth} px)"
-            return replace(found, reason=reason)
+            cells = f"{short[dim]} cells at {self.crop} px, {long[dim]} at {self.crop + self._growth} px"
+            return replace(found, reason=grows_unevenly(cells))
         return found
 
     def _dims(self, taps: Sequence[Tap]) -> dict[Leaf, int]:
@@ -219,8 +231,7 @@ class Axis:
                 self._refuse_seams(holed, length)
             taps = [tap for tap in taps if self.layers[tap.leaf].rim == OPEN]
         for tap in taps:
-            reason = f"its rims still meet on an input of {self._length} px: it reaches further than padprint traces"
-            self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reason))
+            self._set(tap.leaf, reason=self._suspects.get(tap.leaf, reaches_far(self._length)))
 
     def _refuse_seams(self, taps: Sequence[Tap], length: int) -> None:
         """Refuse layers that padding reaches somewhere inside, at a place that moves with the input's length.
@@ -233,11 +244,7 @@ class Axis:
         for tap in taps:
             mask, layer = run.masks.get(tap.leaf), self.layers[tap.leaf]
             if mask is not None and untouched(mask.any(0), layer.phases) != layer.rim:
-                self._set(
-                    tap.leaf,
-                    reason=f"absolute: padding reaches cells inside its map, at places that depend on the input's size: parts of "
-                    f"the input are padded on their own ({length} px and {longer} px have other rims)",
-                )
+                self._set(tap.leaf, reason=padded_in_parts((length, longer)))
 
     def _lengthen_period(self, taps: Sequence[Tap]) -> bool:
         """Double the total stride until the network runs on strips that are longer by it: some take multiples of a size alone.
@@ -263,10 +270,9 @@ class Axis:
         mask = run.masks.get(leaf)
         if mask is None or mask.shape[-1] != expected:
             reason = (
-                f"the network fails on an input that is {length} px long, or does not reach it: {run.error}"
+                lost_on(length, run.error)
                 if mask is None
-                else f"its map does not grow evenly with the input ({mask.shape[-1]} cells where {expected} were expected at "
-                f"{length} px)"
+                else grows_unevenly(f"{mask.shape[-1]} cells where {expected} were expected at {length} px")
             )
             self._set(leaf, reason=reason, rim=(0, 0))
         elif leaf in run.reasons:
@@ -379,11 +385,11 @@ class Axis:
             return heard.period
         for leaf in self._soft.keys() - heard.layers.keys():
             if self.layers[leaf].reason is None:
-                self._set(leaf, reason=f"global: {self._soft[leaf]} sees the whole input, for all that can be told")
+                self._set(leaf, reason=sees_all(self._soft[leaf], sure=False))
         blame = "; ".join(f"{call} {what}" for call, what in list(self.lost.items())[:3])
         for leaf, one in heard.layers.items():
             if one.reason is not None:
-                self._set(leaf, reason=f"{one.reason}{blame and f' (it may be that {blame})'}")
+                self._set(leaf, reason=one.reason.more(blame and f" (it may be that {blame})"))
                 continue
             seen, rim = one.rim or (0, 0), self.layers[leaf].rim
             if seen[0] > rim[0] or seen[1] > rim[1]:
@@ -413,11 +419,7 @@ class Axis:
                 continue
             within = apart[layer.rim[0] : max(0, layer.size - layer.rim[1])]
             if bool((within > _SIZED).any()):
-                self._set(
-                    tap.leaf,
-                    reason="absolute: its features depend on the size of the input: those of the same content are others on "
-                    f"{self.crop + self._growth} px",
-                )
+                self._set(tap.leaf, reason=depends_on_size(self.crop + self._growth))
 
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)

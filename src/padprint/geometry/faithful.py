@@ -12,12 +12,13 @@ from padprint.errors import ModelError
 from padprint.network.copies import cpu_copy
 from padprint.network.example import blank_for
 from padprint.network.layers import Tap, run_to
+from padprint.support.reasons import Reason, depends_on_batch, no_map
 from padprint.support.wording import first_line
 
 
 def faithful_copy(
     model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: tuple[int, int]
-) -> tuple[nn.Module, torch.dtype, dict[str, str]]:
+) -> tuple[nn.Module, torch.dtype, dict[str, Reason]]:
     """A copy on the CPU that computes what the model does; its precision, double where the network runs in it; and layers
     that do not hold one map of each image of a batch, with the reason.
 
@@ -68,7 +69,7 @@ def _pair(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1)).to(like.device, like.dtype)
 
 
-def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[dict[str, str], Tensor | None]:
+def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[dict[str, Reason], Tensor | None]:
     """Layers that do not hold one map of each image of a batch, and of it alone; the last tap of the second image alone.
 
     None for that where no batch of two can be run.
@@ -94,9 +95,8 @@ def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[
     if both.shape[:1] == (2,) and alone.shape == both[1:].shape:
         apart = _apart(both[1:], alone)
         if apart > _BATCH and _apart(_value(model, pair[1:], taps[-1]), alone) < apart / 10:
-            said = "batch: its features depend on the other images of the batch (statistics over it), or on how many there are"
-            return {tap.name: said for tap in taps}, alone
-    reason = (
+            return {tap.name: depends_on_batch() for tap in taps}, alone
+    reason = no_map(
         "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
     )
     two, one = shapes

@@ -14,6 +14,7 @@ from torch import Tensor
 from padprint.errors import LayerError
 from padprint.geometry.receptive import AxisFields, Field, Misalignment, cells_seeing, field_of
 from padprint.network.layers import Tap
+from padprint.support.reasons import Reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class LayerGeometry:
     """
 
     name: str
-    reason: str | None
+    reason: Reason | None
     channels: int | None = None
     size: tuple[int, int] | None = None
     stride: tuple[float, float] | None = None
@@ -173,9 +174,11 @@ class Geometry(Mapping[str, LayerGeometry]):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def without(self, reasons: Mapping[str, str]) -> Geometry:
+    def without(self, reasons: Mapping[str, Reason]) -> Geometry:
         """The same, with some layers refused."""
-        layers = {name: LayerGeometry(name, reasons[name]) if name in reasons else one for name, one in self.items()}
+        layers = {
+            name: LayerGeometry(name, reasons[name].of(name)) if name in reasons else one for name, one in self.items()
+        }
         maps = {name: one for name, one in self.maps.items() if name not in reasons}
         return replace(self, layers=layers, maps=maps)
 
@@ -187,7 +190,7 @@ class Geometry(Mapping[str, LayerGeometry]):
         return top, bottom, left, right
 
     @property
-    def unmeasured(self) -> dict[str, str]:
+    def unmeasured(self) -> dict[str, Reason]:
         """Layers that cannot be measured, with the reason."""
         return {name: g.reason for name, g in self.layers.items() if g.reason is not None}
 

@@ -16,6 +16,7 @@ from padprint.network.layers import Leaf, Tap, leaves_of, run_to
 from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
+from padprint.support.reasons import Reason, anchored, sees_all, stretched
 
 PAIRS = 6
 """Pairs of strips that differ in what stands in for their padding alone."""
@@ -101,7 +102,7 @@ class Run:
     leaves: dict[Leaf, tuple[int, ...]] = field(default_factory=dict)
     masks: dict[Leaf, Tensor] = field(default_factory=dict)
     joined: dict[Call, list[Tensor]] = field(default_factory=dict)
-    reasons: dict[Leaf, str] = field(default_factory=dict)
+    reasons: dict[Leaf, Reason] = field(default_factory=dict)
     soft: dict[Leaf, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     values: dict[Leaf, Tensor] | None = None
@@ -210,18 +211,18 @@ class _Mark(NamedTuple):
     """What a tensor inherits from the first call that spoilt it.
 
     Attributes:
-        reason: in words; empty where all of a tensor became NaN because the strip is too short to tell why.
+        reason: None where all of a tensor became NaN because the strip is too short to tell why.
         always: the reason stands whether or not the whole map is NaN.
         soft: an operator that spreads NaN further than numbers.
     """
 
-    reason: str
+    reason: Reason | None
     always: bool = False
     soft: str = ""
 
 
 _MARK = "_padprint_mark"  # the attribute of a tensor that holds its mark
-_TOO_SHORT = _Mark("")
+_TOO_SHORT = _Mark(None)
 _SOFT = (
     "fft_",
     "_fft",
@@ -351,9 +352,9 @@ def _position_mark(run: Run, call: Call, op: Windowed | None) -> _Mark | None:
         return None
     fixed = run.along is not None and run.along.get(call) == set()
     if fixed and max(op.input.shape[-2:]) > 1:
-        return _Mark(f"absolute: {call} stretches a map of fixed size over the input", True)
+        return _Mark(stretched(str(call)), True)
     if op.anchored:
-        return _Mark(f"absolute: {call} samples at positions that move with the input's size", True)
+        return _Mark(anchored(str(call)), True)
     return None
 
 
@@ -370,9 +371,9 @@ def _spread_mark(
     if not any(_nan_share(tensor) == 1.0 for tensor in outputs):
         return None
     if call.operator.startswith(_SOFT):
-        return _Mark("", soft=str(call))
+        return _Mark(None, soft=str(call))
     windowed = op is not None and not _one_window(strip, op, outputs)
-    return _TOO_SHORT if windowed or sum(shares) >= 1.0 else _Mark(f"global: {call} sees the whole input")
+    return _TOO_SHORT if windowed or sum(shares) >= 1.0 else _Mark(sees_all(str(call)))
 
 
 def _one_window(strip: Strip, op: Windowed, outputs: Sequence[Tensor]) -> bool:

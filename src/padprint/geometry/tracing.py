@@ -33,6 +33,7 @@ from padprint.network.layers import Tap, as_measured, check_runnable, discover, 
 from padprint.network.loading import as_model
 from padprint.network.preserved import inputs_made, state_kept
 from padprint.support.progress import phase
+from padprint.support.reasons import Reason, no_map
 from padprint.wholemap.local import followed
 
 
@@ -103,7 +104,7 @@ def trace_taps(model: nn.Module, choose: Choice | None, size: tuple[int, int], c
 
 def _traced(
     model: nn.Module, choose: Choice | None, size: tuple[int, int], channels: int
-) -> tuple[Geometry, dict[str, str]]:
+) -> tuple[Geometry, dict[str, Reason]]:
     """The geometry of a network as it is, where layers that see the whole input have none; and those not by image, with reasons."""
     with ExitStack() as stack:
         taps = discover(model, example_for(model, channels, size))
@@ -143,11 +144,10 @@ def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[i
         y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
         reason = y.reason or x.reason or _not_a_map(tap, vertical, horizontal)
         if reason is not None or y.dim is None or x.dim is None:
-            reason = (
-                reason
-                or "the output's size does not change with the input's: it is resized inside, or pooled to one size"
+            fixed = no_map(
+                "the output's size does not change with the input's: it is resized inside, or pooled to one size"
             )
-            found[tap.name] = LayerGeometry(tap.name, reason)
+            found[tap.name] = LayerGeometry(tap.name, (reason or fixed).of(tap.name))
             continue
         size = (y.size, x.size)
         rest = [n for d, n in enumerate(tap.shape) if d not in (0, y.dim, x.dim)]
@@ -196,7 +196,7 @@ def _witness(y: AxisLayer, x: AxisLayer) -> str:
     return "both" if y.seen == y.rim and x.seen == x.rim else "structure"
 
 
-def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> str | None:
+def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> Reason | None:
     shape = "x".join(str(n) for n in tap.shape)
     y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
     if y.reason or x.reason:
@@ -212,7 +212,7 @@ def _not_a_map(tap: Tap, vertical: Axis, horizontal: Axis) -> str | None:
         reason = "is not a (batch, channels, height, width) map"
     elif (y.size, x.size) != (tap.shape[y.dim], tap.shape[x.dim]):
         reason = f"has another size on a strip ({y.size}x{x.size}), so it cannot be traced there"
-    return reason and f"its output ({shape}) {reason}"
+    return None if reason is None else no_map(f"its output ({shape}) {reason}")
 
 
 def _number(value: Fraction) -> float:

@@ -25,6 +25,7 @@ from torch import Tensor
 from padprint.errors import ModelError
 from padprint.geometry.strip import Strip, change
 from padprint.network.layers import Leaf, Tap, run_to
+from padprint.support.reasons import Reason, changes_throughout, depends_on_place, depends_on_size
 from padprint.support.wording import first_line
 
 _OUTSIDE = 3
@@ -302,7 +303,7 @@ class Told:
     """
 
     rim: tuple[int, int] | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     moved: bool = False
 
     @property
@@ -374,7 +375,7 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         for tap in settled:
             apart = float(seen[tap.leaf].moved.max())
             told[tap.leaf] = (
-                Told(reason=_MOVED.format(sizes.period, apart))
+                Told(reason=depends_on_place(sizes.period, apart))
                 if tap in moved
                 else _further(answers[tap], seen[tap.leaf], expected[tap.leaf])
             )
@@ -384,9 +385,7 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
             length += ceil(2 * length / sizes.period) * sizes.period
             reach = max(reach, length // 2)
     for tap in waiting:
-        told[tap.leaf] = Told(
-            reason=f"global: on an input of {length} px too every cell changes with what lies beyond the edge"
-        )
+        told[tap.leaf] = Told(reason=changes_throughout(length))
     return Heard(told)
 
 
@@ -476,17 +475,11 @@ def untouched(touched: Tensor, phases: int) -> tuple[int, int]:
     return (start, len(flags) - start - best) if best >= phases else OPEN
 
 
-_MOVED = (
-    "absolute: its features depend on where the input lies (a position embedding, coordinates, resizing): {} px further on "
-    "they are others, by {:.1e} of their size"
-)
-
-
 def _told_at(seen: Seen, expected: Expected, tolerance: float) -> Told:
     outside = seen.outside > tolerance
     rim = untouched(outside | (seen.alone > tolerance), expected.phases)
     if rim == OPEN and untouched(outside, expected.phases) != OPEN:
-        return Told(reason="absolute: its features depend on the size of the input")
+        return Told(reason=depends_on_size())
     return Told(rim, moved=rim != OPEN and bool((seen.moved > tolerance).any()))
 
 

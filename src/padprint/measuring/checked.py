@@ -26,6 +26,7 @@ from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import read_call
 from padprint.padding.swap import untrained
+from padprint.support.reasons import Reason, listed
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Traced:
         else:
             geometry = trace(model, layers, crop, channels=channels)
         if not geometry.maps:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in geometry.unmeasured.items())
-            raise LayerError(f"none of the layers can be measured: {reasons}")
+            raise LayerError(
+                f"none of the layers can be measured: {listed(geometry.unmeasured)}", reasons=geometry.unmeasured
+            )
         device, dtype = place
         own = {
             name: deepcopy(scheme).to(device) if scheme is not None and scheme.learned else scheme
@@ -164,7 +166,7 @@ class Checked:
         self.forwards.choose_layout(image)
         guard = Guard(self.geometry)
         self.floor = self_check(self.forwards, guard, plan, image, self.short)
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, Reason] = {}
         self.again: Again | None = None
         if guard.crop is not None:
             self.forwards.guard = guard
@@ -179,22 +181,22 @@ class Checked:
         """Raise ModelError where no layer is left that is believed."""
         self._gather()
         if not set(self.geometry.maps) - set(self.refused):
-            raise ModelError("; ".join(dict.fromkeys(self.refused.values())))
+            raise ModelError("; ".join(dict.fromkeys(self.refused.values())), reasons=self.refused)
 
     def refuse_contradicted(self) -> None:
         """Raise LayerError where the data contradict what was found of any layer."""
         self._gather()
         if self.refused:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
             sound = [name for name in self.geometry.maps if name not in self.refused]
-            raise LayerError(f"{reasons}{f'; take only layers={sound}' if sound else ''}")
+            others = f"; take only layers={sound}" if sound else ""
+            raise LayerError(f"{listed(self.refused)}{others}", reasons=self.refused)
 
     def _gather(self) -> None:
         guard = self.forwards.guard
         fresh = {} if guard is None else {name: one for name, one in guard.refused.items() if name not in self.refused}
         blame = suspects(self.model, self.again.crop) if fresh and self.again is not None else ""
         for name, reason in fresh.items():
-            self.refused[name] = f"{reason}{blame and f' (it may be that {blame})'}"
+            self.refused[name] = reason.of(name).more(blame and f" (it may be that {blame})")
 
     def reseed(self, seed: int, index: int) -> None:
         """See `reseed`."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from padprint.geometry.layer import Geometry
+from padprint.support.reasons import Reason, changed_beyond, changed_throughout, gone_on_repetition
 
 if TYPE_CHECKING:
     from padprint.measuring.forwards import Forwards, Rest
@@ -33,10 +34,6 @@ _NUDGES = 3
 _ALIKE = 0.5  # cosine of a difference before and after, above which it has stayed
 _STEP = 1e-3  # of a layer's size: what changes by more with the last digits is turned over, not rounded
 _SHARE = 0.3  # of a layer's size: a channel that is nearly silent is made of numbers of that size
-_GONE = (
-    "random: a difference beyond the rim was not there when the same crop was run again, so that the network is random or has "
-    "changed while it was measured"
-)
 _RECONSIDERED = 16
 """How often differences of one layer are looked at again before those of the kind are left alone."""
 
@@ -60,7 +57,7 @@ class Guard:
     sizes: dict[str, Tensor] = field(default_factory=dict)
     crop: Tensor | None = None
     first: dict[str, Tensor] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Reason] = field(default_factory=dict)
     considered: dict[str, int] = field(default_factory=dict)
     _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
@@ -144,7 +141,7 @@ class Guard:
             now = self._worst(name, first[name].double().square().sum(0))
             if bool((now < self._worst(name, squares) / 4).any()) and self._far(name, squares, count, limits):
                 del self._doubts[name]
-                self.refused[name] = _GONE
+                self.refused[name] = gone_on_repetition()
         left = list(self._doubts)
         again = [difference(nudged(x, NUDGE, number), left) for number in range(_NUDGES if left else 0)]
         for name in left:
@@ -183,7 +180,7 @@ class Guard:
         small = worst < 1e3 * self.limits[name] * sqrt(count)
         self.limits[name] = torch.where(small, torch.maximum(self.limits[name], 2 * worst), self.limits[name])
 
-    def _reason(self, name: str, squares: Tensor, count: int, limit: Tensor) -> str:
+    def _reason(self, name: str, squares: Tensor, count: int, limit: Tensor) -> Reason:
         found = self.geometry[name]
         rows, columns = self.inside(name)
         above = torch.zeros(squares.shape[1:], dtype=torch.bool, device=squares.device)
@@ -193,14 +190,8 @@ class Guard:
         h, w = above.shape
         share = float(above[rows, columns].double().mean())
         if share > 0.9:
-            return (
-                f"contradicted: padding changes every cell of its {h}x{w} map, and the trace says that it reaches "
-                f"{found.rim} cells: something sees the whole input or pads unseen"
-            )
-        return (
-            f"contradicted: padding changes cells as far as {depth} cells ({pixels:g} px) from the border, and the trace "
-            f"says that it reaches {found.rim} (top, bottom, left, right): something pads unseen"
-        )
+            return changed_throughout((h, w), found.rim)
+        return changed_beyond(depth, pixels, found.rim)
 
 
 def deepest(above: Tensor, stride: tuple[float, float]) -> tuple[int, float]:

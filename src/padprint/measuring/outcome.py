@@ -14,6 +14,7 @@ from padprint.measuring.options import Settings
 from padprint.measuring.sums import Sums
 from padprint.network.layers import uncalibrated
 from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support.reasons import Kind, Reason
 from padprint.support.version import __version__
 from padprint.support.wording import count
 
@@ -41,7 +42,7 @@ def measurement(
     sums: Sums,
     padding: str,
     floor: Mapping[str, float],
-    refused: Mapping[str, str],
+    refused: Mapping[str, Reason],
     settings: Settings,
     counts: Counts,
     record: Mapping[str, Any],
@@ -90,48 +91,58 @@ def measurement(
 
 def _warnings(
     sums: Sums, padding: str, settings: Settings, counts: Counts, layers: Mapping[str, LayerMeasurement]
-) -> Iterator[str]:
+) -> Iterator[Reason]:
     traced = sums.traced
     if traced.paddings[padding] is not None:
-        yield (
+        yield Reason(
+            Kind.SWAPPED,
             "the padding was swapped for this measurement: the numbers are those of the swap on the network as it is, "
-            "not of a network trained with that padding"
+            "not of a network trained with that padding",
         )
-    yield from traced.untrained(padding)
+    for said in traced.untrained(padding):
+        yield Reason(Kind.UNTRAINED, said)
     fresh = uncalibrated(traced.model)
     if fresh is not None:
-        yield fresh
+        yield Reason(Kind.UNTRAINED, fresh)
     yield from _of_images(settings, counts)
     short = traced.short(sums.plan)
     for name, layer in layers.items():
         if not layer.pattern.isfinite().all():
-            yield (
+            yield Reason(
+                Kind.NOT_FINITE,
                 f"{name} holds NaN or infinite values, so that its numbers are n/a: check the weights, the normalisation "
-                "of the images, and their precision"
+                "of the images, and their precision",
+                layer=name,
             )
         if layer.residual is None and name in short:
-            yield f"{name} is approximate, and no image is large enough to tell by how much"
+            said = f"{name} is approximate, and no image is large enough to tell by how much"
+            yield Reason(Kind.APPROXIMATE, said, layer=name)
         if layer.snr.value > 0 and layer.relative.value < 10 * layer.numeric_floor:
-            yield f"{name}: the pattern is within ten times the numeric floor {layer.numeric_floor:.1e}"
+            said = f"{name}: the pattern is within ten times the numeric floor {layer.numeric_floor:.1e}"
+            yield Reason(Kind.FLOOR, said, layer=name)
 
 
-def _of_images(settings: Settings, counts: Counts) -> Iterator[str]:
+def _of_images(settings: Settings, counts: Counts) -> Iterator[Reason]:
     n = counts.images
     if n < 3:
-        yield f"{n} image{'s' * (n > 1)}: intervals need at least 3"
+        yield Reason(Kind.FEW, f"{n} image{'s' * (n > 1)}: intervals need at least 3")
     elif settings.groups < 3:
-        yield f"groups={settings.groups}: intervals need at least 3 groups, and hold better with 10 or more"
+        said = f"groups={settings.groups}: intervals need at least 3 groups, and hold better with 10 or more"
+        yield Reason(Kind.FEW, said)
     elif n < settings.groups:
-        yield (
+        yield Reason(
+            Kind.FEW,
             f"{n} images make {n} groups: the intervals rest on {n - 1} degrees of freedom, and the test of "
-            "channels misses many: 20 images or more are better"
+            "channels misses many: 20 images or more are better",
         )
     if counts.upsampled:
-        yield (
+        yield Reason(
+            Kind.IMAGES,
             f"{counts.upsampled} of {n} images were enlarged so that a crop fits: they are smoother than photographs "
-            "of that size, and so are the features; for numbers to rely on, measure larger photographs"
+            "of that size, and so are the features; for numbers to rely on, measure larger photographs",
         )
     if counts.repeated:
-        yield f"{counts.repeated} of {n} images are the same as an earlier one: they add nothing, and intervals are too narrow"
+        said = f"{counts.repeated} of {n} images are the same as an earlier one: they add nothing, and intervals are too narrow"
+        yield Reason(Kind.IMAGES, said)
     if counts.skipped:
-        yield f"skipped {count(len(counts.skipped), 'image')} that could not be used"
+        yield Reason(Kind.IMAGES, f"skipped {count(len(counts.skipped), 'image')} that could not be used")

@@ -14,6 +14,14 @@ from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Forwards, window
 from padprint.measuring.guard import NUDGE, Guard, nudged
 from padprint.support.progress import phase
+from padprint.support.reasons import (
+    Reason,
+    beyond_margin,
+    differs_by_pass,
+    handled_otherwise,
+    place_in_scene,
+    size_of_canvas,
+)
 
 _PIECES = 2
 """How many pieces of crops the self-check looks at."""
@@ -74,7 +82,7 @@ def self_check(
             if not small and guard.differs(name, one, there[name], whole=whole):
                 doubted.append(name)
         for name, change in view.staying(guard, doubted, exempt).items():
-            guard.refused.setdefault(name, f"{view.cause(guard, name)}; relative change of {name} {change:.1e}")
+            guard.refused.setdefault(name, view.cause(guard, name).more(f"; relative change of {name} {change:.1e}"))
         guard.allow({name: one for name, one in here.items() if name not in exempt}, there)
     forwards.remember(x, maps)
     rounding = max((value for name, value in floor.items() if name not in guard.refused), default=0.0)
@@ -93,13 +101,13 @@ def _calibrate(
         parts = [guard.part(name, both, whole=False) for both in (one, again[name])]
         apart = _size(parts[0] - parts[1]) / max(_size(parts[0]), _size(one), 1e-300)
         if apart > _REPEATED * torch.finfo(one.dtype).eps:
-            guard.refused[name] = f"{_RANDOM}; relative change of {name} {apart:.1e}"
+            guard.refused[name] = differs_by_pass().more(f"; relative change of {name} {apart:.1e}")
     optimal = {name: window(spec, maps[name], corner) for name, spec in forwards.specs.items()}
     optimal |= {name: one[0] for name, one in forwards.optimal(x, [corner]).items()}
     guard.calibrate(alone, forwards.of_crop(nudged(crop, 1, 0)), optimal)
     for name, one in forwards.of_crop(crop, plain=True).items() if forwards.whole is not None else ():
         if guard.differs(name, alone[name], one, whole=True):
-            guard.refused[name] = _HANDLED.format(relative(_squares(one, alone[name])))
+            guard.refused[name] = handled_otherwise(relative(_squares(one, alone[name])))
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ class _View:
                 found[name] = relative(_squares(one[name], two[name]))
         return {name: figure for name, figure in found.items() if stays[name]}
 
-    def cause(self, guard: Guard, name: str) -> str:
+    def cause(self, guard: Guard, name: str) -> Reason:
         """Why a layer's features are not the same in both canvases, in words."""
         margin = self.plan.margin[0], self.plan.margin[2]
 
@@ -222,36 +230,18 @@ class _View:
             return guard.differs(name, first, second, whole=True)
 
         if differ((self.tight, margin), (self.tight, margin)):
-            return _RANDOM
+            return differs_by_pass()
         ring = 1, 1
         if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
-            if self.forwards.sees_all(name):
-                return (
-                    "global: with statistics over the crop's window the features still change with what lies beyond the margin: an "
-                    "operator sees the whole map in a way that is not followed"
-                )
-            return (
-                "global: the features change with what lies beyond the margin that the trace found: an operator that sees the "
-                "whole input (a normalisation, squeeze-and-excitation, attention, pooling), or padding that was not seen"
-            )
+            return beyond_margin(followed=self.forwards.sees_all(name))
         if differ((self.tight, margin), self.surrounded(ring, 10, far=False)):
-            return (
-                "absolute: the features depend on the size of the input (resizing inside, align_corners, a position embedding "
-                "that is stretched)"
-            )
-        return (
-            "absolute: the features depend on where the crop lies in its scene, so padding cannot be told apart from position "
-            "(position embedding or coordinates)"
-        )
+            return size_of_canvas()
+        return place_in_scene()
 
 
 _ROUNDING = 8  # machine epsilons: a relative rms change up to that is rounding, whatever single cells do
 _AGAIN = 3
 _REPEATED = 64  # machine epsilons: how far two passes over the same input may be apart where sums are not always alike
-_HANDLED = (
-    "a handler of an operator that sees the whole map does not compute what the operator does; relative change {:.1e}"
-)
-_RANDOM = "random: the features differ from pass to pass on the same input (dropout that is active, noise)"
 
 
 def _rolled(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:

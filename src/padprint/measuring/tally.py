@@ -14,6 +14,7 @@ from padprint.measuring.session import Opened, Scene, Session, Setup
 from padprint.measuring.sums import Sums
 from padprint.results.measurement import Measurement
 from padprint.support.processes import everyone, same_images
+from padprint.support.reasons import Reason
 
 
 class Tally:
@@ -107,7 +108,7 @@ class Tally:
             raise nothing_decoded(source, skipped)
         if distributed:
             self._join(opened, leader, reports)
-        refused: list[dict[str, str]] = [
+        refused: list[dict[str, Reason]] = [
             {
                 name: reason
                 for one in reports[::-1]

@@ -26,6 +26,7 @@ from padprint.support.wording import first_line
 Channels: TypeAlias = tuple[float, ...]
 _FETCHING = ("urllib", "urllib3", "http", "requests", "httpx", "httpcore", "huggingface_hub", "ssl", "socket")
 _FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
+_RANDOM = "random initialisation"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LoadedModel:
         std: per-channel standard deviation, likewise.
         normalisation_source: in words, who declares `mean` and `std`; None where they are unknown.
         weights_source: in words, where the weights came from.
+        random: whether they are random initial weights.
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class LoadedModel:
     std: Channels | None
     normalisation_source: str | None
     weights_source: str
+    random: bool = False
 
 
 def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
@@ -90,7 +93,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
         loaded = _load_factory(kind, name)
     if file is not None and state is not None:
         fill(loaded.model, loaded.name, state, file.name)
-        loaded = replace(loaded, weights_source=f"file {readable(file.name)}")
+        loaded = replace(loaded, weights_source=f"file {readable(file.name)}", random=False)
     if loaded.mean is not None and declared_normalisation(loaded.model) is None:  # as timm's networks carry it
         loaded.model.pretrained_cfg = {"mean": loaded.mean, "std": loaded.std}  # type: ignore[assignment]  # no tensor
     loaded.model.eval()
@@ -234,8 +237,8 @@ def _load_torchvision(name: str, file: Path | None, state: Mapping[str, Tensor] 
             model.transform_input = True  # what torchvision's Inception and GoogLeNet do with these weights
     preset = declared.transforms() if declared is not None else None
     mean, std = _normalisation(getattr(preset, "mean", None), getattr(preset, "std", None)) or (None, None)
-    source = f"torchvision {declared}" if declared is not None else "random initialisation"
-    return LoadedModel(model, name, mean, std, source if mean else None, source)
+    source = _RANDOM if declared is None else f"torchvision {declared}"
+    return LoadedModel(model, name, mean, std, source if mean else None, source, declared is None)
 
 
 def _load_timm(name: str, file: Path | None) -> LoadedModel:
@@ -250,7 +253,7 @@ def _load_timm(name: str, file: Path | None) -> LoadedModel:
     model = _build(f"timm:{name}", fetch, lambda: timm.create_model(name, pretrained=fetch))
     mean, std = declared_normalisation(model) or (None, None)
     words = f"timm's pretrained_cfg of {name}" if mean else None
-    return LoadedModel(model, name, mean, std, words, f"timm {name}" if fetch else "random initialisation")
+    return LoadedModel(model, name, mean, std, words, f"timm {name}" if fetch else _RANDOM, not fetch)
 
 
 def _build(what: str, fetches: bool, build: Callable[[], nn.Module]) -> nn.Module:

@@ -19,7 +19,7 @@ from padprint.overlap.floors import Floor
 from padprint.overlap.tiling import Map, Tiling
 from padprint.overlap.tools import units
 from padprint.overlap.widths import OutputHalo, PaddingHalo
-from padprint.results.documents import SCHEMA
+from padprint.results.documents import SCHEMA, described, unmeasured_of, warnings_of
 from padprint.support.typed import Fields, tensor
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def document(halo: Halo) -> dict[str, Any]:
         "statistics": halo.statistics,
         "unmeasured": dict(halo.unmeasured),
         "warnings": list(halo.warnings),
+        "reasons": described(halo),
         "provenance": dict(halo.provenance),
         "paddings": {name: _padding_document(one) for name, one in halo.items()},
     }
@@ -150,8 +151,8 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
             n_tiles=_positive(fields, "n_tiles", int),
             margin=fields.get("margin", tuple[int, int, int, int]),
             approximate=fields.get("approximate", bool),
-            unmeasured=fields.get("unmeasured", dict[str, str]),
-            warnings=fields.get("warnings", tuple[str, ...]),
+            unmeasured=unmeasured_of(fields),
+            warnings=warnings_of(fields),
             provenance=fields.get("provenance", dict[str, Any]),
             statistics=_statistics(fields),
         )

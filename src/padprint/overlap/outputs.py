@@ -10,6 +10,7 @@ from padprint.errors import HaloError, ModelError
 from padprint.geometry.layer import Geometry, Sides
 from padprint.geometry.tracing import trace, trace_taps
 from padprint.network.layers import Tap, outputs
+from padprint.support.reasons import Kind, listed
 
 
 def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:
@@ -26,24 +27,24 @@ def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | No
             else trace(model, asked, tile, channels=channels)
         )
     except ModelError as error:
-        if "at others" not in str(error):
+        if not any(reason.kind is Kind.ONE_SIZE for reason in error.reasons.values()):
             raise
         raise HaloError(
             f"tiles cannot be compared with a larger scene: {error}; only inputs of that size can be run"
         ) from error
     for name, reason in found.unmeasured.items():
-        if reason.startswith(("global", "absolute")):
+        if reason.kind in (Kind.GLOBAL, Kind.ABSOLUTE):
             raise HaloError(
                 f"no overlap of tiles can keep {name} as it is in one pass: {reason}, so every cell changes with the tile; "
                 "only one pass over the whole image, or a network without that operator, does"
             )
-        if "at another size" in reason:
+        if reason.kind is Kind.ONE_SIZE:
             raise HaloError(
                 f"{name} cannot be compared with a larger scene, the network takes inputs of one size: {reason}"
             )
     lost = found.unmeasured if asked is not None or not found.maps else {}
     if lost:
-        raise HaloError(f"nothing to stitch: {'; '.join(f'{name}: {reason}' for name, reason in lost.items())}")
+        raise HaloError(f"nothing to stitch: {listed(lost)}", reasons=lost)
     return found
 
 

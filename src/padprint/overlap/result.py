@@ -57,7 +57,7 @@ class Halo(Mapping[str, PaddingHalo]):
     n_tiles: int
     margin: Sides
     approximate: bool
-    unmeasured: dict[str, str]
+    unmeasured: Mapping[str, str]
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
     statistics: str = "tile"

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from padprint.errors import ResultError
 from padprint.results.channels import SIDES, ChannelTest
+from padprint.support.reasons import Reason, restored
 from padprint.support.typed import Fields, tensor
 
 if TYPE_CHECKING:
     from padprint.results.measurement import Curve, Estimate, LayerMeasurement, Measurement, Profile
 
 SCHEMA = 1
+
+
+class Explained(Protocol):
+    """A result that says what is missing, and what a reader must know."""
+
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """By layer, why there are no numbers."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know."""
+
+
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
 SIZES = ("rms", "rms_floor", "mae_corrected")
 """Estimates that results of before do not have."""
@@ -39,6 +54,7 @@ def describe(measurement: Measurement) -> dict[str, Any]:
         "n_crops": measurement.n_crops,
         "approximate": measurement.approximate,
         "warnings": list(measurement.warnings),
+        "reasons": described(measurement),
         "layers": {name: _describe_layer(layer) for name, layer in measurement.layers.items()},
         "unmeasured": dict(measurement.unmeasured),
         "provenance": dict(measurement.provenance),
@@ -71,18 +87,50 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Measu
         fields = Fields(document)
         return Measurement(
             layers={name: _layer(name, layer, tensors) for name, layer in fields.object("layers").items()},
-            unmeasured=fields.get("unmeasured", dict[str, str]),
+            unmeasured=unmeasured_of(fields),
             crop=_counts(fields, "crop", tuple[int, int], 1),
             margin=_counts(fields, "margin", FOUR),
             numeric_floor=fields.get("numeric_floor", float),
             n_images=_counts(fields, "n_images", int),
             n_crops=_counts(fields, "n_crops", int),
             approximate=fields.get("approximate", bool),
-            warnings=fields.get("warnings", tuple[str, ...]),
+            warnings=warnings_of(fields),
             provenance=fields.get("provenance", dict[str, Any]),
         )
     except ValueError as error:
         raise ResultError(f"the result is damaged ({error}); measure again or restore the file") from error
+
+
+def described(result: Explained) -> dict[str, Any]:
+    """The kinds of a result's reasons and warnings, beside their words."""
+    return {
+        "unmeasured": {name: one.describe() for name, one in result.unmeasured.items() if isinstance(one, Reason)},
+        "warnings": [one.describe() if isinstance(one, Reason) else None for one in result.warnings],
+    }
+
+
+def unmeasured_of(fields: Fields) -> dict[str, str]:
+    """Layers of a saved result that were not measured, with the reason.
+
+    Raises:
+        ValueError: a field is missing or of the wrong kind.
+    """
+    kinds = fields.object("reasons").get("unmeasured", dict[str, dict[str, str]]) if "reasons" in fields else {}
+    return {name: restored(text, kinds.get(name)) for name, text in fields.get("unmeasured", dict[str, str]).items()}
+
+
+def warnings_of(fields: Fields) -> tuple[str, ...]:
+    """Warnings of a saved result.
+
+    Raises:
+        ValueError: a field is missing or of the wrong kind.
+    """
+    texts = fields.get("warnings", tuple[str, ...])
+    kinds: tuple[dict[str, str] | None, ...] = (None,) * len(texts)
+    if "reasons" in fields:
+        kinds = fields.object("reasons").get("warnings", tuple[dict[str, str] | None, ...])
+        fields.check("reasons", len(kinds) == len(texts), f"there must be a kind for each of {len(texts)} warnings")
+    return tuple(restored(text, kind) for text, kind in zip(texts, kinds, strict=True))
 
 
 def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:

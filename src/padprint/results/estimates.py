@@ -134,7 +134,7 @@ class ByLayer(Mapping[str, One], Generic[One]):
     """
 
     layers: dict[str, One]
-    unmeasured: dict[str, str]
+    unmeasured: Mapping[str, str]
     n_images: int
     n_crops: int
     remarks: tuple[str, ...] = ()

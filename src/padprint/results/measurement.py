@@ -238,7 +238,7 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
     """
 
     layers: dict[str, LayerMeasurement]
-    unmeasured: dict[str, str]
+    unmeasured: Mapping[str, str]
     crop: tuple[int, int]
     margin: tuple[int, int, int, int]
     numeric_floor: float

@@ -77,7 +77,7 @@ def _joined(found: Geometry, local: Geometry, through: Mapping[str, tuple[str, .
     layers, maps = dict(found.layers), dict(found.maps)
     for name, operators in through.items():
         one, spec = local[_inside(name)], local.maps.get(_inside(name))
-        reason = one.reason and _outside(one.reason)
+        reason = one.reason and one.reason.reworded(_outside)
         layers[name] = replace(one, name=name, reason=reason, sees_all_through=operators)
         if spec is not None:
             leaf = Leaf(_outside_one(spec.tap.leaf.module), spec.tap.leaf.path)
@@ -94,7 +94,7 @@ def _joined(found: Geometry, local: Geometry, through: Mapping[str, tuple[str, .
 
 def _without(found: Geometry, names: Sequence[str], said: str) -> Geometry:
     """The same, with more said of layers that are refused."""
-    return found.without({name: f"{found.unmeasured[name]}{said}" for name in names if name in found.unmeasured})
+    return found.without({name: found.unmeasured[name].more(said) for name in names if name in found.unmeasured})
 
 
 def _inside(name: str) -> str:

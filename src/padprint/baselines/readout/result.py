@@ -68,7 +68,7 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
     scores: dict[str, dict[str, Score]]
     added: dict[str, Score]
     layers: dict[str, tuple[int, int, int]]
-    unmeasured: dict[str, str]
+    unmeasured: Mapping[str, str]
     n_train: int
     n_test: int
     n_train_views: int

@@ -207,7 +207,7 @@ def _versions() -> dict[str, str]:
 
 class _ReadSet(NamedTuple):
     specs: Specs
-    unmeasured: dict[str, str]
+    unmeasured: Mapping[str, str]
     description: str
 
 
