@@ -638,3 +638,18 @@ def test_the_command_saves_and_prints(tmp_path: Path) -> None:
     assert padprint.load(tmp_path / "out")["features.1"].sees_all_through == (
         "adaptive_avg_pool2d in features.1.block.1.avgpool",
     )
+
+
+def test_an_operator_that_returns_its_results_by_name_is_followed() -> None:
+    class Centred(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - x.flatten(2).median(-1).values[..., None, None]
+
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 4, 3, padding=1)
+    net = nn.Sequential(convolution, Centred()).eval()
+    scenes = [torch.randn(3, 18, 18) for _ in range(2)]  # room for one crop of 16 px with its margin
+    for scene, batch in zip(scenes, padprint.baselines.iterate(net, scenes, layers="1", crop=16), strict=True):
+        with torch.no_grad():
+            window = convolution(scene[None])[:, :, 1:17, 1:17]  # what padding does not reach
+        torch.testing.assert_close(batch.optimal["1"], Centred()(window), rtol=1e-5, atol=1e-6)

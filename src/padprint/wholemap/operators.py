@@ -255,9 +255,7 @@ def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
         return {key: mapped(one, change) for key, one in value.items()}
     if isinstance(value, (tuple, list)):
         made = [mapped(one, change) for one in value]
-        if type(value) in (tuple, list):
-            return type(value)(made)
-        return tuple(made)
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)  # torch's own names are made of a list
     return value
 
 
