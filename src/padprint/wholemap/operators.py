@@ -255,7 +255,8 @@ def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
         return {key: mapped(one, change) for key, one in value.items()}
     if isinstance(value, (tuple, list)):
         made = [mapped(one, change) for one in value]
-        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)  # torch's own names are made of a list
+        by_name = hasattr(value, "_fields")  # torch's own named results are made of a list
+        return type(value)(*made) if by_name else type(value)(made)
     return value
 
 
