@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, lcm
@@ -14,6 +14,7 @@ from torch import Tensor
 from padprint.errors import LayerError
 from padprint.geometry.receptive import AxisFields, Field, Misalignment, cells_seeing, field_of
 from padprint.network.layers import Tap
+from padprint.support.mapping import Over
 from padprint.support.reasons import Reason
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class MapSpec:
 
 
 @dataclass(frozen=True)
-class Geometry(Mapping[str, LayerGeometry]):
+class Geometry(Over[str, LayerGeometry]):
     """Geometry of every layer asked for, by name, in order of execution.
 
     Attributes:
@@ -154,6 +155,8 @@ class Geometry(Mapping[str, LayerGeometry]):
         misaligned: calls before the last layer that join maps whose cells look at different places, in order of execution.
             Behind them one cell mixes what lies some pixels apart. Only joins of maps whose receptive fields were found are told.
     """
+
+    ENTRIES = "layers"
 
     layers: dict[str, LayerGeometry]
     crop: tuple[int, int]
@@ -167,12 +170,6 @@ class Geometry(Mapping[str, LayerGeometry]):
                 f"no layer {name!r} was traced, only {', '.join(self.layers)}; ask for it with layers=[{name!r}]"
             )
         return self.layers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
 
     def without(self, reasons: Mapping[str, Reason]) -> Geometry:
         """The same, with some layers refused."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from padprint.overlap.sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
 from padprint.support import frames
+from padprint.support.mapping import Over
 from padprint.support.strict_json import finite
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Halo(Mapping[str, PaddingHalo]):
+class Halo(Over[str, PaddingHalo]):
     """How much tiles must overlap, by padding.
 
     Attributes:
@@ -48,6 +49,8 @@ class Halo(Mapping[str, PaddingHalo]):
         provenance: the network, the options and the software.
     """
 
+    ENTRIES = "paddings"
+
     paddings: dict[str, PaddingHalo]
     tile: tuple[int, int]
     tolerance: float
@@ -61,15 +64,6 @@ class Halo(Mapping[str, PaddingHalo]):
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
     statistics: str = "tile"
-
-    def __getitem__(self, name: str) -> PaddingHalo:
-        return self.paddings[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paddings)
-
-    def __len__(self) -> int:
-        return len(self.paddings)
 
     @property
     def first(self) -> PaddingHalo:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from padprint.errors import PaddingError
 from padprint.padding.convolutions import read_conv, read_conv_transpose, read_convolution
 from padprint.padding.pooling import read_avg_pool, read_max_pool, read_unfold
 from padprint.padding.resampling import read_aten_pad, read_interpolate, read_pad, read_roll, read_upsample
 from padprint.padding.windowed import Pads, Reader, Windowed, supply_cells
 
-__all__ = ["Pads", "Windowed", "moves", "read_call"]
+__all__ = ["Pads", "Windowed", "moves", "read_call", "register_reader"]
 
 
 def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Windowed | None:
@@ -32,6 +33,33 @@ def read_call(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, A
     """
     reader = _READERS.get(_name(func))
     return None if reader is None else reader(args, kwargs)
+
+
+def register_reader(*operators: str) -> Callable[[Reader], Reader]:
+    """Teach padprint an operator that pads.
+
+    Args:
+        operators: names: the function's (``"conv2d"``), or ``"mypackage::op"`` for a library's own. A name that is known is read
+            by the new reader from then on.
+
+    Returns:
+        A decorator for a reader: ``reader(args, kwargs)`` returns a `Windowed`, or None for a call that pads nothing.
+
+    Raises:
+        PaddingError: no name, or one that is no text.
+    """
+    if not operators or not all(map(_is_name, operators)):
+        raise PaddingError(f"register_reader takes names of operators, such as 'mypackage::op', but got {operators!r}")
+
+    def keep(reader: Reader) -> Reader:
+        _READERS.update(dict.fromkeys(operators, reader))
+        return reader
+
+    return keep
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name)
 
 
 def moves(func: Callable[..., Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +15,7 @@ from padprint.results import documents, html, storage, tables
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement, load
 from padprint.results.statistics import interval_of
 from padprint.support import atomic, strict_json, wording
+from padprint.support.mapping import Over
 from padprint.support.typed import Fields
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Difference:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Mapping[str, Measurement]):
+class Comparison(Over[str, Measurement]):
     """Measurements by name, over the same crops and groups of images.
 
     Attributes:
@@ -53,6 +53,8 @@ class Comparison(Mapping[str, Measurement]):
     Raises:
         ResultError: they are not over the same crops.
     """
+
+    ENTRIES = "measurements"
 
     measurements: dict[str, Measurement]
 
@@ -66,15 +68,6 @@ class Comparison(Mapping[str, Measurement]):
                     f"{wording.label(name)} was not measured over the crops of {wording.label(next(iter(described)))}: "
                     f"{key} differs; compare in one run"
                 )
-
-    def __getitem__(self, name: str) -> Measurement:
-        return self.measurements[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.measurements)
-
-    def __len__(self) -> int:
-        return len(self.measurements)
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.measurements)})"

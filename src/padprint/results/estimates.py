@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -13,6 +13,7 @@ from torch import Tensor
 from padprint.results.measurement import Estimate
 from padprint.results.statistics import Interval, jackknife, student_quantile
 from padprint.support import frames, strict_json, text_table, wording
+from padprint.support.mapping import Over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +122,7 @@ One = TypeVar("One", bound=LayerResult)
 
 
 @dataclass(frozen=True, repr=False)
-class ByLayer(Mapping[str, One], Generic[One]):
+class ByLayer(Over[str, One], Generic[One]):
     """Results by layer, in order of execution.
 
     Attributes:
@@ -133,21 +134,14 @@ class ByLayer(Mapping[str, One], Generic[One]):
         unit: what `n_crops` counts.
     """
 
+    ENTRIES = "layers"
+
     layers: dict[str, One]
     unmeasured: Mapping[str, str]
     n_images: int
     n_crops: int
     remarks: tuple[str, ...] = ()
     unit: str = "crops"
-
-    def __getitem__(self, name: str) -> One:
-        return self.layers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} layers, {self.n_images} images)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from padprint.results import documents, html, storage, tables
 from padprint.results.channels import ChannelTest
 from padprint.support import strict_json, wording
 from padprint.support.equality import ByValue
+from padprint.support.mapping import Over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +222,7 @@ class LayerMeasurement(ByValue):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement(ByValue, Mapping[str, LayerMeasurement]):
+class Measurement(ByValue, Over[str, LayerMeasurement]):
     """The measured layers by name, in order of execution: ``measurement["layer4"]``.
 
     Attributes:
@@ -236,6 +237,8 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
         warnings: what a reader of the numbers must know.
         provenance: versions, model, seed, images and settings behind the numbers; plain JSON values.
     """
+
+    ENTRIES = "layers"
 
     layers: dict[str, LayerMeasurement]
     unmeasured: Mapping[str, str]
@@ -259,12 +262,6 @@ class Measurement(ByValue, Mapping[str, LayerMeasurement]):
 
     def __contains__(self, name: object) -> bool:
         return name in self.layers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
 
     def __repr__(self) -> str:
         size = f"{self.n_crops} crops of {self.n_images} images"

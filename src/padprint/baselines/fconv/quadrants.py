@@ -6,7 +6,7 @@ there, the same images served for training, validation and testing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil, sqrt
@@ -26,6 +26,7 @@ from padprint.network.preserved import full_precision, randomness_kept
 from padprint.results.estimates import plain
 from padprint.results.measurement import Estimate
 from padprint.support import frames, text_table
+from padprint.support.mapping import Over
 from padprint.support.progress import progress_bar
 from padprint.support.strict_json import finite
 
@@ -55,7 +56,7 @@ class Located:
 
 
 @dataclass(frozen=True, repr=False)
-class QuadrantsResult(Mapping[int, Located]):
+class QuadrantsResult(Over[int, Located]):
     """Accuracy by border, px.
 
     Attributes:
@@ -67,21 +68,14 @@ class QuadrantsResult(Mapping[int, Located]):
         remarks: what a reader of the numbers must know.
     """
 
+    ENTRIES = "borders"
+
     borders: dict[int, Located]
     layer: str
     n_images: int
     chance: float
     settings: dict[str, Any]
     remarks: tuple[str, ...]
-
-    def __getitem__(self, border: int) -> Located:
-        return self.borders[border]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.borders)
-
-    def __len__(self) -> int:
-        return len(self.borders)
 
     def __repr__(self) -> str:
         return f"QuadrantsResult({self.layer}, {len(self)} borders, {self.n_images} images)"

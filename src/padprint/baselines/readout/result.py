@@ -13,6 +13,7 @@ from padprint.results.documents import estimate
 from padprint.results.estimates import plain
 from padprint.results.measurement import Estimate
 from padprint.support import frames, strict_json, text_table, wording
+from padprint.support.mapping import Over
 from padprint.support.typed import Fields
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Score:
 
 
 @dataclass(frozen=True, repr=False)
-class PosENetResult(Mapping[str, Mapping[str, Score]]):
+class PosENetResult(Over[str, Mapping[str, Score]]):
     """Scores by source of features (see `SOURCES`) and pattern: ``result["padded"]["H"].spc``.
 
     Attributes:
@@ -65,6 +66,8 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
         provenance: versions, model, images, settings; plain JSON values.
     """
 
+    ENTRIES = "scores"
+
     scores: dict[str, dict[str, Score]]
     added: dict[str, Score]
     layers: dict[str, tuple[int, int, int]]
@@ -77,15 +80,6 @@ class PosENetResult(Mapping[str, Mapping[str, Score]]):
     updates: int
     remarks: tuple[str, ...]
     provenance: dict[str, Any]
-
-    def __getitem__(self, source: str) -> Mapping[str, Score]:
-        return self.scores[source]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.scores)
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
     def __repr__(self) -> str:
         return f"PosENetResult({', '.join(self.scores)}; {self.n_train} training images, {self.n_test} test images)"
