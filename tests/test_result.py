@@ -12,6 +12,7 @@ from measurements import NAN, made_layer, made_measurement
 from padprint.errors import ResultError
 from padprint.results import documents
 from padprint.results.measurement import Estimate, load
+from padprint.results.saved import restore
 from padprint.support import strict_json
 
 
@@ -248,7 +249,7 @@ def test_results_from_before_rms_load_and_say_that_they_have_none() -> None:
     for layer in document["layers"].values():
         for name in documents.SIZES:
             del layer[name], layer["replicates"][name]
-    older = documents.restore(document, documents.tensors_of(made))
+    older = restore(document, documents.tensors_of(made))
     for name, layer in older.items():
         assert math.isnan(layer.rms.value)
         assert layer.snr == made[name].snr

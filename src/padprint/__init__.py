@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from padprint.overlap.advice import halo
     from padprint.overlap.result import Halo
     from padprint.results.comparison import Comparison, load_comparison
-    from padprint.results.measurement import Estimate, LayerMeasurement, Measurement, load
+    from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
+    from padprint.results.saved import load
     from padprint.training.metric import PatternMetric
 
 _HOMES = {
@@ -48,7 +49,7 @@ _HOMES = {
     "inspect": "geometry.inspection",
     "Inspection": "geometry.inspection",
     "PaddingOperator": "geometry.inspection",
-    "load": "results.measurement",
+    "load": "results.saved",
     "Estimate": "results.measurement",
     "LayerMeasurement": "results.measurement",
     "Measurement": "results.measurement",

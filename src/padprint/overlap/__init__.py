@@ -16,7 +16,8 @@ from padprint.support.lazy import loader
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
     from padprint.overlap.frozen import frozen_statistics
-    from padprint.overlap.result import Halo, load
+    from padprint.overlap.result import Halo
+    from padprint.overlap.saved import load
     from padprint.overlap.sizes import Choice, choices
     from padprint.overlap.structure import Structural, structural
     from padprint.overlap.tiling import Tiling
@@ -37,7 +38,7 @@ _HOMES = {
     "PaddingHalo": "widths",
     "Tiling": "tiling",
     "Verification": "verdict",
-    "load": "result",
+    "load": "saved",
     "monai_arguments": "tools",
     "units": "tools",
     "verify": "verification",

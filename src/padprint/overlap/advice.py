@@ -13,9 +13,10 @@ from padprint.measuring.checked import Traced
 from padprint.measuring.options import OWN, Paddings, schemes_by_name
 from padprint.measuring.session import Opened, Scene, Session, Setup
 from padprint.network.layers import as_measured
+from padprint.overlap.asked import check_confidence, check_statistics, check_tolerance
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.outputs import geometry_of, structural_halos
-from padprint.overlap.result import Halo, check_confidence, check_statistics, check_tolerance
+from padprint.overlap.result import Halo
 from padprint.overlap.running import Tiles
 from padprint.padding import Scheme
 

@@ -184,3 +184,13 @@ def worst_beyond(errors: Tensor, halo: Sequence[int]) -> float:
     values = torch.cat(kept)
     values = values[~values.isnan()]
     return float(values.max()) if len(values) else 0.0
+
+
+def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:
+    """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
+
+    None for one channel that holds no whole numbers.
+    """
+    if whole_numbers:
+        return (tiles != whole).any(1)
+    return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
-from padprint.errors import HaloError, ResultError
 from padprint.geometry.layer import Sides
 from padprint.overlap import text
-from padprint.overlap.document import document, errors_of, restored
+from padprint.overlap.asked import STATISTICS, check_tolerance
+from padprint.overlap.document import document, errors_of
 from padprint.overlap.sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
@@ -151,42 +150,3 @@ class Halo(Over[str, PaddingHalo]):
 
     def __repr__(self) -> str:
         return f"<Halo: tile {self.tile}, tolerance {self.tolerance:g} ({self.error}), {', '.join(self)}>"
-
-
-def load(folder: str | Path) -> Halo:
-    """Read what `Halo.save` wrote; it can be read at other tolerances, drawn and verified like the one that was saved.
-
-    Raises:
-        ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or were written in
-            another schema; it was measured under a scheme that has no name in padprint.
-    """
-    found = storage.read(Path(folder), storage.HALO)
-    try:
-        return restored(*found)
-    except ResultError as error:
-        raise ResultError(f"{folder}: {error}") from error
-
-
-def check_tolerance(tolerance: Any) -> None:
-    """Raises HaloError where a tolerance is no positive number."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance < torch.inf:
-        raise HaloError(f"tolerance must be a number above 0, such as 0.01, but got {tolerance!r}")
-
-
-STATISTICS = {
-    "tile": "each tile's own statistics",
-    "scene": "statistics of the whole scene",
-    "tiles": "statistics averaged over the scene's tiles",
-}
-
-
-def check_statistics(statistics: object) -> None:
-    """Raises HaloError where there are no such statistics."""
-    if statistics not in STATISTICS:
-        raise HaloError(f"statistics must be one of {', '.join(STATISTICS)}, but got {statistics!r}")
-
-
-def check_confidence(confidence: Any) -> None:
-    """Raises HaloError where a confidence is no probability above a half."""
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 < confidence < 1:
-        raise HaloError(f"confidence must be above 0.5 and below 1, such as 0.99, but got {confidence!r}")

@@ -17,7 +17,7 @@ from padprint.measuring.forwards import Rest, first_cell, swapping, window
 from padprint.measuring.session import Scene, Session
 from padprint.network.layers import as_measured, uncalibrated
 from padprint.network.weights import weights_sha256
-from padprint.overlap.distance import Sums, nearest_side, pooled, scale_of
+from padprint.overlap.distance import Sums, changed_labels, nearest_side, pooled, scale_of
 from padprint.overlap.floors import FloorSums, corner_of, other_sizes
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
@@ -255,16 +255,6 @@ class Tiles:
                 "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
             )
         return found
-
-
-def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:
-    """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
-
-    None for one channel that holds no whole numbers.
-    """
-    if whole_numbers:
-        return (tiles != whole).any(1)
-    return tiles.argmax(1) != whole.argmax(1) if tiles.shape[1] > 1 else None
 
 
 def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: float, confidence: float) -> OutputHalo:

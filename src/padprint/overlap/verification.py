@@ -18,8 +18,7 @@ from padprint.measuring.checked import reseed
 from padprint.measuring.forwards import Forwards, swapping, whole_of
 from padprint.measuring.session import Opened, Scene, Setup
 from padprint.network.layers import as_measured
-from padprint.overlap.distance import SIDES, Sums, nearest_side, pooled, worst_beyond
-from padprint.overlap.running import changed_labels
+from padprint.overlap.distance import SIDES, Sums, changed_labels, nearest_side, pooled, worst_beyond
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides

@@ -8,14 +8,15 @@ from pathlib import Path
 from padprint.errors import ResultError
 from padprint.geometry.inspection import Inspection
 from padprint.overlap.result import Halo
-from padprint.overlap.result import load as load_halo
+from padprint.overlap.saved import load as load_halo
 from padprint.report.halos import halo_page
 from padprint.report.inspected import inspection_page
 from padprint.report.layout import check_available, fill, publish
 from padprint.report.measured import content
 from padprint.results import storage
 from padprint.results.comparison import Comparison, load_comparison
-from padprint.results.measurement import Measurement, load
+from padprint.results.measurement import Measurement
+from padprint.results.saved import load
 from padprint.support.progress import phase
 
 Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo

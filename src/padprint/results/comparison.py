@@ -12,7 +12,8 @@ import torch
 
 from padprint.errors import ResultError
 from padprint.results import documents, html, storage, tables
-from padprint.results.measurement import Estimate, LayerMeasurement, Measurement, load
+from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
+from padprint.results.saved import load
 from padprint.results.statistics import interval_of
 from padprint.support import atomic, strict_json, wording
 from padprint.support.mapping import Over

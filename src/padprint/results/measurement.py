@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from padprint.errors import ResultError
 from padprint.results import documents, html, storage, tables
 from padprint.results.channels import ChannelTest
 from padprint.support import strict_json, wording
@@ -321,37 +320,6 @@ class Measurement(ByValue, Over[str, LayerMeasurement]):
         """
         document, tensors = documents.describe(self), documents.tensors_of(self)
         return storage.write(Path(folder), document, tensors)
-
-
-def load(folder: str | Path, *, expected: str | None = None) -> Measurement:
-    """Read a measurement that `Measurement.save` wrote; it equals the one saved.
-
-    Args:
-        folder: the folder that was saved to.
-        expected: sha256 of ``result.json``, where another file tells it.
-
-    Raises:
-        ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or
-            the result was written in another schema.
-
-    Examples:
-        >>> import torch
-        >>> from torch import nn
-        >>> import padprint
-        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
-        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
-        >>> found = padprint.measure(blur, [torch.ones(3, 64, 64)] * 3, crop=16)
-        >>> folder = found.save("result")
-        >>> sorted(one.name for one in folder.iterdir())
-        ['patterns.safetensors', 'result.json']
-        >>> padprint.load("result") == found
-        True
-    """
-    document, tensors = storage.read(Path(folder), expected=expected)
-    try:
-        return documents.restore(document, tensors)
-    except ResultError as error:
-        raise ResultError(f"{folder}: {error}") from error
 
 
 def _decibel(value: float) -> float:

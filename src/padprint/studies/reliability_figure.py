@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from padprint.plot._base import COLOURS, LINES, MARKERS, new_figure, plain
-from padprint.studies.reliability_tables import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from padprint.studies.reliability_tables import Reliability
 
 CURVES = ("PPP-SNR", "PPP relative", "PosENet", "PosENet less control", "probe R2 added", "tile mismatch")
 """Metrics whose response is drawn; all others are in the tables."""

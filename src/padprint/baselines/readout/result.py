@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from padprint.errors import ResultError
 from padprint.results import documents, storage
-from padprint.results.documents import estimate
 from padprint.results.estimates import plain
 from padprint.results.measurement import Estimate
+from padprint.results.saved import estimate
 from padprint.support import frames, strict_json, text_table, wording
 from padprint.support.mapping import Over
 from padprint.support.typed import Fields
