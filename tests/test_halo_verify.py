@@ -15,8 +15,8 @@ from padprint import calibrate_batchnorm
 from padprint.errors import HaloError, ImagesError
 from padprint.images.dead_leaves import dead_leaves
 from padprint.overlap import Halo, Tiling, halo, monai_arguments
-from padprint.overlap.blending import blended_error
 from padprint.overlap import load as load_halo
+from padprint.overlap.blending import blended_error
 from padprint.overlap.stitching import place_tiles
 from padprint.overlap.tiling import tiling
 

@@ -20,7 +20,7 @@ from nets import Sorted
 from padprint import measure, report
 from padprint.cli import app
 from padprint.errors import MissingPackageError, ResultError
-from padprint.measuring import subject
+from padprint.measuring import checked
 from padprint.report import measured
 from padprint.results.comparison import Comparison, load_comparison
 from padprint.results.measurement import Curve, Estimate, Measurement, Profile
@@ -330,8 +330,8 @@ def test_what_weakens_a_measurement_is_in_its_report(blank, tmp_path: Path, monk
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Sorted())
-    found = subject.self_check
-    monkeypatch.setattr(subject, "self_check", lambda *given: {**found(*given), "0": 0.03})
+    found = checked.self_check
+    monkeypatch.setattr(checked, "self_check", lambda *given: {**found(*given), "0": 0.03})
     result = measure(
         net,
         tmp_path,

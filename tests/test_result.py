@@ -11,8 +11,8 @@ import torch
 from measurements import NAN, made_layer, made_measurement
 from padprint.errors import ResultError
 from padprint.results import documents
-from padprint.results.measurement import Estimate, load
-from padprint.results.saved import restore
+from padprint.results.measurement import Estimate
+from padprint.results.saved import load, restore
 from padprint.support import strict_json
 
 
