@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from padprint import Measurement, measure
+from padprint.padding import use
 from padprint.results.measurement import Estimate, LayerMeasurement
 
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
@@ -25,6 +27,16 @@ def noise(n: int, size: int | tuple[int, int], *, channels: int = 3, mean: float
     shape = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(channels, *shape, generator=generator) + mean for _ in range(n)]
+
+
+def singles(*shape: int, seed: int = 0) -> Tensor:
+    """White noise of unit variance, float32."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def doubles(*shape: int, seed: int = 0) -> Tensor:
+    """White noise of unit variance, float64."""
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @cache
@@ -81,6 +93,12 @@ def assert_same(one: LayerMeasurement, two: LayerMeasurement, tolerance: float, 
             assert found <= tolerance, f"{name}: {found:.1e}: {estimate!r} {getattr(two, name)!r}"
 
 
+def swapped(net: nn.Module, scheme: str, x: Tensor) -> Tensor:
+    """What `net` gives with `scheme` in the place of its padding."""
+    with torch.no_grad(), use(scheme):
+        return net(x)
+
+
 @contextmanager
 def left_as_found(model: nn.Module) -> Iterator[None]:
     """Fails where hooks, training flags, gradient flags, precision or random state differ afterwards."""
@@ -116,6 +134,33 @@ def with_weights(net: nn.Module, *values: Tensor | float) -> nn.Module:
     for parameter, value in zip(net.parameters(), values, strict=True):
         parameter.data.copy_(torch.as_tensor(value, dtype=parameter.dtype).expand_as(parameter))
     return net
+
+
+def published(name: str, **options: Any) -> nn.Module:
+    """A network of torchvision or timm (`timm:NAME`) with random weights, in eval mode; `options` are its factory's."""
+    library, _, name = name.rpartition(":")
+    torch.manual_seed(0)
+    if library == "timm":
+        return pytest.importorskip("timm").create_model(name, pretrained=False, **options).eval()
+    if name in ("googlenet", "inception_v3"):
+        options = {"init_weights": False, **options}
+    return pytest.importorskip("torchvision.models").get_model(name, weights=None, **options).eval()
+
+
+def fresh_module(names: Iterator[str], source: str, folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """The name of a new module with this source in a folder, which becomes the current one."""
+    name = next(names)
+    (folder / f"{name}.py").write_text(source)
+    patch.chdir(folder)
+    return name
+
+
+def save_photographs(images: Sequence[Tensor], folder: Path) -> str:
+    """The folder, with images of about zero mean and unit variance in it as files."""
+    for i, image in enumerate(images):
+        pixels = (image.permute(1, 2, 0) * 40 + 128).clamp(0, 255).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return str(folder)
 
 
 Make = Callable[[], nn.Module]

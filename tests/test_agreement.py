@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import nets
 import padprint
+from helpers import singles
 from padprint.errors import PaddingError
 from padprint.padding import convert, revert, use
 
@@ -20,10 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even k
 Net = Callable[[Tensor], Tensor]
 SIZES = (9, 8, 7)
 aten = torch.ops.aten
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def around(x: Tensor, before: int, after: int, n: int) -> Tensor:
@@ -40,8 +37,8 @@ def named(kind: str, n: int) -> type[nn.Module]:
 
 def convolutions(n: int) -> dict[str, tuple[nn.Module | Net, Net]]:
     """By name: a way to call a 3-cell convolution with one cell of padding, and the same by hand."""
-    w, b = noise(4, 3, *[3] * n, seed=1), noise(4, seed=2)
-    even = noise(4, 3, *[2] * n, seed=3)
+    w, b = singles(4, 3, *[3] * n, seed=1), singles(4, seed=2)
+    even = singles(4, 3, *[2] * n, seed=3)
     plain, function = getattr(torch, f"conv{n}d"), getattr(F, f"conv{n}d")
 
     def module(weight: Tensor, **options: object) -> nn.Module:
@@ -89,7 +86,7 @@ def convolutions(n: int) -> dict[str, tuple[nn.Module | Net, Net]]:
 
 def transposed(n: int) -> dict[str, tuple[nn.Module | Net, Net]]:
     """Transposed convolutions, 4 cells wide with stride 2: one cell beyond each edge reaches the output."""
-    w, b = noise(3, 4, *[4] * n, seed=1), noise(4, seed=2)
+    w, b = singles(3, 4, *[4] * n, seed=1), singles(4, seed=2)
     plain = getattr(torch, f"conv_transpose{n}d")
     module = named("ConvTranspose{n}d", n)(3, 4, 4, 2, 1)
     narrow = named("ConvTranspose{n}d", n)(3, 4, 2, 2)
@@ -207,7 +204,7 @@ def test_all_agree(kind: str, n: int, way: str, batched: bool) -> None:
     call, hand = TABLES[kind](n)[way]
     own = call if isinstance(call, nn.Module) else nets.Lambda(call)
     net = nn.Sequential(nn.Identity(), own).eval()
-    x = noise(*([2] if batched else []), 3, *SIZES[:n])
+    x = singles(*([2] if batched else []), 3, *SIZES[:n])
     expected = hand(x).detach()
 
     (found,) = padprint.inspect(net, x)
@@ -237,10 +234,10 @@ def test_all_agree(kind: str, n: int, way: str, batched: bool) -> None:
 )
 def test_complex_maps(scheme: str) -> None:
     """Two real ones: the real and the imaginary part padded each for itself (a constant has no imaginary part)."""
-    w = torch.complex(noise(4, 3, 3, 3), noise(4, 3, 3, 3, seed=1))
+    w = torch.complex(singles(4, 3, 3, 3), singles(4, 3, 3, 3, seed=1))
     net, x = (
         nets.Lambda(lambda x: F.conv2d(x, w, padding=1)),
-        torch.complex(noise(1, 3, 8, 8), noise(1, 3, 8, 8, seed=3)),
+        torch.complex(singles(1, 3, 8, 8), singles(1, 3, 8, 8, seed=3)),
     )
     (found,) = padprint.inspect(net, x)
     assert found.swappable

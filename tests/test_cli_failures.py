@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner, Result
 
+from helpers import fresh_module
 from padprint.cli import _commands, _loading, app
 from padprint.cli._options import Photographs
 from padprint.errors import ImagesError, ResultError
@@ -50,12 +51,10 @@ NORM = ("--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module with factories in the current directory, next to a folder of three photographs."""
-    name = next(FRESH)
-    (tmp_path / f"{name}.py").write_text(NET)
+    name = fresh_module(FRESH, NET, tmp_path, monkeypatch)
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (40, 40), (i * 40, 90, 20)).save(tmp_path / "photos" / f"{i}.png")
-    monkeypatch.chdir(tmp_path)
     # outside pytest, warnings are shown and not raised
     monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])
     return name

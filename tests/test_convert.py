@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nets
+from helpers import singles
 from padprint import measure, trace
 from padprint.errors import PaddingError
 from padprint.network.loading import load_model
@@ -25,10 +26,6 @@ from padprint.padding.schemes import local_losses
 close = torch.testing.assert_close
 STEADY = ("zeros", "constant:value=0.5", "reflect", "symmetric", "replicate", "circular", "partial", "distribution")
 STEADY += ("distribution:variant=reflect", "polynomial:order=2", "linear-prediction")
-
-
-def image(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def small() -> nn.Module:
@@ -42,7 +39,7 @@ def small() -> nn.Module:
     ).eval()
 
 
-x = image(2, 3, 16, 18)
+x = singles(2, 3, 16, 18)
 
 
 @pytest.mark.parametrize("scheme", STEADY)
@@ -238,12 +235,12 @@ def distributed_step(rank: int, folder: str) -> None:
             made = convert(net, "pp-pad", seed=0, example=x).train()
             parallel = nn.parallel.DistributedDataParallel(made)
             for step in range(3):
-                parallel(image(2, 3, 16, 18, seed=2 * step + rank)).square().mean().backward()
+                parallel(singles(2, 3, 16, 18, seed=2 * step + rank)).square().mean().backward()
             torch.save({name: p.grad for name, p in made.named_parameters()}, f"{folder}/{name}{rank}.pt")
         made = convert(Idle(), "padding-module", example=x).train()
         parallel = nn.parallel.DistributedDataParallel(made)
         for step in range(2):
-            loss = parallel(image(2, 3, 16, 18, seed=step)).square().mean()
+            loss = parallel(singles(2, 3, 16, 18, seed=step)).square().mean()
             (loss + sum(local_losses(made).values())).backward()
     finally:
         dist.destroy_process_group()
@@ -350,7 +347,7 @@ def test_functional_calls_compile_and_export() -> None:
         for backend in ("eager", "aot_eager"):
             torch.compiler.reset()
             close(torch.compile(made, backend=backend, fullgraph=True)(x), expected)
-        size, y = torch.export.Dim.AUTO, image(2, 3, 24, 26)
+        size, y = torch.export.Dim.AUTO, singles(2, 3, 24, 26)
         for strict in (False, True):
             program = torch.export.export(made, (x,), dynamic_shapes=({2: size, 3: size},), strict=strict).module()
             close(program(x), expected)
@@ -363,7 +360,7 @@ def test_functional_calls_compile_and_export() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_exported_programs_convert(tmp_path: Path) -> None:
-    net, size, x = Nested(), torch.export.Dim.AUTO, image(1, 3, 16, 18)
+    net, size, x = Nested(), torch.export.Dim.AUTO, singles(1, 3, 16, 18)
     program = torch.export.export(net, (x,), dynamic_shapes=({2: size, 3: size},))
     torch.export.save(program, tmp_path / "net.pt2")
     for loaded in (torch.export.unflatten(program), load_model(str(tmp_path / "net.pt2")).model):
@@ -417,7 +414,7 @@ def test_networks_of_timm() -> None:
     timm = pytest.importorskip("timm")
     for name in ("tf_efficientnet_lite0", "resnetblur18"):
         torch.manual_seed(0)
-        net, example = timm.create_model(name).eval(), image(1, 3, 64, 64)
+        net, example = timm.create_model(name).eval(), singles(1, 3, 64, 64)
         with torch.no_grad():
             with use("replicate") as replaced:
                 expected = net(example)
@@ -450,7 +447,7 @@ def test_a_converted_network_is_traced_as_its_original(make: Callable[[], nn.Mod
 
 
 def test_a_converted_network_is_measured_as_the_swap() -> None:
-    images = [image(3, 48, 48, seed=i) + 0.5 for i in range(4)]
+    images = [singles(3, 48, 48, seed=i) + 0.5 for i in range(4)]
     options = {"crop": 16, "crops_per_image": 4}
     swap = measure(nets.stack(), images, **options, padding="symmetric")
     made = measure(convert(nets.stack(), "symmetric"), images, **options)

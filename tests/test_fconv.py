@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import nets
-from helpers import left_as_found, noise
+from helpers import left_as_found, noise, save_photographs
 from padprint.baselines.fconv.boxes import BOX, ROWS, SHIFT, red_green_data
 from padprint.baselines.fconv.canvases import CanvasSettings, pictures, placed
 from padprint.baselines.fconv.location import LocationSettings, last_map, maxima
@@ -557,11 +557,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("photos")
-    for i, scene in enumerate(SCENES):
-        pixels = (scene.permute(1, 2, 0) * 40 + 128).clamp(0, 255).byte().numpy()
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    return str(folder)
+    return save_photographs(SCENES, tmp_path_factory.mktemp("photos"))
 
 
 def test_commands_say_what_functions_return(photos: str, tmp_path: Any) -> None:

@@ -339,16 +339,10 @@ def test_networks_that_depend_on_place_are_refused(name: str) -> None:
 
 # ------------------------------------------------------------------------------------------------- random networks
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """The networks are small: threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 def drawn(random: Random, there: str) -> tuple[Network, tuple[int, int]]:

@@ -19,6 +19,7 @@ from torchvision.models import SqueezeNet1_1_Weights, _api, densenet121, squeeze
 from torchvision.models.segmentation import fcn_resnet50
 
 import padprint
+from helpers import fresh_module
 from padprint.errors import ImagesError, ModelError
 from padprint.network.loading import calibrate_batchnorm, declared_normalisation, load_model
 from padprint.network.weights import weights_sha256
@@ -45,10 +46,7 @@ def small() -> nn.Sequential:
 @pytest.fixture
 def module(tmp_path, monkeypatch) -> str:
     """A fresh module with factories in the current directory."""
-    name = next(FRESH)
-    (tmp_path / f"{name}.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    return name
+    return fresh_module(FRESH, FACTORY, tmp_path, monkeypatch)
 
 
 class Harmful:

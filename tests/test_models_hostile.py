@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import fresh_module
 from padprint.errors import ModelError
 from padprint.network.loading import load_model
 
@@ -29,10 +30,7 @@ def small() -> nn.Sequential:
 @pytest.fixture
 def module(tmp_path, monkeypatch) -> str:
     """A fresh module with a factory in the current directory."""
-    name = next(FRESH)
-    (tmp_path / f"{name}.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    return name
+    return fresh_module(FRESH, FACTORY, tmp_path, monkeypatch)
 
 
 ENDINGS = (

@@ -8,12 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import Result
-from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import padprint.padding as pp
-from helpers import left_as_found, noise
+from helpers import left_as_found, noise, save_photographs
 from nets import Lambda, box_filter, conv, pointwise, sequential, stack, stride_two, unet, valid
 from padprint.baselines.labels import entropy_sums, label_consistency
 from padprint.baselines.probe import probe
@@ -469,11 +468,7 @@ def test_bad_input_to_labels() -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("photos")
-    for i, image in enumerate(noise(3, 48)):
-        pixels = (image.permute(1, 2, 0) * 40 + 128).clamp(0, 255).byte().numpy()
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    return str(folder)
+    return save_photographs(noise(3, 48), tmp_path_factory.mktemp("photos"))
 
 
 def run(*arguments: str) -> Result:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from helpers import doubles
 from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 
@@ -22,10 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 small = st.integers(1, 3)
 pairs = st.tuples(small, small)
 sizes = st.tuples(st.integers(9, 14), st.integers(9, 14))
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def read(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Windowed:
@@ -67,8 +64,8 @@ def assert_same_inside(func: Callable[..., Any], edge: int, *args: Any, **kwargs
 )
 def test_convolution(n: int, kernel: int, stride: int, dilation: int, padding: int, groups: int) -> None:
     conv = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[n]
-    x, weight = noise(2, 4, *[11, 10, 12][:n]), noise(6, 4 // groups, *[kernel] * n, seed=1)
-    op = assert_same(conv, x, weight, noise(6), stride, padding, dilation, groups)
+    x, weight = doubles(2, 4, *[11, 10, 12][:n]), doubles(6, 4 // groups, *[kernel] * n, seed=1)
+    op = assert_same(conv, x, weight, doubles(6), stride, padding, dilation, groups)
     assert op.operator == f"conv{n}d"
     assert op.pads == ((padding, padding),) * n
     assert (op.kernel, op.stride, op.dilation) == ((kernel,) * n, (stride,) * n, (dilation,) * n)
@@ -76,7 +73,7 @@ def test_convolution(n: int, kernel: int, stride: int, dilation: int, padding: i
 
 @given(size=sizes, kernel=pairs, stride=pairs, dilation=pairs, padding=pairs)
 def test_convolution_with_unequal_axes(size, kernel, stride, dilation, padding) -> None:
-    x, weight = noise(1, 3, *size), noise(4, 3, *kernel)
+    x, weight = doubles(1, 3, *size), doubles(4, 3, *kernel)
     assert_same(F.conv2d, x, weight, stride=stride, padding=padding, dilation=dilation)
 
 
@@ -84,13 +81,13 @@ def test_convolution_with_unequal_axes(size, kernel, stride, dilation, padding) 
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), dilation=pairs, padding=st.sampled_from(["same", "valid"])
 )
 def test_convolution_with_padding_by_name(kernel, dilation, padding) -> None:
-    op = assert_same(F.conv2d, noise(1, 2, 14, 15), noise(3, 2, *kernel), padding=padding, dilation=dilation)
+    op = assert_same(F.conv2d, doubles(1, 2, 14, 15), doubles(3, 2, *kernel), padding=padding, dilation=dilation)
     total = [sum(pair) for pair in op.pads]
     assert total == ([d * (k - 1) for d, k in zip(dilation, kernel, strict=True)] if padding == "same" else [0, 0])
 
 
 def test_convolution_of_one_image_without_a_batch() -> None:
-    assert_same(F.conv2d, noise(3, 8, 9), noise(4, 3, 3, 3), padding=1)
+    assert_same(F.conv2d, doubles(3, 8, 9), doubles(4, 3, 3, 3), padding=1)
 
 
 @given(
@@ -104,17 +101,17 @@ def test_convolution_of_one_image_without_a_batch() -> None:
 def test_transposed_convolution(n, kernel, stride, dilation, padding, data) -> None:
     extra = data.draw(st.integers(0, max(stride, dilation) - 1))
     conv = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[n]
-    x, weight = noise(1, 4, *[6, 7, 5][:n]), noise(4, 3, *[kernel] * n, seed=1)
-    assert_same(conv, x, weight, noise(3), stride, padding, extra, 1, dilation)
+    x, weight = doubles(1, 4, *[6, 7, 5][:n]), doubles(4, 3, *[kernel] * n, seed=1)
+    assert_same(conv, x, weight, doubles(3), stride, padding, extra, 1, dilation)
 
 
 def test_transposed_convolution_with_groups() -> None:
-    assert_same(F.conv_transpose2d, noise(1, 4, 6, 7), noise(4, 2, 4, 4), stride=2, padding=1, groups=2)
+    assert_same(F.conv_transpose2d, doubles(1, 4, 6, 7), doubles(4, 2, 4, 4), stride=2, padding=1, groups=2)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_one_convolution_below_autograd(transposed: bool) -> None:
-    args = (noise(1, 4, 8, 9), noise(4, 4, 3, 3), noise(4), [2, 1], [1, 2], [1, 1], transposed, [0, 0], 1)
+    args = (doubles(1, 4, 8, 9), doubles(4, 4, 3, 3), doubles(4), [2, 1], [1, 2], [1, 1], transposed, [0, 0], 1)
     assert_same(torch.ops.aten.convolution.default, *args)
 
 
@@ -125,7 +122,7 @@ def test_the_one_convolution_below_autograd(transposed: bool) -> None:
 def test_max_pool(n, kernel, stride, dilation, ceil, data) -> None:
     padding = data.draw(st.integers(0, kernel // 2))
     pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[n]
-    x = noise(2, 3, *[13, 14, 12][:n])
+    x = doubles(2, 3, *[13, 14, 12][:n])
     assert_same(pool, x, kernel, stride, padding, dilation, ceil_mode=ceil)
 
 
@@ -133,13 +130,13 @@ def test_max_pool(n, kernel, stride, dilation, ceil, data) -> None:
 def test_average_pool_that_counts_its_padding(n, kernel, stride, data) -> None:
     padding = data.draw(st.integers(0, kernel // 2))
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
-    assert_same(pool, noise(2, 3, *[13, 14, 12][:n]), kernel, stride, padding)
+    assert_same(pool, doubles(2, 3, *[13, 14, 12][:n]), kernel, stride, padding)
 
 
 @given(size=sizes, kernel=st.integers(1, 4), stride=small, ceil=st.booleans(), count=st.booleans(), data=st.data())
 def test_average_pool_whatever_it_divides_by(size, kernel, stride, ceil, count, data) -> None:
     padding = data.draw(st.integers(0, kernel // 2))
-    args = (noise(1, 2, *size), kernel, stride, padding, ceil, count)
+    args = (doubles(1, 2, *size), kernel, stride, padding, ceil, count)
     op = read(F.avg_pool2d, *args)
     got, plain = supplied(op), F.avg_pool2d(*args)
     assert got.shape == plain.shape
@@ -150,11 +147,11 @@ def test_average_pool_whatever_it_divides_by(size, kernel, stride, ceil, count, 
 
 
 def test_average_pool_with_a_divisor() -> None:
-    assert_same(F.avg_pool2d, noise(1, 2, 8, 9), 3, 2, 1, divisor_override=5)
+    assert_same(F.avg_pool2d, doubles(1, 2, 8, 9), 3, 2, 1, divisor_override=5)
 
 
 def test_max_pool_with_indices() -> None:
-    x = noise(1, 2, 8, 9)
+    x = doubles(1, 2, 8, 9)
     op = read(F.max_pool2d_with_indices, x, 2)
     values, indices = supplied(op)
     plain = F.max_pool2d_with_indices(x, 2)
@@ -164,7 +161,7 @@ def test_max_pool_with_indices() -> None:
 @given(size=sizes, kernel=st.integers(2, 4), stride=small, ceil=st.booleans(), data=st.data())
 def test_indices_of_max_pool_point_into_the_map(size, kernel, stride, ceil, data) -> None:
     args = (kernel, stride, data.draw(st.integers(0, kernel // 2)), 1, ceil, True)
-    op, plain = read(F.max_pool2d, noise(1, 2, *size), *args), F.max_pool2d(noise(1, 2, *size), *args)
+    op, plain = read(F.max_pool2d, doubles(1, 2, *size), *args), F.max_pool2d(doubles(1, 2, *size), *args)
     values, indices = supplied(op)
     assert torch.equal(values, plain[0]) and torch.equal(indices, plain[1])
 
@@ -174,13 +171,15 @@ def test_indices_of_max_pool_point_into_the_map(size, kernel, stride, ceil, data
     [(2, 2, 0, 0, (0, 0)), (4, 2, 1, 0, (1, 1)), (3, 2, 1, 1, (0, 1)), (3, 1, 0, 0, (2, 2)), (1, 1, 1, 0, (-1, -1))],
 )
 def test_cells_that_reach_a_transposed_convolutions_output(kernel, stride, padding, extra, pads) -> None:
-    op = assert_same(F.conv_transpose2d, noise(1, 2, 6, 7), noise(2, 3, kernel, kernel), None, stride, padding, extra)
+    op = assert_same(
+        F.conv_transpose2d, doubles(1, 2, 6, 7), doubles(2, 3, kernel, kernel), None, stride, padding, extra
+    )
     assert op.pads == (pads, pads)
 
 
 @given(size=sizes, kernel=pairs, dilation=pairs, padding=pairs, stride=pairs)
 def test_unfold(size, kernel, dilation, padding, stride) -> None:
-    assert_same(F.unfold, noise(1, 2, *size), kernel, dilation, padding, stride)
+    assert_same(F.unfold, doubles(1, 2, *size), kernel, dilation, padding, stride)
 
 
 # ---------------------------------------------------------------------------------------------- padding and resampling
@@ -188,18 +187,18 @@ def test_unfold(size, kernel, dilation, padding, stride) -> None:
 
 @given(pads=st.tuples(*[st.integers(-2, 3)] * 4), value=st.none() | st.floats(-2, 2))
 def test_constant_pad(pads, value) -> None:
-    op = assert_same(F.pad, noise(1, 2, 9, 8), pads, "constant", value)
+    op = assert_same(F.pad, doubles(1, 2, 9, 8), pads, "constant", value)
     assert op.pads == (pads[2:], pads[:2])
 
 
 def test_pad_of_a_channels_last_map() -> None:
-    op = assert_same(F.pad, noise(1, 6, 7, 4), (0, 0, 1, 2, 0, 3))
+    op = assert_same(F.pad, doubles(1, 6, 7, 4), (0, 0, 1, 2, 0, 3))
     assert (op.axes, op.pads) == ((-3, -2, -1), ((0, 3), (1, 2), (0, 0)))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_pad_by_copies(mode: str) -> None:
-    op = read(F.pad, noise(1, 2, 8, 9), (1, 2, 3, 0), mode=mode)
+    op = read(F.pad, doubles(1, 2, 8, 9), (1, 2, 3, 0), mode=mode)
     assert op.pads == ((3, 0), (1, 2))
     plain = F.pad(op.input, (1, 2, 3, 0), mode=mode)
     assert supplied(op).shape == plain.shape
@@ -208,7 +207,7 @@ def test_pad_by_copies(mode: str) -> None:
 
 @pytest.mark.parametrize(("shifts", "dims"), [(2, -1), ((1, -3), (2, 3)), ((-2,), (2,)), (11, 3)])
 def test_roll_supplies_what_wraps_around(shifts, dims) -> None:
-    x = noise(1, 2, 8, 9)
+    x = doubles(1, 2, 8, 9)
     op = read(torch.roll, x, shifts, dims)
     got, plain = supplied(op), torch.roll(x, shifts, dims)
     assert got.shape == plain.shape
@@ -227,7 +226,7 @@ factors = st.sampled_from([0.5, 0.75, 1.3, 1.5, 2, 2.0, 2.5, 3, 4])
 
 @given(size=sizes, factor=factors | st.tuples(factors, factors), mode=st.sampled_from(["nearest", "nearest-exact"]))
 def test_nearest_looks_at_nothing_beyond_the_edge(size, factor, mode) -> None:
-    assert_same(F.interpolate, noise(1, 2, *size), scale_factor=factor, mode=mode)
+    assert_same(F.interpolate, doubles(1, 2, *size), scale_factor=factor, mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
@@ -235,7 +234,7 @@ def test_nearest_looks_at_nothing_beyond_the_edge(size, factor, mode) -> None:
 def test_smooth_resampling_by_a_factor(mode, size, factor, antialias) -> None:
     edge = 2 if factor < 1 else int(3 * factor) + 1
     kwargs = {"scale_factor": factor, "mode": mode, "antialias": antialias}
-    assert_same_inside(F.interpolate, edge + 1, noise(1, 2, *size), **kwargs)
+    assert_same_inside(F.interpolate, edge + 1, doubles(1, 2, *size), **kwargs)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
@@ -243,11 +242,11 @@ def test_smooth_resampling_by_a_factor(mode, size, factor, antialias) -> None:
     size=st.tuples(st.integers(20, 40), st.integers(20, 40)), out=st.tuples(st.integers(24, 60), st.integers(24, 60))
 )
 def test_smooth_resampling_to_a_size(mode, size, out) -> None:
-    assert_same_inside(F.interpolate, 9, noise(1, 2, *size), out, mode=mode)
+    assert_same_inside(F.interpolate, 9, doubles(1, 2, *size), out, mode=mode)
 
 
 def test_sampling_positions_tied_to_the_size() -> None:
-    x = noise(1, 2, 17, 17)
+    x = doubles(1, 2, 17, 17)
     assert read(F.interpolate, x, scale_factor=2, mode="bilinear", align_corners=True).anchored
     assert read(F.interpolate, x, size=33, mode="bilinear").anchored
     assert not read(F.interpolate, x, size=34, mode="bilinear").anchored
@@ -257,7 +256,7 @@ def test_sampling_positions_tied_to_the_size() -> None:
 
 def test_resampling_in_one_and_three_dimensions() -> None:
     for mode, shape in (("linear", (1, 2, 12)), ("trilinear", (1, 2, 8, 9, 7))):
-        op = read(F.interpolate, noise(*shape), scale_factor=2, mode=mode)
+        op = read(F.interpolate, doubles(*shape), scale_factor=2, mode=mode)
         got, plain = supplied(op), F.interpolate(op.input, scale_factor=2, mode=mode)
         assert got.shape == plain.shape
         inside = (..., *[slice(1, -1)] * (len(shape) - 2))
@@ -269,7 +268,7 @@ def test_resampling_in_one_and_three_dimensions() -> None:
 
 @given(axis=st.sampled_from([-2, -1]), kernel=st.integers(1, 5), stride=small)
 def test_a_collapsed_window_has_its_middle_tap_alone(axis, kernel, stride) -> None:
-    x, weight = noise(1, 3, 12, 13), noise(4, 3, kernel, kernel)
+    x, weight = doubles(1, 3, 12, 13), doubles(4, 3, kernel, kernel)
     op = read(F.conv2d, x, weight, None, stride, kernel // 2).collapsed(axis)
     middle = weight.narrow(axis, kernel // 2, 1)
     strides, pads = [stride, stride], [kernel // 2, kernel // 2]
@@ -279,7 +278,7 @@ def test_a_collapsed_window_has_its_middle_tap_alone(axis, kernel, stride) -> No
 
 @pytest.mark.parametrize("kernel", [2, 3, 4])
 def test_a_collapsed_transposed_convolution_keeps_the_size(kernel: int) -> None:
-    op = read(F.conv_transpose2d, noise(1, 2, 5, 6), noise(2, 3, kernel, kernel), stride=2, padding=kernel // 2)
+    op = read(F.conv_transpose2d, doubles(1, 2, 5, 6), doubles(2, 3, kernel, kernel), stride=2, padding=kernel // 2)
     assert supplied(op.collapsed(-1)).shape[-1] == 6
     assert supplied(op.collapsed(-1)).shape[-2] == supplied(op).shape[-2]
 
@@ -343,7 +342,7 @@ def seen(net: nn.Module, x: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_modules_and_functions_are_seen_in_every_mode(mode: Callable[[], Any]) -> None:
-    net, x = Everything().double().eval(), noise(1, 3, 32, 32)
+    net, x = Everything().double().eval(), doubles(1, 3, 32, 32)
     with mode():
         found, out = seen(net, x)
         assert torch.equal(out, net(x))
@@ -354,7 +353,7 @@ def test_modules_and_functions_are_seen_in_every_mode(mode: Callable[[], Any]) -
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_exported_programs_are_seen_too(mode: Callable[[], Any]) -> None:
-    net, x = Everything().double().eval(), noise(1, 3, 32, 48)
+    net, x = Everything().double().eval(), doubles(1, 3, 32, 48)
     size = torch.export.Dim.AUTO
     net = torch.export.unflatten(torch.export.export(net, (x,), dynamic_shapes=({2: size, 3: size},)))
     with mode():
@@ -376,13 +375,13 @@ def test_a_failing_handler_leaves_nothing_behind() -> None:
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"), Interceptor(handle):
-        net(noise(1, 3, 8, 8))
+        net(doubles(1, 3, 8, 8))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert not torch.overrides._get_current_function_mode_stack()
 
 
 def test_operators_that_supply_nothing_are_left_alone() -> None:
-    x = noise(1, 2, 8, 8)
+    x = doubles(1, 2, 8, 8)
     assert read_call(torch.relu, (x,), {}) is None
     assert read_call(torch.Tensor.unfold, (x, 2, 3, 1), {}) is None
     assert read_call(F.adaptive_avg_pool2d, (x, 1), {}) is None

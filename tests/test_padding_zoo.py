@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers import published
 from padprint.errors import PaddingError
 from padprint.padding import available, convert, use
 from padprint.padding.schemes import local_losses
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
@@ -103,24 +105,9 @@ ALIKE = {
 """Networks, and a size at which every scheme finds cells enough."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def build(name: str) -> nn.Module:
-    library, _, name = name.rpartition(":")
-    torch.manual_seed(0)
-    if library == "timm":
-        return pytest.importorskip("timm").create_model(name, pretrained=False, num_classes=10).eval()
-    wants: dict[str, dict[str, Any]] = {
-        name: {"init_weights": False, "aux_logits": False} for name in ("googlenet", "inception_v3")
-    }
-    models = pytest.importorskip("torchvision.models")
-    return models.get_model(name, weights=None, num_classes=10, **wants.get(name, {})).eval()
+    auxiliary = {"aux_logits": False} if name.rpartition(":")[2] in ("googlenet", "inception_v3") else {}
+    return published(name, num_classes=10, **auxiliary)
 
 
 def image(size: int, n: int = 1) -> Tensor:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from helpers import doubles
 from padprint.errors import PaddingError
 from padprint.padding.scheme import Scheme, available, make, register
 from padprint.padding.schemes import pad_constant
@@ -39,10 +40,6 @@ SPECS = [*DETERMINISTIC, "pp-pad", "randn:seed=1", "random-side:seed=1"]
 UNEQUAL: Pads = ((1, 2), (2, 0), (0, 1))
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
 def scheme(spec: str, dims: int = 2) -> Scheme:
     return make(f"pp-pad:dims={dims}" if spec == "pp-pad" else spec).double().eval()
 
@@ -64,7 +61,7 @@ def inside(y: Tensor, pads: Pads) -> Tensor:
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_map_is_extended_by_the_cells_asked_for_and_not_changed(spec: str, dims: int) -> None:
-    x, pads = noise(2, 3, *(7, 8, 6)[:dims]), UNEQUAL[:dims]
+    x, pads = doubles(2, 3, *(7, 8, 6)[:dims]), UNEQUAL[:dims]
     before = x.clone()
     y = padded(spec, x, pads)
     assert torch.equal(x, before)
@@ -77,13 +74,13 @@ def test_the_map_is_extended_by_the_cells_asked_for_and_not_changed(spec: str, d
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("spec", [*DETERMINISTIC, "pp-pad"])
 def test_an_unbatched_map_is_padded_as_in_a_batch(spec: str, dims: int) -> None:
-    x, pads = noise(2, 3, *(7, 8, 6)[:dims]), UNEQUAL[:dims]
+    x, pads = doubles(2, 3, *(7, 8, 6)[:dims]), UNEQUAL[:dims]
     torch.testing.assert_close(padded(spec, x[0], pads), padded(spec, x, pads)[0])
 
 
 @pytest.mark.parametrize("spec", DETERMINISTIC)
 def test_images_and_channels_do_not_know_of_each_other(spec: str) -> None:
-    x, pads = noise(3, 3, 7, 6), UNEQUAL[:2]
+    x, pads = doubles(3, 3, 7, 6), UNEQUAL[:2]
     y = padded(spec, x, pads)
     torch.testing.assert_close(padded(spec, x[[2, 0, 1]], pads), y[[2, 0, 1]])
     torch.testing.assert_close(padded(spec, x[:, [2, 0, 1]], pads), y[:, [2, 0, 1]])
@@ -95,7 +92,7 @@ def test_images_and_channels_do_not_know_of_each_other(spec: str) -> None:
 @pytest.mark.parametrize("axis", [-1, -2])
 @pytest.mark.parametrize("spec", DETERMINISTIC)
 def test_a_mirrored_map_is_padded_with_mirrored_cells(spec: str, axis: int) -> None:
-    x, pads = noise(2, 3, 7, 6), UNEQUAL[:2]
+    x, pads = doubles(2, 3, 7, 6), UNEQUAL[:2]
     swapped = tuple(pair[::-1] if at == axis else pair for at, pair in zip((-2, -1), pads, strict=True))
     torch.testing.assert_close(padded(spec, x.flip(axis), swapped), padded(spec, x, pads).flip(axis))
 
@@ -103,7 +100,7 @@ def test_a_mirrored_map_is_padded_with_mirrored_cells(spec: str, axis: int) -> N
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("spec", SPECS)
 def test_short_floats_keep_their_dtype_and_come_close(spec: str, dtype: torch.dtype) -> None:
-    x, pads = noise(2, 3, 7, 6), ((1, 1), (2, 1))
+    x, pads = doubles(2, 3, 7, 6), ((1, 1), (2, 1))
     y = make(spec).to(dtype).eval().pad(x.to(dtype), pads)
     assert y.dtype == dtype
     assert y.isfinite().all()
@@ -115,7 +112,7 @@ def test_short_floats_keep_their_dtype_and_come_close(spec: str, dtype: torch.dt
 
 @pytest.mark.parametrize("spec", [*DETERMINISTIC, "pp-pad"])
 def test_memory_formats_and_strides_make_no_difference(spec: str) -> None:
-    x, pads = noise(2, 3, 7, 6), UNEQUAL[:2]
+    x, pads = doubles(2, 3, 7, 6), UNEQUAL[:2]
     y = padded(spec, x, pads)
     torch.testing.assert_close(padded(spec, x.to(memory_format=torch.channels_last), pads), y)
     torch.testing.assert_close(padded(spec, x.mT.contiguous().mT, pads), y)
@@ -124,14 +121,14 @@ def test_memory_formats_and_strides_make_no_difference(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", [spec for spec in DETERMINISTIC if not spec.startswith("padding-module")])
 def test_a_row_of_many_maps_is_padded_along_the_last_dimension_alone(spec: str) -> None:
-    x = noise(2, 3, 4, 6)  # F.pad(x, (1, 2)) of a batch of images
+    x = doubles(2, 3, 4, 6)  # F.pad(x, (1, 2)) of a batch of images
     y = padded(spec, x, ((1, 2),))
     torch.testing.assert_close(y, padded(spec, x.reshape(2, 12, 6), ((1, 2),)).reshape(2, 3, 4, 9))
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_without_gradients_in_inference_and_under_autocast(spec: str) -> None:
-    x, pads, module = noise(2, 3, 7, 6).float(), UNEQUAL[:2], make(spec)
+    x, pads, module = doubles(2, 3, 7, 6).float(), UNEQUAL[:2], make(spec)
     for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
         with mode:
             y = module.pad(x, pads)
@@ -143,7 +140,7 @@ def test_without_gradients_in_inference_and_under_autocast(spec: str) -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=2), st.integers(4, 7))
 @settings(deadline=None, max_examples=25, derandomize=True)
 def test_any_amounts_on_maps_that_hold_them(pairs: list[tuple[int, int]], n: int) -> None:
-    x = noise(1, 2, n, 7)
+    x = doubles(1, 2, n, 7)
     for spec in ("reflect", "symmetric", "replicate", "circular", "polynomial:order=2", "linear-prediction", "randn"):
         assert torch.equal(inside(make(spec).pad(x, tuple(pairs)), tuple(pairs)), x)
 
@@ -154,7 +151,7 @@ def test_any_amounts_on_maps_that_hold_them(pairs: list[tuple[int, int]], n: int
 @pytest.mark.parametrize("spec", [s for s in DETERMINISTIC if not s.startswith("distribution")] + ["pp-pad"])
 def test_gradients(spec: str) -> None:
     torch.manual_seed(0)
-    module, x = scheme(spec), noise(1, 3, 5, 4).requires_grad_()
+    module, x = scheme(spec), doubles(1, 3, 5, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: module.pad(x, ((1, 2), (0, 2))), (x,))
 
 
@@ -172,7 +169,7 @@ class Padder(nn.Module):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_export(spec: str) -> None:
-    model, x = Padder(spec).eval(), noise(2, 3, 6, 5).float()
+    model, x = Padder(spec).eval(), doubles(2, 3, 6, 5).float()
     y = torch.export.export(model, (x,)).module()(x)
     assert y.shape == (2, 3, 9, 8)
     if not model.scheme.stochastic:
@@ -185,7 +182,7 @@ def test_export(spec: str) -> None:
 )
 def test_compile_without_breaking_the_graph(spec: str) -> None:
     torch._dynamo.reset()
-    model, x = Padder(spec), noise(2, 3, 6, 5).float().requires_grad_()
+    model, x = Padder(spec), doubles(2, 3, 6, 5).float().requires_grad_()
     y = torch.compile(model, fullgraph=True, backend="eager")(x)
     y.sum().backward()
     assert x.grad is not None
@@ -201,7 +198,7 @@ def test_compile_without_breaking_the_graph(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_copies_pad_alike(spec: str) -> None:
-    x, module = noise(2, 3, 7, 6).float(), make(spec)
+    x, module = doubles(2, 3, 7, 6).float(), make(spec)
     module.pad(x, UNEQUAL[:2])
     twins = [copy.deepcopy(module), pickle.loads(pickle.dumps(module))]
     y = module.pad(x, UNEQUAL[:2])
@@ -252,9 +249,9 @@ def test_small_maps_are_refused_by_name_amount_and_size(spec: str, pads: tuple[i
         rf"{name}.* padding cannot add {pads[0]} cells before and {pads[1]} after a map of 3 cells.*at least {needs}"
     )
     with pytest.raises(PaddingError, match=words):
-        module.pad(noise(1, 2, 9, 3), ((0, 0), pads))
-    module.pad(noise(1, 2, 9, 4), ((0, 0), pads))
-    module.pad(noise(1, 2, 4, 1), (pads, (0, 0)))  # a dimension that is not padded may be of any size
+        module.pad(doubles(1, 2, 9, 3), ((0, 0), pads))
+    module.pad(doubles(1, 2, 9, 4), ((0, 0), pads))
+    module.pad(doubles(1, 2, 4, 1), (pads, (0, 0)))  # a dimension that is not padded may be of any size
 
 
 # --------------------------------------------------------------------------------------------------------- whole numbers

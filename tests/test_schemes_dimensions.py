@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 from torch import Tensor
 
+from helpers import doubles
 from padprint.padding.operators import read_call
 from padprint.padding.scheme import Scheme, available, make
 from padprint.padding.schemes import PaddingModule, PPPad, stochastic
@@ -24,10 +25,6 @@ Array = NDArray[np.float64]
 PADS: Pads = ((1, 2), (2, 0), (0, 1))
 SIZES = (5, 7, 5)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def close(found: Tensor, expected: Array, dtype: torch.dtype) -> None:
@@ -311,7 +308,7 @@ def convolved(
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", ["partial", "full", "none"])
 def test_convolutions_with_another_window(name: str, stride: int, dims: int, dtype: torch.dtype) -> None:
-    x, weight, bias = noise_of(dims, dtype), noise(3, 2, *[3] * dims).to(dtype) / 4, noise(3, seed=1).to(dtype)
+    x, weight, bias = noise_of(dims, dtype), doubles(3, 2, *[3] * dims).to(dtype) / 4, doubles(3, seed=1).to(dtype)
     func = getattr(F, f"conv{dims}d")
     op = read_call(func, (x, weight, bias), {"padding": 1, "stride": stride})
     assert op is not None
@@ -333,7 +330,7 @@ DIFFERENTIABLE = [spec for spec in CASES if not spec.startswith(("distribution",
 def test_gradients(spec: str, dims: int) -> None:
     torch.manual_seed(0)
     module = make(f"{spec}:dims={dims}" if spec == "pp-pad" else spec).double()
-    x = noise(1, 2, *(5, 6, 5)[:dims]).requires_grad_()
+    x = doubles(1, 2, *(5, 6, 5)[:dims]).requires_grad_()
 
     def pad(x: Tensor) -> Tensor:
         module.reseed(0)  # the same numbers at every call
@@ -348,10 +345,10 @@ def test_gradients_of_what_is_learnt(dims: int) -> None:
     pp = PPPad(dims, hidden=4).double()
     for layers in pp.sides:
         layers[4].bias.data += 1
-    x = noise(1, 2, *(4, 3, 4)[:dims])
+    x = doubles(1, 2, *(4, 3, 4)[:dims])
     assert checked(pp, lambda: pp.pad(x, PADS[:dims]))
     filters = PaddingModule(2).double()
-    filters.weight.data += noise(2, 2) / 4
+    filters.weight.data += doubles(2, 2) / 4
 
     def loss() -> Any:
         filters.pad(x, PADS[:dims])
@@ -385,7 +382,7 @@ def checked(module: Scheme, run: Callable[[], Tensor]) -> bool:
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("name", ["partial", "full", "none"])
 def test_gradients_of_convolutions_with_another_window(name: str, dims: int) -> None:
-    x, weight, bias = noise(1, 2, *[4] * dims), noise(2, 2, *[3] * dims, seed=1), noise(2, seed=2)
+    x, weight, bias = doubles(1, 2, *[4] * dims), doubles(2, 2, *[3] * dims, seed=1), doubles(2, seed=2)
 
     def run(*tensors: Tensor) -> Tensor:
         op = read_call(getattr(F, f"conv{dims}d"), tensors, {"padding": 1})
@@ -398,6 +395,6 @@ def test_gradients_of_convolutions_with_another_window(name: str, dims: int) -> 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("variant", ["interp", "reflect"])
 def test_the_border_of_distribution_padding_passes_no_gradient(variant: str, dims: int) -> None:
-    x = noise(1, 2, *SIZES[:dims]).requires_grad_()
+    x = doubles(1, 2, *SIZES[:dims]).requires_grad_()
     make(f"distribution:variant={variant}").pad(x, PADS[:dims]).sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))

@@ -9,13 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import doubles
 from padprint.errors import PaddingError
 from padprint.padding.scheme import make
 from padprint.padding.schemes import PaddingModule, PPPad, local_losses
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 class Net(nn.Module):
@@ -54,7 +51,7 @@ def test_the_local_loss_by_hand() -> None:
 
 
 def test_the_task_does_not_train_the_filter_and_the_local_loss_trains_nothing_else() -> None:
-    net, x = Net("padding-module"), noise(3, 2, 6, 6).float().requires_grad_()
+    net, x = Net("padding-module"), doubles(3, 2, 6, 6).float().requires_grad_()
     net(x).square().sum().backward()
     assert net.scheme.weight.grad is None
     assert net.conv.weight.grad is not None
@@ -74,7 +71,7 @@ def test_gradients_of_the_task_pass_through_the_padding() -> None:
 
 def test_it_learns_to_continue_straight_lines() -> None:
     module = PaddingModule(2)
-    lines = torch.linspace(-1, 1, 8) * noise(32, 2, 1, seed=1).float() + noise(32, 2, 1, seed=2).float()
+    lines = torch.linspace(-1, 1, 8) * doubles(32, 2, 1, seed=1).float() + doubles(32, 2, 1, seed=2).float()
     optimizer = torch.optim.LBFGS(module.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def step() -> Tensor:
@@ -93,7 +90,7 @@ def test_it_learns_to_continue_straight_lines() -> None:
 def test_losses_are_collected_by_name_after_training_forwards_alone() -> None:
     model = nn.Sequential(Net("padding-module"), nn.Identity())
     assert local_losses(model) == {}
-    x = noise(1, 2, 6, 6).float()
+    x = doubles(1, 2, 6, 6).float()
     with torch.no_grad():
         model(x)
     model.eval()(x)
@@ -104,20 +101,20 @@ def test_losses_are_collected_by_name_after_training_forwards_alone() -> None:
 
 def test_a_map_of_depth_rows_is_padded_without_learning() -> None:
     module = PaddingModule(1, depth=2)
-    module.pad(noise(1, 1, 2).float(), ((1, 1),))
+    module.pad(doubles(1, 1, 2).float(), ((1, 1),))
     assert module.local_loss() is None
 
 
 def test_compiled_training_learns_too() -> None:
     torch._dynamo.reset()
     net = Net("padding-module")
-    torch.compile(net, fullgraph=True, backend="eager")(noise(1, 2, 6, 6).float())
+    torch.compile(net, fullgraph=True, backend="eager")(doubles(1, 2, 6, 6).float())
     assert list(local_losses(net)) == ["scheme"]
 
 
 def test_copies_and_files_leave_the_last_border_behind() -> None:
     net = Net("padding-module")
-    net(noise(1, 2, 6, 6).float())
+    net(doubles(1, 2, 6, 6).float())
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert local_losses(twin) == {}
         assert torch.equal(twin.scheme.weight, net.scheme.weight)
@@ -132,7 +129,7 @@ def test_state_has_ordinary_keys() -> None:
 def test_channels() -> None:
     unsized = make("padding-module:depth=3")
     with pytest.raises(PaddingError, match="does not know how many there are: convert the model"):
-        unsized.pad(noise(1, 2, 5), ((1, 1),))
+        unsized.pad(doubles(1, 2, 5), ((1, 1),))
     assert unsized.sized(4).weight.shape == (4, 3)
     own = PaddingModule(2)
     own.weight.data += 1
@@ -158,7 +155,7 @@ def network(layers: nn.Module, u: Tensor) -> Tensor:
 
 def test_pp_pad_against_loops() -> None:
     torch.manual_seed(1)
-    module, x = PPPad().double(), noise(4, 5)
+    module, x = PPPad().double(), doubles(4, 5)
     for layers in module.sides:
         layers[4].bias.data += 1  # away from the flat part of the last ReLU
     out = x.clone()
@@ -177,7 +174,7 @@ def test_pp_pad_against_loops() -> None:
 
 
 def test_pp_pad_predicts_nothing_below_zero() -> None:
-    y = PPPad().double().pad(noise(2, 3, 6, 6), ((1, 1), (1, 1)))
+    y = PPPad().double().pad(doubles(2, 3, 6, 6), ((1, 1), (1, 1)))
     assert y[..., 0, :].min() >= 0
     assert y[..., -1].min() >= 0
 
@@ -187,7 +184,7 @@ def test_pp_pad_is_trained_by_the_task_on_all_sides() -> None:
     net = Net("pp-pad")
     for layers in net.scheme.sides:
         layers[4].bias.data += 1
-    x = noise(4, 2, 6, 6).float().requires_grad_()
+    x = doubles(4, 2, 6, 6).float().requires_grad_()
     net(x).square().sum().backward()
     assert all(layers[0].weight.grad.abs().sum() > 0 for layers in net.scheme.sides)
     assert x.grad.abs().min() > 0

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 from torch import Tensor
 
+from helpers import doubles
 from padprint.padding.scheme import make
 from padprint.padding.schemes import stochastic
 from padprint.padding.schemes.extrapolating import levinson
 
 Array = NDArray[np.float64]
 amounts = st.tuples(st.integers(0, 4), st.integers(0, 4))
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def row(spec: str, cells: list[float], before: int, after: int) -> list[float]:
@@ -87,7 +84,7 @@ def source_index(name: str, i: int, n: int) -> int:
 def test_copying_schemes_copy_the_cell_they_say(
     name: str, rows: tuple[int, int], columns: tuple[int, int], h: int, w: int
 ) -> None:
-    x = noise(1, 2, h, w)
+    x = doubles(1, 2, h, w)
     y = make(name).pad(x, (rows, columns))
     for i, j in product(range(-rows[0], h + rows[1]), range(-columns[0], w + columns[1])):
         expected = x[..., source_index(name, i, h), source_index(name, j, w)]
@@ -95,7 +92,7 @@ def test_copying_schemes_copy_the_cell_they_say(
 
 
 def test_four_padded_dimensions() -> None:
-    x, pads = noise(2, 4, 5, 4, 5), ((1, 2), (0, 1), (2, 0), (1, 1))
+    x, pads = doubles(2, 4, 5, 4, 5), ((1, 2), (0, 1), (2, 0), (1, 1))
     for name in ("reflect", "symmetric", "replicate", "circular"):
         y = make(name).pad(x, pads)
         index = [
@@ -139,7 +136,7 @@ def window_means(x: Array, totals: tuple[int, int]) -> Array:
 @pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((2, 1), (0, 3)), ((0, 0), (1, 0))])
 @pytest.mark.parametrize("variant", ["interp", "reflect"])
 def test_distribution_against_loops(variant: str, pads: tuple[tuple[int, int], tuple[int, int]]) -> None:
-    x = noise(8, 9)
+    x = doubles(8, 9)
     totals = (sum(pads[0]), sum(pads[1]))
     means = window_means(x.numpy(), totals)
     grown = totals if variant == "interp" else (0, 0)
@@ -155,7 +152,7 @@ def test_distribution_against_loops(variant: str, pads: tuple[tuple[int, int], t
 
 def test_no_gradient_flows_into_the_border_of_distribution_padding() -> None:
     for variant in ("interp", "reflect"):
-        x = noise(1, 2, 6, 6).requires_grad_()
+        x = doubles(1, 2, 6, 6).requires_grad_()
         make(f"distribution:variant={variant}").pad(x, ((1, 1), (1, 1))).sum().backward()
         assert torch.equal(x.grad, torch.ones_like(x))
 
@@ -181,7 +178,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
 def test_randn_scales_and_shifts_by_the_border_nearby(
     monkeypatch: pytest.MonkeyPatch, value: float, pads: tuple[tuple[int, int], tuple[int, int]]
 ) -> None:
-    x = noise(4, 5)
+    x = doubles(4, 5)
     drawing(monkeypatch, value)
     y = make("randn:seed=0").pad(x[None, None] + 1000, pads)[0, 0]
     (top, bottom), (left, right) = pads
@@ -200,7 +197,7 @@ def test_randn_in_one_and_three_dimensions(monkeypatch: pytest.MonkeyPatch) -> N
     assert y == pytest.approx(
         [np.mean(cells[:3]) + np.std(cells[:3]), *cells, *[np.mean(cells[1:]) + np.std(cells[1:])] * 2]
     )
-    x = noise(3, 4, 3)
+    x = doubles(3, 4, 3)
     y3 = make("randn").pad(x[None], ((1, 0), (0, 1), (1, 1)))[0]
     corner = x[:2, 2:, :2].numpy()
     assert float(y3[0, 4, 0]) == pytest.approx(corner.mean() + corner.std())
@@ -209,7 +206,7 @@ def test_randn_in_one_and_three_dimensions(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_randn_gradients() -> None:
-    module, x = make("randn"), noise(1, 2, 4, 3).requires_grad_()
+    module, x = make("randn"), doubles(1, 2, 4, 3).requires_grad_()
 
     def same_noise(x: Tensor) -> Tensor:
         module.reseed(0)
@@ -265,7 +262,7 @@ def predicted(x: Array, order: int, pads: tuple[tuple[int, int], tuple[int, int]
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_linear_prediction_against_loops(order: int) -> None:
-    x, pads = noise(7, 9).cumsum(-1).cumsum(-2), ((1, 2), (3, 0))
+    x, pads = doubles(7, 9).cumsum(-1).cumsum(-2), ((1, 2), (3, 0))
     y = make(f"linear-prediction:order={order}").pad(x[None, None], pads)
     torch.testing.assert_close(y[0, 0], torch.from_numpy(predicted(x.numpy(), order, pads)), rtol=0, atol=1e-8)
 
@@ -287,7 +284,7 @@ def test_constant_maps_are_continued_as_they_are(value: float) -> None:
 
 
 def test_far_predictions_fade_to_the_mean() -> None:
-    x = noise(1, 1, 30, seed=2).cumsum(-1)
+    x = doubles(1, 1, 30, seed=2).cumsum(-1)
     y = make("linear-prediction:order=4").pad(x, ((0, 3000),))
     assert float(y.abs().max()) < 2 * float(x.abs().max() + x.mean().abs())
     assert float(y[..., -1]) == pytest.approx(float(x.mean()), abs=1e-3)

@@ -13,14 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers import doubles
 from padprint.padding.operators import read_call
 from padprint.padding.scheme import make
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def run(name: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -37,7 +34,7 @@ def close(one: Tensor, other: Tensor) -> None:
 
 
 def test_edges_weigh_nine_sixths_and_corners_nine_quarters() -> None:
-    x, ones = noise(1, 1, 5, 6), torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    x, ones = doubles(1, 1, 5, 6), torch.ones(1, 1, 3, 3, dtype=torch.float64)
     ratio = run("partial", F.conv2d, x, ones, padding=1) / F.conv2d(x, ones, padding=1)
     expected = torch.ones(5, 6, dtype=torch.float64)
     expected[[0, -1]] = expected[:, [0, -1]] = 9 / 6
@@ -91,33 +88,33 @@ def by_loops(
 def test_partial_convolution_against_loops(
     kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, with_bias: bool
 ) -> None:
-    x, weight = noise(2, 2, 6, 5), noise(4, 2 // groups, *kernel, seed=1)
-    bias = noise(4, seed=2) if with_bias else None
+    x, weight = doubles(2, 2, 6, 5), doubles(4, 2 // groups, *kernel, seed=1)
+    bias = doubles(4, seed=2) if with_bias else None
     y = run("partial", F.conv2d, x, weight, bias, stride, padding, dilation, groups)
     pads = tuple((p, p) for p in padding)
     close(y, by_loops(x, weight, bias, stride, pads, dilation, groups))
 
 
 def test_unequal_sides_of_same_padding() -> None:
-    x, weight, bias = noise(1, 2, 6, 5), noise(3, 2, 4, 2, seed=1), noise(3, seed=2)
+    x, weight, bias = doubles(1, 2, 6, 5), doubles(3, 2, 4, 2, seed=1), doubles(3, seed=2)
     y = run("partial", F.conv2d, x, weight, bias, padding="same")
     close(y, by_loops(x, weight, bias, (1, 1), ((1, 2), (0, 1)), (1, 1), 1))
 
 
 def test_windows_that_see_nothing_give_zero() -> None:
-    x, bias = noise(1, 1, 4, 4), torch.tensor([5.0], dtype=torch.float64)
-    y = run("partial", F.conv2d, x, noise(1, 1, 3, 3, seed=1), bias, padding=4)
+    x, bias = doubles(1, 1, 4, 4), torch.tensor([5.0], dtype=torch.float64)
+    y = run("partial", F.conv2d, x, doubles(1, 1, 3, 3, seed=1), bias, padding=4)
     assert y[..., 0, :].eq(0).all()
     assert y[..., 0].eq(0).all()
     assert y[..., 2:-2, 2:-2].ne(0).all()
 
 
 def test_partial_convolution_of_one_and_three_dimensions_and_of_one_image() -> None:
-    line, kernel = noise(1, 1, 6), noise(1, 1, 3, seed=1)
+    line, kernel = doubles(1, 1, 6), doubles(1, 1, 3, seed=1)
     y = run("partial", F.conv1d, line, kernel, padding=1)
     flat = by_loops(line[:, :, None], kernel[:, :, None], None, (1, 1), ((0, 0), (1, 1)), (1, 1), 1)
     close(y, flat[:, :, 0])
-    cube, bias = noise(1, 2, 4, 4, 4), noise(2, seed=3)
+    cube, bias = doubles(1, 2, 4, 4, 4), doubles(2, seed=3)
     box = torch.ones(2, 2, 3, 3, 3, dtype=torch.float64)
     y3 = run("partial", F.conv3d, cube, box, bias, padding=1)
     close(y3[0, 0, 0, 0, 0], cube[0, :, :2, :2, :2].sum() * 27 / 8 + bias[0])
@@ -126,7 +123,7 @@ def test_partial_convolution_of_one_and_three_dimensions_and_of_one_image() -> N
 
 
 def test_partial_convolution_keeps_dtype_and_the_inside_to_the_last_bit() -> None:
-    x, weight, bias = noise(1, 2, 6, 6).float(), noise(2, 2, 3, 3, seed=1).float(), noise(2, seed=2).float()
+    x, weight, bias = doubles(1, 2, 6, 6).float(), doubles(2, 2, 3, 3, seed=1).float(), doubles(2, seed=2).float()
     y, plain = run("partial", F.conv2d, x, weight, bias, padding=1), F.conv2d(x, weight, bias, padding=1)
     torch.testing.assert_close(y[..., 1:-1, 1:-1], plain[..., 1:-1, 1:-1], rtol=1e-6, atol=1e-6)
     assert run("partial", F.conv2d, x.bfloat16(), weight.bfloat16(), bias.bfloat16(), padding=1).dtype == torch.bfloat16
@@ -135,13 +132,13 @@ def test_partial_convolution_keeps_dtype_and_the_inside_to_the_last_bit() -> Non
 
 
 def test_partial_convolution_gradients() -> None:
-    x, weight, bias = (noise(*s, seed=i).requires_grad_() for i, s in enumerate([(1, 2, 4, 3), (2, 2, 3, 3), (2,)]))
+    x, weight, bias = (doubles(*s, seed=i).requires_grad_() for i, s in enumerate([(1, 2, 4, 3), (2, 2, 3, 3), (2,)]))
     assert torch.autograd.gradcheck(lambda *a: run("partial", F.conv2d, *a, padding=1), (x, weight, bias))
 
 
 @pytest.mark.parametrize("options", [{}, {"ceil_mode": True}, {"count_include_pad": False}])
 def test_partial_average_pooling_is_the_mean_inside_the_map(options: dict[str, bool]) -> None:
-    x = noise(2, 3, 8, 7)
+    x = doubles(2, 3, 8, 7)
     expected = F.avg_pool2d(x, 3, 2, 1, **{**options, "count_include_pad": False})
     close(run("partial", F.avg_pool2d, x, 3, 2, 1, **options), expected)
 
@@ -149,13 +146,17 @@ def test_partial_average_pooling_is_the_mean_inside_the_map(options: dict[str, b
 @pytest.mark.parametrize(
     ("func", "args", "kwargs"),
     [
-        (F.max_pool2d, (noise(1, 2, 7, 7) - 9, 3, 2, 1), {}),
-        (F.max_pool1d, (noise(1, 2, 8) - 9, 3, 2, 1), {"ceil_mode": True}),
-        (F.conv_transpose2d, (noise(1, 2, 5, 4), noise(2, 3, 3, 3, seed=1), noise(3)), {"stride": 2, "padding": 1}),
-        (F.interpolate, (noise(1, 2, 5, 4),), {"scale_factor": 2, "mode": "bilinear", "align_corners": False}),
-        (F.pad, (noise(1, 2, 5, 4), (1, 2, 0, 1)), {}),
-        (F.unfold, (noise(1, 2, 5, 4), 3), {"padding": 1}),
-        (F.conv2d, (noise(1, 2, 5, 4), noise(2, 2, 3, 3, seed=1)), {}),
+        (F.max_pool2d, (doubles(1, 2, 7, 7) - 9, 3, 2, 1), {}),
+        (F.max_pool1d, (doubles(1, 2, 8) - 9, 3, 2, 1), {"ceil_mode": True}),
+        (
+            F.conv_transpose2d,
+            (doubles(1, 2, 5, 4), doubles(2, 3, 3, 3, seed=1), doubles(3)),
+            {"stride": 2, "padding": 1},
+        ),
+        (F.interpolate, (doubles(1, 2, 5, 4),), {"scale_factor": 2, "mode": "bilinear", "align_corners": False}),
+        (F.pad, (doubles(1, 2, 5, 4), (1, 2, 0, 1)), {}),
+        (F.unfold, (doubles(1, 2, 5, 4), 3), {"padding": 1}),
+        (F.conv2d, (doubles(1, 2, 5, 4), doubles(2, 2, 3, 3, seed=1)), {}),
     ],
 )
 def test_partial_leaves_other_operators_as_they_are(func: Any, args: Any, kwargs: Any) -> None:
@@ -163,7 +164,7 @@ def test_partial_leaves_other_operators_as_they_are(func: Any, args: Any, kwargs
 
 
 def test_partial_turns_other_explicit_padding_into_zeros() -> None:
-    x = noise(1, 2, 5, 4)
+    x = doubles(1, 2, 5, 4)
     close(run("partial", F.pad, x, (1, 1, 1, 1), mode="reflect"), F.pad(x, (1, 1, 1, 1)))
     close(run("partial", torch.roll, x, 1, -1)[..., 1:], x[..., :-1])
 
@@ -172,7 +173,7 @@ def test_partial_turns_other_explicit_padding_into_zeros() -> None:
 
 
 def test_no_padding() -> None:
-    x, weight, bias = noise(1, 2, 8, 7), noise(3, 2, 3, 3, seed=1), noise(3)
+    x, weight, bias = doubles(1, 2, 8, 7), doubles(3, 2, 3, 3, seed=1), doubles(3)
     expected = F.conv2d(x, weight, bias, 2, 0, 2)
     close(run("none", F.conv2d, x, weight, bias, 2, 2, 2), expected)
     close(run("none", F.conv2d, x, weight, padding="same"), F.conv2d(x, weight))
@@ -184,7 +185,7 @@ def test_no_padding() -> None:
 
 
 def test_full_padding() -> None:
-    x, weight = noise(1, 2, 8, 7), noise(3, 2, 3, 3, seed=1)
+    x, weight = doubles(1, 2, 8, 7), doubles(3, 2, 3, 3, seed=1)
     close(run("full", F.conv2d, x, weight, padding=1), F.conv2d(x, weight, padding=2))
     close(run("full", F.conv2d, x, weight, dilation=2, padding=1), F.conv2d(x, weight, dilation=2, padding=4))
     close(run("full", F.conv2d, x, weight, padding=(0, 1)), F.conv2d(x, weight, padding=(0, 2)))
@@ -208,9 +209,9 @@ def test_full_padding_shows_every_cell_to_every_tap() -> None:
 @pytest.mark.parametrize(
     ("func", "args", "kwargs"),
     [
-        (F.conv_transpose2d, (noise(1, 2, 5, 4), noise(2, 3, 3, 3, seed=1)), {"stride": 2, "padding": 1}),
-        (F.interpolate, (noise(1, 2, 5, 4),), {"scale_factor": 2, "mode": "bicubic", "align_corners": False}),
-        (torch.roll, (noise(1, 2, 5, 4), (1, -2), (-2, -1)), {}),
+        (F.conv_transpose2d, (doubles(1, 2, 5, 4), doubles(2, 3, 3, 3, seed=1)), {"stride": 2, "padding": 1}),
+        (F.interpolate, (doubles(1, 2, 5, 4),), {"scale_factor": 2, "mode": "bicubic", "align_corners": False}),
+        (torch.roll, (doubles(1, 2, 5, 4), (1, -2), (-2, -1)), {}),
     ],
 )
 def test_operators_without_a_window_over_the_map_are_left_as_they_are(
@@ -221,6 +222,6 @@ def test_operators_without_a_window_over_the_map_are_left_as_they_are(
 
 @pytest.mark.parametrize("name", ["partial", "full", "none"])
 def test_max_pooling_with_indices(name: str) -> None:
-    x = noise(1, 2, 6, 6) + 9
+    x = doubles(1, 2, 6, 6) + 9
     values, indices = run(name, F.max_pool2d, x, 3, 2, 1, return_indices=True)
     close(x.flatten(2).gather(2, indices.flatten(2)).reshape(values.shape), values)

@@ -12,15 +12,11 @@ from torch import Tensor, nn
 
 import nets
 import padprint
-from helpers import left_as_found
+from helpers import left_as_found, singles
 from padprint.errors import PaddingError
 from padprint.padding import convert, use
 
 close = torch.testing.assert_close
-
-
-def image(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class Around(nn.Module):
@@ -29,7 +25,7 @@ class Around(nn.Module):
     def __init__(self, function: Callable[[nn.Module, Tensor], Tensor], dims: int = 2) -> None:
         super().__init__()
         self.conv = nets.ready(getattr(nn, f"Conv{dims}d")(3, 4, 3, padding=1))
-        self.table = nn.Parameter(image(1, 4, 5, 5, seed=1))
+        self.table = nn.Parameter(singles(1, 4, 5, 5, seed=1))
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +121,7 @@ def converted(net: nn.Module, scheme: str, x: Tensor) -> Tensor:
 def test_what_is_no_space_keeps_its_padding(name: str) -> None:
     """In each way to swap the convolution alone changes; by hand, it is the only one that gets other padding."""
     function, words = KEPT[name]
-    net, x = Around(function), image(2, 3, 6, 7)
+    net, x = Around(function), singles(2, 3, 6, 7)
     found = padprint.inspect(net, x)
     assert [one.swappable for one in found] == [True, False]
     assert words in str(found[1].reason)
@@ -142,7 +138,7 @@ def test_what_is_no_space_keeps_its_padding(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPACE)
 def test_what_is_space_is_swapped(name: str) -> None:
-    net, x = Around(SPACE[name]), image(2, 3, 6, 7)
+    net, x = Around(SPACE[name]), singles(2, 3, 6, 7)
     assert [one.swappable for one in padprint.inspect(net, x)] == [True, True]
     out, count = swapped(net, "replicate", x)
     assert count == 2
@@ -151,7 +147,7 @@ def test_what_is_space_is_swapped(name: str) -> None:
 
 
 def test_gradients_of_a_converted_attention_are_finite() -> None:
-    net, x = Around(linear_attention), image(2, 3, 6, 7)
+    net, x = Around(linear_attention), singles(2, 3, 6, 7)
     with pytest.warns(UserWarning, match="tokens, no map"):
         made = convert(net, "zeros", example=x)
     made(x).sum().backward()
@@ -164,7 +160,7 @@ def test_both_in_one_module() -> None:
     def both(net: nn.Module, x: Tensor) -> Tensor:
         return table(net, F.pad(x, (1, 1, 1, 1), mode="reflect")) + linear_attention(net, x).sum()
 
-    net, x = Around(both), image(2, 3, 6, 7)
+    net, x = Around(both), singles(2, 3, 6, 7)
     out, count = swapped(net, "replicate", x)
     assert count == 2
     close(converted(net, "replicate", x), out)
@@ -179,7 +175,7 @@ def test_what_is_in_a_module_inside_a_converted_one() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(F.pad(x, (1, 1, 1, 1)))
 
-    net, x = Outer(), image(2, 3, 6, 7)
+    net, x = Outer(), singles(2, 3, 6, 7)
     out, count = swapped(net, "constant:value=2", x)
     assert count == 1
     close(converted(net, "constant:value=2", x), out)
@@ -188,8 +184,8 @@ def test_what_is_in_a_module_inside_a_converted_one() -> None:
 def test_calls_that_cannot_be_told_apart_are_refused() -> None:
     net = Around(lambda net, x: F.pad(x, (1, 1, 1, 1)).mean() + F.pad(net.table, (1, 1, 1, 1)).mean())
     with pytest.raises(PaddingError, match=r"two calls of pad that pad alike, .* does not come from the input"):
-        convert(net, "reflect", example=image(2, 3, 6, 7))
-    assert swapped(net, "reflect", image(2, 3, 6, 7))[1] == 2
+        convert(net, "reflect", example=singles(2, 3, 6, 7))
+    assert swapped(net, "reflect", singles(2, 3, 6, 7))[1] == 2
 
 
 class FixedSize(nn.Module):
@@ -205,7 +201,7 @@ class FixedSize(nn.Module):
 
 @pytest.mark.parametrize("name", ["a column of ones", "a table", "scores in rows", "tokens"])
 def test_networks_of_one_size_are_judged_by_the_form_of_the_call(name: str) -> None:
-    net, x = FixedSize(Around(KEPT[name][0])), image(2, 3, 6, 7)
+    net, x = FixedSize(Around(KEPT[name][0])), singles(2, 3, 6, 7)
     assert [one.swappable for one in padprint.inspect(net, x)] == [True, False]
     assert swapped(net, "replicate", x)[1] == 1
     close(converted(net, "replicate", x), swapped(net, "replicate", x)[0])
@@ -213,7 +209,7 @@ def test_networks_of_one_size_are_judged_by_the_form_of_the_call(name: str) -> N
 
 def test_space_alone_is_swapped_in_one_dimension() -> None:
     """Heads of tokens are no map, a line is."""
-    net, x = Around(linear_attention, dims=1), image(2, 3, 12)
+    net, x = Around(linear_attention, dims=1), singles(2, 3, 12)
     assert [one.swappable for one in padprint.inspect(net, x)] == [True, False]
     line = Around(lambda net, x: F.pad(x, (2, 0)), dims=1)
     assert [one.swappable for one in padprint.inspect(line, x)] == [True, True]
@@ -221,7 +217,7 @@ def test_space_alone_is_swapped_in_one_dimension() -> None:
 
 def test_nothing_of_the_model_is_touched() -> None:
     """Neither its state nor its hooks see the runs that find out; the model is looked at once."""
-    net, x = Around(linear_attention).train(), image(2, 3, 6, 7)
+    net, x = Around(linear_attention).train(), singles(2, 3, 6, 7)
     calls: list[tuple[int, ...]] = []
     net.conv.register_forward_hook(lambda module, args, output: calls.append(tuple(output.shape)))
     with left_as_found(net), torch.no_grad():
@@ -231,7 +227,7 @@ def test_nothing_of_the_model_is_touched() -> None:
 
 
 def test_a_network_that_has_changed_is_looked_at_again() -> None:
-    net, x = Around(linear_attention), image(2, 3, 6, 7)
+    net, x = Around(linear_attention), singles(2, 3, 6, 7)
     assert swapped(net, "replicate", x)[1] == 1
     net.function = lambda _, y: F.pad(y, (1, 0))
     assert swapped(net, "replicate", x)[1] == 2
@@ -249,7 +245,7 @@ def test_without_an_example_layers_of_one_dimension_may_run_along_channels() -> 
             y = self.conv(x)
             return y * self.along(y.mean((-2, -1))[:, None])[:, 0, :, None, None]
 
-    net, x = Efficient(), image(2, 3, 6, 7)
+    net, x = Efficient(), singles(2, 3, 6, 7)
     out, count = swapped(net, "replicate", x)
     assert count == 1
     with pytest.warns(UserWarning, match="not converted: along: layers of one dimension"):
@@ -262,7 +258,7 @@ def test_without_an_example_layers_of_one_dimension_may_run_along_channels() -> 
 
 def test_timms_networks() -> None:
     timm = pytest.importorskip("timm")
-    net, x = timm.create_model("efficientvit_b0").eval(), image(1, 3, 64, 64)
+    net, x = timm.create_model("efficientvit_b0").eval(), singles(1, 3, 64, 64)
     assert {one.reason is None for one in padprint.inspect(net, x) if one.operator == "pad"} == {False}
     with torch.no_grad():
         assert torch.equal(swapped(net, "zeros", x)[0], net(x))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nets
-from helpers import left_as_found
+from helpers import left_as_found, singles, swapped
 from padprint import trace
 from padprint.errors import PaddingError
 from padprint.network.loading import load_model
@@ -24,18 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even k
 close = torch.testing.assert_close
 
 
-def image(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def swapped(net: nn.Module, scheme: str, x: Tensor) -> Tensor:
-    with torch.no_grad(), use(scheme):
-        return net(x)
-
-
 # ------------------------------------------------------------------------------------------- each kind of operator
 
-x2 = image(2, 3, 12, 13)
+x2 = singles(2, 3, 12, 13)
 conv = nn.Conv2d(3, 4, 3, stride=2, padding=(1, 2), dilation=(1, 2))
 same = nn.Conv2d(3, 4, (4, 3), padding="same")
 grouped = nn.Conv2d(3, 6, 3, padding=1, groups=3, bias=False)
@@ -83,7 +74,7 @@ def test_a_constant_by_hand(case: str) -> None:
 
 @pytest.mark.parametrize(("n", "kind"), [(1, nn.Conv1d), (3, nn.Conv3d)])
 def test_other_dimensions(n: int, kind: type[nn.Module]) -> None:
-    net, x = kind(2, 3, 3, padding=1), image(2, 2, *[7] * n)
+    net, x = kind(2, 3, 3, padding=1), singles(2, 2, *[7] * n)
     expected = getattr(F, f"conv{n}d")(F.pad(x, [1] * 2 * n, mode="replicate"), net.weight, net.bias)
     close(swapped(net, "replicate", x), expected)
 
@@ -110,7 +101,7 @@ def test_transposed_convolutions() -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_modes_and_layouts(mode: Callable[[], Any], layout: torch.memory_format) -> None:
     net = nets.tf_same()
-    x = image(1, 3, 17, 18)
+    x = singles(1, 3, 17, 18)
     with mode(), use("reflect") as replaced:
         out = net(x.contiguous(memory_format=layout))
     assert replaced.count > 0
@@ -134,13 +125,13 @@ def test_modes_and_layouts(mode: Callable[[], Any], layout: torch.memory_format)
 )
 def test_zeros_leave_a_zero_padded_network_alone(make: Callable[[], nn.Module]) -> None:
     net = nets.ready(make())
-    x = image(1, 3, 32, 32)
+    x = singles(1, 3, 32, 32)
     with torch.no_grad():
         close(swapped(net, "zeros", x), net(x))
 
 
 def test_exported_programs(tmp_path: Path) -> None:
-    net, x = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.conv(4, 4, 5)), image(1, 3, 20, 20)
+    net, x = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.conv(4, 4, 5)), singles(1, 3, 20, 20)
     torch.export.save(torch.export.export(net, (x,)), tmp_path / "net.pt2")
     program = load_model(str(tmp_path / "net.pt2")).model
     for mode in (torch.no_grad, torch.inference_mode):
@@ -157,7 +148,7 @@ def test_timm_networks() -> None:
         ("resnetblur18", {"pad", "conv2d", "max_pool2d"}),
     ):
         torch.manual_seed(0)
-        net, x = timm.create_model(name).eval(), image(1, 3, 64, 64)
+        net, x = timm.create_model(name).eval(), singles(1, 3, 64, 64)
         with torch.no_grad():
             with use("replicate") as replaced:
                 other = net(x)

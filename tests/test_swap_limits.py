@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nets
-from helpers import left_as_found, noise
+from helpers import left_as_found, noise, singles, swapped
 from padprint import compare, measure
 from padprint.errors import PaddingError
 from padprint.padding import available, convert, make, use
@@ -20,16 +20,7 @@ quiet = pytest.mark.filterwarnings("ignore:.*nothing has trained it")
 OPTIONS = {"crop": 16, "crops_per_image": 4}
 
 
-def image(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def swapped(net: nn.Module, scheme: str, x: Tensor) -> Tensor:
-    with torch.no_grad(), use(scheme):
-        return net(x)
-
-
-x = image(2, 3, 12, 13)
+x = singles(2, 3, 12, 13)
 
 
 # ----------------------------------------------------------------------------------------------------------- learned
@@ -123,7 +114,7 @@ def test_no_images_give_no_features(scheme: str) -> None:
         nn.ConvTranspose2d(4, 4, 3, 2, 1),
         nn.ZeroPad2d(1),
     )
-    one, none = image(1, 3, 16, 16), image(0, 3, 16, 16)
+    one, none = singles(1, 3, 16, 16), singles(0, 3, 16, 16)
     expected = (0, *swapped(net, scheme, one).shape[1:])
     assert swapped(net, scheme, none).shape == expected
     made = convert(net, scheme, seed=0, example=one).train()
@@ -139,17 +130,17 @@ def test_maps_without_cells_name_the_layer(scheme: str) -> None:
     net = nets.sequential(nn.Identity(), nets.conv())
     words = rf"{scheme} padding.* cannot be applied to conv2d in 1 .*map of 0 x 16"
     with pytest.raises(PaddingError, match=words):
-        swapped(net, scheme, image(2, 3, 0, 16))
-    made = convert(net, scheme, example=image(2, 3, 16, 16))
+        swapped(net, scheme, singles(2, 3, 0, 16))
+    made = convert(net, scheme, example=singles(2, 3, 16, 16))
     with pytest.raises(PaddingError, match=words):
-        made(image(2, 3, 0, 16))
+        made(singles(2, 3, 0, 16))
 
 
 @quiet
 @pytest.mark.parametrize("scheme", sorted(set(available()) - {"full", "none"}))
 def test_what_is_empty_along_a_dimension_that_is_not_padded_stays_empty(scheme: str) -> None:
     net = nets.Lambda(lambda x: F.pad(x, (1, 1, 0, 0)))
-    assert swapped(net, scheme, image(2, 3, 0, 16)).shape == (2, 3, 0, 18)
+    assert swapped(net, scheme, singles(2, 3, 0, 16)).shape == (2, 3, 0, 18)
 
 
 # ---------------------------------------------------------------------------------------------------------- other sizes
@@ -161,7 +152,7 @@ def test_maps_of_other_sizes_are_tried_on_the_example() -> None:
     with pytest.raises(PaddingError, match=words):
         convert(net, "full", example=x)
     chain = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.conv(4, 4, 5))
-    large = image(1, 3, 16, 18)
+    large = singles(1, 3, 16, 18)
     assert convert(chain, "none", example=large)(large).shape[-2:] == (2, 3)  # 14 x 16, 6 x 7, less 4
     words = r"none padding, which changes the sizes of maps, cannot be applied to conv2d in 2 .*map of 4 x 5"
     with pytest.raises(PaddingError, match=words):
@@ -173,7 +164,7 @@ def test_maps_of_other_sizes_are_tried_on_the_example() -> None:
 
 def test_pooling_that_hangs_over_at_other_sizes_alone_is_sized_by_the_example() -> None:
     net = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, ceil_mode=True))
-    made = convert(net, "padding-module", example=image(1, 3, 9, 9))
+    made = convert(net, "padding-module", example=singles(1, 3, 9, 9))
     assert made[1].padding_scheme.channels == 4
     close(made(x), convert(net, "replicate")(x))
 

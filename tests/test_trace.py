@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -20,16 +20,10 @@ from padprint.overlap import structural
 
 EVERY_SIZE = [name for name in LOCAL if not name.startswith(("unet", "shuffled"))]
 CASES = [(name, (40, 48)) for name in LOCAL] + [(name, (33, 35)) for name in EVERY_SIZE]
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are small, and grouped convolutions in double precision smaller: threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 def last(net: nn.Module, crop: int | tuple[int, int], layers: str = "*") -> LayerGeometry:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
 
 from bruteforce import change, crop_of, features, scene, whole_periods, window
+from helpers import published
 from padprint.geometry.layer import Geometry
 from padprint.geometry.tracing import trace
 
@@ -55,34 +54,18 @@ NAMES = [f"{library}:{name}" for library, names in LOCAL.items() for name in nam
 CASES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NAMES]
 GLOBALS = [pytest.param(n, o, marks=[] if n == "regnety_002" else pytest.mark.slow) for n, o in GLOBAL.items()]
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Grouped convolutions in double precision are many small ones: threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def build(name: str) -> nn.Module:
     """A network with random weights, biases too, so that what structure lets through is not zero by accident."""
-    library, name = name.split(":")
-    torch.manual_seed(0)
-    if library == "timm":
-        net = pytest.importorskip("timm").create_model(name, pretrained=False)
-    else:
-        models = pytest.importorskip("torchvision.models")
-        wants = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
-        net = models.get_model(name, weights=None, **wants.get(name, {}))
+    net = published(name)
     for key, parameter in net.named_parameters():
         if parameter.dim() == 1 and key.endswith(("bias", "gamma", "weight")):
             parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return net.eval()
+    return net
 
 
 def checked(
