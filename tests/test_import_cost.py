@@ -37,6 +37,17 @@ def test_results_load_without_pictures_and_frames() -> None:
     assert modules_after("from padprint import load, Measurement").isdisjoint(HEAVY)
 
 
+def test_measuring_loads_torch_and_little_else() -> None:
+    code = (
+        "import torch, padprint\n"
+        "net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1))\n"
+        "padprint.measure(net, [torch.randn(3, 40, 40) for _ in range(2)], crop=16, crops_per_image=2)\n"
+    )
+    loaded = modules_after(code)
+    assert "torch" in loaded
+    assert loaded.isdisjoint({*HEAVY, "torchmetrics", "transformers", "scipy", "lightning"})
+
+
 def test_help_does_not_load_torch() -> None:
     code = (
         "import sys; from padprint.cli import main\n"

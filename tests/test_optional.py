@@ -13,6 +13,9 @@ import torch, padprint
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1))
 result = padprint.measure(net, [torch.randn(3, 40, 40) for _ in range(3)], crop=16, crops_per_image=2)
 assert result["0"].rim == (1, 1, 1, 1) and result["0"].snr.value == result["0"].snr.value
+found = padprint.PatternMetric(net, crop=16, crops_per_image=2)
+found.update([torch.randn(3, 40, 40) for _ in range(3)])
+assert found.compute()["0/snr"].isfinite()
 try:
     padprint.load_model("torchvision:resnet18")
 except ImportError as error:

@@ -336,7 +336,7 @@ def two_processes(folder: Path) -> list[dict[str, Any]]:
         context = mp.spawn(work, (2, str(folder)), nprocs=2, join=False)
     for _ in range(60):
         if context.join(timeout=2):
-            return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+            return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
     for process in context.processes:
         process.kill()
     return pytest.fail("the processes did not end within two minutes")

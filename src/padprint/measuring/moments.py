@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from padprint.support.optional import torchmetrics_module
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-else:
-    Metric = torchmetrics_module().Metric
-
+from padprint.measuring.states import States
 
 _BLOCK = 1 << 20
 """Numbers worked on at once: few enough to stay in a processor's cache, where a whole batch's map would not."""
@@ -29,10 +22,10 @@ FIRST = (1, 10, 100)
 """How many of the first crops the means kept beside that of all crops are over; `update` is told which come first."""
 
 
-class LayerMoments(Metric):
+class LayerMoments(States):
     """Sums of a layer's differences D = F(x; p) - F(x; *) and optimal features F(x; *), by group of images.
 
-    States, all float64 and reduced over processes by summing (G groups, a `(C, h, w)` map):
+    All float64 (G groups, a `(C, h, w)` map):
 
     ==========  ============  =============================================================
     crops       `(G,)`        number of crops
@@ -50,9 +43,8 @@ class LayerMoments(Metric):
         channels: C.
         size: (h, w).
         groups: G; image i belongs to group i mod G.
+        device: where the sums lie.
     """
-
-    full_state_update = False
 
     latest: Tensor
     """D^2 of the last batch, summed over its crops, `(C, h, w)`; no state."""
@@ -67,9 +59,8 @@ class LayerMoments(Metric):
     early: Tensor
     counted: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], groups: int) -> None:
-        super().__init__(sync_on_compute=False)
-        shapes = {
+    def __init__(self, channels: int, size: tuple[int, int], groups: int, device: torch.device | None = None) -> None:
+        shapes: dict[str, tuple[int, ...]] = {
             "crops": (groups,),
             "diff": (groups, channels, *size),
             "square": (channels, *size),
@@ -80,9 +71,9 @@ class LayerMoments(Metric):
             "early": (len(FIRST) + 1, *size),
             "counted": (len(FIRST) + 1,),
         }
-        for name, shape in shapes.items():
-            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__(shapes, device)
 
+    @torch.no_grad()
     def update(self, group: int, features: Tensor, optimal: Sequence[Tensor], order: Sequence[int] = ()) -> None:
         """Add a batch of crops.
 
@@ -120,6 +111,7 @@ class LayerMoments(Metric):
         self.early[-1] += means.sum(0)
         self.counted[-1] += len(means)
 
+    @torch.no_grad()
     def update_features(self, group: int, features: Tensor, coverage: Tensor) -> None:
         """Add a canvas of optimal features.
 
@@ -137,10 +129,6 @@ class LayerMoments(Metric):
         shift = middle.flatten().double()
         self.feature[group] += total * shift + first
         self.power[group] += total * shift.square() + 2 * shift * first + second
-
-    def compute(self) -> Tensor:
-        """Number of crops seen; the statistics are computed from the states by `padprint.results.statistics`."""
-        return self.crops.sum()
 
 
 def _weighted(features: Tensor, coverage: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

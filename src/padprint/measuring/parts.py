@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from padprint.measuring.moments import LayerMoments
+from padprint.measuring.states import States
 from padprint.results.measurement import PARTS, Estimate, Part
 from padprint.results.sizes import sizes
 from padprint.results.statistics import Interval, jackknife
-from padprint.support.optional import torchmetrics_module
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-else:
-    Metric = torchmetrics_module().Metric
 
 _SUMMED = ("local", "through", "context", "total")
 """Parts of which squares are summed here; those of ``padding`` are a layer's own."""
 
 
-class PartSums(Metric):
+class PartSums(States):
     """Sums of the parts of a layer's change, beside its `LayerMoments`, which hold what padding does as a whole.
 
-    States, all float64 and reduced over processes by summing (G groups, a `(C, h, w)` map):
+    All float64 (G groups, a `(C, h, w)` map):
 
     =======  ==============  ======================================================================
     local    `(G, C, h, w)`  sum of A - R, the crop less its scene under the crop's statistics
@@ -39,26 +33,24 @@ class PartSums(Metric):
         channels: C.
         size: (h, w).
         groups: G.
+        device: where the sums lie.
     """
-
-    full_state_update = False
 
     local: Tensor
     context: Tensor
     energy: Tensor
     cells: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], groups: int) -> None:
-        super().__init__(sync_on_compute=False)
-        shapes = {
+    def __init__(self, channels: int, size: tuple[int, int], groups: int, device: torch.device | None = None) -> None:
+        shapes: dict[str, tuple[int, ...]] = {
             "local": (groups, channels, *size),
             "context": (groups, channels, *size),
             "energy": (len(_SUMMED), groups),
             "cells": (len(_SUMMED), *size),
         }
-        for name, shape in shapes.items():
-            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        super().__init__(shapes, device)
 
+    @torch.no_grad()
     def update(
         self, group: int, alone: Tensor, replayed: Tensor, windowed: Sequence[Tensor], scene: Sequence[Tensor]
     ) -> None:
@@ -79,10 +71,6 @@ class PartSums(Metric):
                 square = part.square()
                 self.energy[i, group] += square.mean()
                 self.cells[i] += square.mean(0)
-
-    def compute(self) -> Tensor:
-        """Sum of squares of all parts; the numbers are computed by `parts`."""
-        return self.energy.sum()
 
     def parts(self, moments: LayerMoments, rounding: float) -> dict[str, Part]:
         """Every part's numbers; groups without images are left out.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,11 +13,9 @@ from padprint.measuring.forwards import Rest, Visit, first_cell
 from padprint.measuring.moments import LayerMoments
 from padprint.measuring.parts import PartSums
 from padprint.measuring.self_check import change_when_grown, relative
+from padprint.measuring.states import States
 from padprint.measuring.summary import summarise
 from padprint.results.measurement import LayerMeasurement
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
 
 RESIDUAL_IMAGES = 4
 """How many of the first images tell how far an approximate F(x; *) still moves."""
@@ -43,19 +40,19 @@ class Sums:
         maps, seeing_all = traced.geometry.maps, traced.seeing_all
         self.moments = {
             padding: {
-                name: LayerMoments(spec.channels, spec.size, groups).to(traced.device) for name, spec in maps.items()
+                name: LayerMoments(spec.channels, spec.size, groups, traced.device) for name, spec in maps.items()
             }
             for padding in traced.paddings
         }
         self.parts = {
             padding: {
-                name: PartSums(maps[name].channels, maps[name].size, groups).to(traced.device) for name in seeing_all
+                name: PartSums(maps[name].channels, maps[name].size, groups, traced.device) for name in seeing_all
             }
             for padding in traced.paddings
         }
         self.moved = {name: torch.zeros(2, dtype=torch.float64) for name in maps}
 
-    def states(self, padding: str) -> dict[str, Metric]:
+    def states(self, padding: str) -> dict[str, States]:
         """All sums under one padding, by name."""
         parts = {f"{name}/parts": one for name, one in self.parts[padding].items()}
         return {**self.moments[padding], **parts}
@@ -169,4 +166,4 @@ class Sums:
         self.moved = {name: torch.stack([one[name] for one in moved]).sum(0) for name in self.moved}
         for padding in self.traced.paddings:
             for one in self.states(padding).values():
-                one.sync()
+                one.join()

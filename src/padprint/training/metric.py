@@ -118,7 +118,7 @@ class PatternMetric(Metric):
         self.geometry = traced.geometry
         self._plan = planned([traced], self._settings)
         for name, moments in Sums(traced, self._plan, groups).states(self._padding).items():
-            for state in moments.metric_state:
+            for state in moments.states:
                 self.add_state(f"{name}/{state}", torch.zeros_like(getattr(moments, state)), dist_reduce_fx="sum")
         count = len(self.geometry.maps)
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
@@ -164,7 +164,7 @@ class PatternMetric(Metric):
             checked.refuse_contradicted()
         self._checked = checked
         for name, moments in sums.states(self._padding).items():
-            for state, value in moments.metric_state.items():
+            for state, value in moments.states.items():
                 setattr(self, f"{name}/{state}", value)
         self.moved = torch.stack(list(sums.moved.values())).to(place[0])
         self.images = self.images + len(scenes)
@@ -245,7 +245,7 @@ class PatternMetric(Metric):
         """Sums that are the states, or copies of them."""
         sums = Sums(traced, self._plan, self._settings.groups)
         for name, moments in sums.states(self._padding).items():
-            for state in moments.metric_state:
+            for state in moments.states:
                 value = getattr(self, f"{name}/{state}")
                 setattr(moments, state, value.clone() if copied else value)
         sums.moved = dict(zip(self.geometry.maps, self.moved.cpu().clone().unbind(), strict=True))
