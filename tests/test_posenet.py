@@ -30,7 +30,7 @@ from padprint.baselines import (
     train_readout,
 )
 from padprint.baselines.readout.features import (
-    Kept,
+    KeptFeatures,
     check_apart,
     features_of,
     from_random,
@@ -361,7 +361,7 @@ def test_kept_features_are_those_computed_anew() -> None:
 
     with as_measured(net):
         specs = whole_specs(net, "auto", images[:1])
-        kept = Kept(torch.float32)
+        kept = KeptFeatures(torch.float32)
         for start in range(0, 40, 7):
             kept.add("padded", features_of(net, specs, images[start : start + 7], 12))
         stored = torch.stack(kept.features("padded", range(40)))
@@ -381,7 +381,7 @@ def test_kept_features_are_those_computed_anew() -> None:
 
 
 def test_kept_features_hold_their_order_and_are_not_copied() -> None:
-    kept = Kept(torch.float32)
+    kept = KeptFeatures(torch.float32)
     features = random_features(6, 2, 4)
     for part in features.split(4):
         kept.add("padded", part)
@@ -450,7 +450,7 @@ def test_batchnorm_of_the_random_network_is_calibrated() -> None:
     images = torch.stack(leaves(8, 32)) * 100 + 7
     with as_measured(net):
         specs = whole_specs(net, ["1"], images[:1])
-        kept = Kept(torch.float32)
+        kept = KeptFeatures(torch.float32)
         kept.add_views(0, 0, images, keep=True)
         assert from_random(kept, net, specs, 32, 3, seed=0) == []
     features = torch.stack(kept.features("random", range(8)))

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from padprint.errors import ImagesError, readable
 from padprint.images.bands import bands_size, can_read_tiffs, is_bands, is_tiff, read_bands
 from padprint.images.files import CutError, find_files, header_size, look_for_files, read_upright, upright
-from padprint.images.given import Given
 from padprint.images.source import Source, check_positive
+from padprint.images.tensors import TensorScenes
 from padprint.support.wording import count
 
 Files: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
@@ -381,7 +381,7 @@ def as_source(
         return images
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(images)
-    return Given(images, limit, strict=strict)
+    return TensorScenes(images, limit, strict=strict)
 
 
 def holds_pixels(images: object) -> bool:

@@ -22,7 +22,7 @@ from padprint.network.layers import unwrapped
 from padprint.network.preserved import randomness_kept
 from padprint.results.measurement import Measurement
 from padprint.training.budget import Budget
-from padprint.training.kept import Kept
+from padprint.training.cached import CachedScenes
 from padprint.training.logs import Log
 from padprint.training.metric import scalars
 
@@ -130,7 +130,7 @@ class Watch:
         with self._untouched(), self._budget.preparing():
             of_images = {"mean": mean, "std": std, "limit": limit, "resize_short_side": resize_short_side}
             setup = Setup.of(self._model, images, {**self._options, **of_images})
-            self._settings, self._images = setup.settings, Kept(setup.source)
+            self._settings, self._images = setup.settings, CachedScenes(setup.source)
             self._layers: Any = self._options["layers"]
             self._trace()
 

@@ -28,7 +28,7 @@ CALIBRATION = 32
 Specs = Mapping[str, MapSpec]
 
 
-class Kept:
+class KeptFeatures:
     """Features of every view (a resized image, or a crop of one), by where they come from.
 
     Args:
@@ -82,7 +82,7 @@ class Kept:
         del self._features[source]
 
 
-def from_whole(kept: Kept, dataset: int, setup: Setup, feat_size: int, sources: Sequence[str]) -> Specs:
+def from_whole(kept: KeptFeatures, dataset: int, setup: Setup, feat_size: int, sources: Sequence[str]) -> Specs:
     """Keep features of whole images, resized to the network's input size without regard to their aspect.
 
     Args:
@@ -123,7 +123,7 @@ def from_whole(kept: Kept, dataset: int, setup: Setup, feat_size: int, sources: 
     return specs
 
 
-def from_crops(kept: Kept, dataset: int, crops: Crops, feat_size: int, sources: Sequence[str]) -> Specs:
+def from_crops(kept: KeptFeatures, dataset: int, crops: Crops, feat_size: int, sources: Sequence[str]) -> Specs:
     """Keep features of crops of scenes; see `from_whole`."""
     for batch in crops:
         kept.add_views(dataset, batch.index, batch.pixels, keep="random" in sources)
@@ -142,7 +142,9 @@ def crops_of(model: nn.Module, images: Images, options: Mapping[str, Any]) -> Cr
     return iterate(model, images, **{**options, "layers": named or layers})
 
 
-def from_random(kept: Kept, model: nn.Module, specs: Specs, feat_size: int, batch_size: int, seed: int) -> list[str]:
+def from_random(
+    kept: KeptFeatures, model: nn.Module, specs: Specs, feat_size: int, batch_size: int, seed: int
+) -> list[str]:
     """Keep features of a network of the same architecture with random weights, of the views that were kept.
 
     Returns:

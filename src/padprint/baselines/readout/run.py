@@ -27,7 +27,7 @@ from padprint.baselines.readout.choices import (
     with_normalisation,
 )
 from padprint.baselines.readout.features import (
-    Kept,
+    KeptFeatures,
     Specs,
     check_apart,
     crops_of,
@@ -126,7 +126,7 @@ def posenet(
     sets = [images] if test_images is None else [images, test_images]
     check_files_apart(sets)
     given = with_normalisation(model, options, images, normalise)
-    kept = Kept(storage)
+    kept = KeptFeatures(storage)
     with on_device(model, given.pop("device", None)) as (device, _):
         read = [_read(kept, i, model, one, views, settings.feat_size, wanted, given) for i, one in enumerate(sets)]
         train, test = _split(kept.images, len(sets), test_share, given.get("seed", 0))
@@ -161,7 +161,7 @@ def posenet(
 
 
 def _learnt(
-    kept: Kept,
+    kept: KeptFeatures,
     model: nn.Module,
     specs: Specs,
     wanted: Sequence[str],
@@ -212,7 +212,7 @@ class _ReadSet(NamedTuple):
 
 
 def _read(
-    kept: Kept,
+    kept: KeptFeatures,
     dataset: int,
     model: nn.Module,
     images: Images,

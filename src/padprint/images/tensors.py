@@ -29,7 +29,7 @@ from padprint.support.wording import count
 _KEYS = ("image", "images", "pixel_values")
 
 
-class Given(Source):
+class TensorScenes(Source):
     """Images that are tensors already, in any container.
 
     Of a batch, list or map-style dataset only the wanted images are touched. Anything else is read by every

@@ -9,7 +9,7 @@ from torch import Tensor
 from padprint.images.source import Source, nothing_decoded
 
 
-class Kept(Source):
+class CachedScenes(Source):
     """The images of another source, copied.
 
     Args:
