@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import nets
 from helpers import assert_same, distance, gap, last, left_as_found, noise, only
-from padprint import Measurement, measure
-from padprint.measuring.moments import LayerMoments
+from padprint import measure
+from padprint.training import PatternMetric
 
 TINY = 1e-9
 SINGLE = 1e-5
@@ -291,21 +291,12 @@ def test_features_far_from_zero_are_not_called_constant() -> None:
 # ------------------------------------------------------------------------------------------------------- memory
 
 
-def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[LayerMoments] = []
-    prepare = LayerMoments.__init__
-
-    def noted(self: LayerMoments, *args: Any) -> None:
-        prepare(self, *args)
-        made.append(self)
-
-    monkeypatch.setattr(LayerMoments, "__init__", noted)
-
+def test_memory_does_not_grow_with_the_images() -> None:
     def cells(n: int) -> int:
-        made.clear()
-        result: Measurement = measure(nets.stack(), iter(noise(n, 40)), crop=16, layers=["4"])
-        assert result.n_images == n
-        (moments,) = made
-        return sum(state.numel() for state in moments.states.values())
+        metric = PatternMetric(nets.stack(), ["4"], 16)
+        for image in noise(n, 40):
+            metric.update([image])
+        states = (getattr(metric, name) for name in metric.metric_state if "/" in name)
+        return sum(state.numel() for state in states)
 
     assert cells(2) == cells(12) == 20 + 20 * 4 * 256 + 4 * 256 + 20 * 256 + 20 + 2 * 20 * 4 + 4 * 256 + 4

@@ -11,13 +11,11 @@ from typer.testing import CliRunner
 
 from padprint.cli import app
 from padprint.errors import ModelError, ResultError
-from padprint.studies import reliability, reliability_amplitude, reliability_tables, scores
+from padprint.studies import reliability, reliability_amplitude, scores
 from padprint.studies.known import LAYER, known
 from padprint.studies.reliability import QUICK, Settings, run, units
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import Score, Trial, ppp
-
-MODULES = (reliability, reliability_tables, scores)
 
 
 def good(trial):
@@ -32,8 +30,7 @@ def bad(trial):
 def two_metrics(monkeypatch):
     """Only two metrics: one whose value for nothing is 0, one whose is 0.5."""
     made = (Score("PPP-SNR", good, "us", "position"), Score("PosENet", bad, "them", "response", nothing=0.5))
-    for module in MODULES:
-        monkeypatch.setattr(module, "SCORES", made)
+    monkeypatch.setattr(scores, "SCORES", made)
     return made
 
 
@@ -150,8 +147,7 @@ def test_a_stopped_study_goes_on(two_metrics, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return {"PPP-SNR": float(trial.scenes[0].sum())}
 
-    for module in MODULES:
-        monkeypatch.setattr(module, "SCORES", (replace(two_metrics[0], metric=counted), two_metrics[1]))
+    monkeypatch.setattr(scores, "SCORES", (replace(two_metrics[0], metric=counted), two_metrics[1]))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, QUICK)
     found = run(tmp_path, QUICK)

@@ -24,7 +24,7 @@ from padprint.measuring import checked
 from padprint.report import measured
 from padprint.results.comparison import Comparison, load_comparison
 from padprint.results.measurement import Curve, Estimate, Measurement, Profile
-from padprint.studies import pages, reliability_tables
+from padprint.studies import pages, scores
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document
 from padprint.studies.scores import Score
@@ -562,7 +562,7 @@ def two_scores(monkeypatch) -> None:
         raise AssertionError("nothing is tried")
 
     pair = (Score("PPP-SNR", ppp, "us", "position"), Score("PosENet", posenet, "them", "position"))
-    monkeypatch.setattr(reliability_tables, "SCORES", pair)
+    monkeypatch.setattr(scores, "SCORES", pair)
 
 
 def test_the_page_of_a_reliability_study_says_which_metric_errs(two_scores) -> None:

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.images.dead_leaves import DeadLeaves
+from padprint.studies import scores as tried
 from padprint.studies.known import CROP, LAYER, Known, injected, known
 from padprint.studies.reliability_tables import Reliability
-from padprint.studies.scores import SCORES, Score, Scores, Trial
+from padprint.studies.scores import Score, Scores, Trial
 from padprint.support.progress import progress_bar
 from padprint.support.records import Records
 
@@ -70,7 +71,7 @@ class Settings:
             raise ModelError(
                 f"amplitudes must be three different ones or more, none below 0, but got {self.amplitudes}"
             )
-        there = list(dict.fromkeys(score.metric.__name__ for score in SCORES))
+        there = list(dict.fromkeys(score.metric.__name__ for score in tried.SCORES))
         unknown = sorted(set(self.metrics) - set(there))
         if unknown:
             raise ModelError(f"there is no metric {', '.join(unknown)}; there are {', '.join(there)}")
@@ -78,7 +79,7 @@ class Settings:
     @property
     def scores(self) -> list[Score]:
         """What is compared."""
-        return [score for score in SCORES if not self.metrics or score.metric.__name__ in self.metrics]
+        return [score for score in tried.SCORES if not self.metrics or score.metric.__name__ in self.metrics]
 
 
 QUICK = Settings(repetitions=3, scenes=12, crops_per_scene=2, epochs=30, amplitudes=(0.0, 0.1, 0.5), real=False)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from padprint.results.statistics import student_quantile
 from padprint.studies import reliability_amplitude
-from padprint.studies.scores import SCORES, Score
+from padprint.studies import scores as tried
+from padprint.studies.scores import Score
 from padprint.support.atomic import publish_file
 from padprint.support.strict_json import finite
 from padprint.support.wording import number
@@ -44,7 +45,7 @@ class Reliability:
     @property
     def scores(self) -> list[Score]:
         """What was compared, in the order of the tables."""
-        return [score for score in SCORES if all(score.name in record["scores"] for record in self.records)]
+        return [score for score in tried.SCORES if all(score.name in record["scores"] for record in self.records)]
 
     def spread(self) -> pd.DataFrame:
         """One row per metric and network: mean, standard deviation and coefficient of variation over repetitions."""
