@@ -36,12 +36,21 @@ DETERMINISTIC = [
     "full",
     "none",
 ]
-SPECS = [*DETERMINISTIC, "pp-pad", "randn:seed=1", "random-side:seed=1"]
+SPECS = [
+    *DETERMINISTIC,
+    "linear-prediction:width=3",
+    "pp-pad",
+    "pp-pad:variant=conv,channels=3",
+    "randn:seed=1",
+    "random-side:seed=1",
+]
 UNEQUAL: Pads = ((1, 2), (2, 0), (0, 1))
 
 
 def scheme(spec: str, dims: int = 2) -> Scheme:
-    return make(f"pp-pad:dims={dims}" if spec == "pp-pad" else spec).double().eval()
+    if spec.startswith("pp-pad"):
+        spec = f"{spec}{',' if ':' in spec else ':'}dims={dims}"
+    return make(spec).double().eval()
 
 
 def padded(spec: str, x: Tensor, pads: Pads) -> Tensor:
@@ -344,6 +353,10 @@ def test_parameters_are_read() -> None:
         ("randn:seed=now", "seed is a whole number, 0 or more; it is 'now'"),
         ("pp-pad:dims=0", "dims is a whole number, 1 or more; it is 0"),
         ("pp-pad:width=2", "the width of pp-pad is odd; it is 2"),
+        ("pp-pad:variant=x", "the variant of pp-pad is mlp or conv; it is 'x'"),
+        ("pp-pad:order=x", "the order of pp-pad is steps or dimensions; it is 'x'"),
+        ("pp-pad:channels=3", "the channels of pp-pad are for variant=conv"),
+        ("linear-prediction:width=2", "the width of linear-prediction padding is odd; it is 2"),
         ("padding-module:channels=0", "channels is a whole number, 1 or more; it is 0"),
     ],
 )

@@ -238,7 +238,7 @@ def peripheral(module: PPPad, x: Array, pads: Pads) -> Array:
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_networks_for_each_side(dims: int, dtype: torch.dtype) -> None:
     torch.manual_seed(dims)
-    x, pads, module = noise_of(dims, dtype), PADS[:dims], PPPad(dims).to(dtype)
+    x, pads, module = noise_of(dims, dtype), PADS[:dims], PPPad(dims, order="dimensions").to(dtype)
     for layers in module.sides:
         layers[4].bias.data += 1  # away from the flat part of the last ReLU
     y = module.pad(x, pads)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from helpers import doubles
 from padprint.errors import PaddingError
+from padprint.padding import convert
 from padprint.padding.scheme import make
 from padprint.padding.schemes import PaddingModule, PPPad, local_losses
 
@@ -155,7 +156,7 @@ def network(layers: nn.Module, u: Tensor) -> Tensor:
 
 def test_pp_pad_against_loops() -> None:
     torch.manual_seed(1)
-    module, x = PPPad().double(), doubles(4, 5)
+    module, x = PPPad(order="dimensions").double(), doubles(4, 5)
     for layers in module.sides:
         layers[4].bias.data += 1  # away from the flat part of the last ReLU
     out = x.clone()
@@ -171,6 +172,79 @@ def test_pp_pad_against_loops() -> None:
     y = module.pad(torch.stack([x, -x])[None], ((0, 2), (2, 1)))
     torch.testing.assert_close(y[0, 0], out, rtol=0, atol=1e-12)
     assert len(out[4:].unique()) > 10
+
+
+def in_rings(module: PPPad, x: Tensor, pads: tuple[tuple[int, int], ...]) -> Tensor:
+    """`(C, h, w)` padded cell after cell: ring after ring, top, bottom, left, right; the outermost corners are left out."""
+    (top, bottom), (left, right) = pads
+    channels, h, w = x.shape
+    out = torch.zeros(channels, top + h + bottom, left + w + right, dtype=x.dtype)
+    out[:, top : top + h, left : left + w] = x
+    first, final = min(left, 1), out.shape[2] - min(right, 1)
+    high, low = min(top, 1), out.shape[1] - min(bottom, 1)
+    for ring in range(max(top, bottom, left, right)):
+        jobs = [(0, top - 1 - ring, 1, top), (1, top + h + ring, -1, bottom)]
+        jobs += [(2, left - 1 - ring, 1, left), (3, left + w + ring, -1, right)]
+        for side, at, inwards, count in jobs:
+            if ring >= count:
+                continue
+            map_ = out if side < 2 else out.mT
+            span = range(first, final) if side < 2 else range(high, low)
+            before = map_.clone()
+            for place in span:
+                cells = torch.zeros(channels, 2, 3, dtype=x.dtype)
+                for row in range(2):
+                    for beside in (-1, 0, 1):
+                        if 0 <= place + beside < map_.shape[2]:
+                            cells[:, row, beside + 1] = before[:, at + inwards * (row + 1), place + beside]
+                if module.variant == "conv":
+                    map_[:, at, place] = network(module.sides[side], cells.flatten())
+                else:
+                    for c in range(channels):
+                        map_[c, at, place] = network(module.sides[side], cells[c].flatten())[0]
+    return out
+
+
+@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((2, 2), (2, 2)), ((0, 2), (2, 1)), ((1, 0), (0, 0))])
+@pytest.mark.parametrize("spec", ["pp-pad", "pp-pad:variant=conv,channels=3"])
+def test_pp_pad_goes_around_the_map_as_its_code_does(spec: str, pads: tuple[tuple[int, int], ...]) -> None:
+    torch.manual_seed(2)
+    module, x = make(spec).double(), doubles(3, 5, 4)
+    for layers in module.sides:
+        layers[4].bias.data += 1
+    y = module.pad(x[None], pads)[0]
+    torch.testing.assert_close(y.detach(), in_rings(module, x, pads).detach(), rtol=0, atol=1e-12)
+    if all(map(all, pads)):
+        assert (y[:, [0, 0, -1, -1], [0, -1, 0, -1]] == 0).all()  # corners
+
+
+def test_pp_pad_of_all_channels_gives_them_one_number() -> None:
+    module = make("pp-pad:variant=conv").sized(3).double()
+    for layers in module.sides:
+        layers[4].bias.data += 1
+    y = module.pad(doubles(2, 3, 5, 6), ((1, 1), (1, 1)))
+    assert torch.equal(y[:, 0, 0], y[:, 2, 0])
+    assert sum(p.numel() for p in module.parameters()) == 4 * ((3 * 6 * 8 + 8) + (8 * 8 + 8) + (8 + 1))
+
+
+def test_pp_pad_of_all_channels_must_know_them() -> None:
+    with pytest.raises(PaddingError, match="does not know how many there are"):
+        make("pp-pad:variant=conv").pad(doubles(1, 3, 5, 6), ((1, 1), (1, 1)))
+    with pytest.raises(PaddingError, match="for 2 channels, the map is"):
+        make("pp-pad:variant=conv,channels=2").double().pad(doubles(1, 3, 5, 6), ((1, 1), (1, 1)))
+    with pytest.raises(PaddingError, match="for 2 channels, the layer has 3"):
+        make("pp-pad:variant=conv,channels=2").sized(3)
+
+
+def test_networks_are_converted_to_pp_pad_of_all_channels() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+    made = convert(net, "pp-pad:variant=conv", seed=0)
+    x = doubles(2, 3, 8, 8).float()
+    made(x).square().sum().backward()
+    schemes = [module for module in made.modules() if isinstance(module, PPPad)]
+    assert [scheme.channels for scheme in schemes] == [3, 4]
+    torch.testing.assert_close(made(x)[..., 2:-2, 2:-2], net(x)[..., 2:-2, 2:-2])
 
 
 def test_pp_pad_predicts_nothing_below_zero() -> None:

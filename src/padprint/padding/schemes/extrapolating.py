@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -62,22 +63,30 @@ class LinearPrediction(Scheme):
     along that dimension, r(k) = the sum of y(i) y(i + k) over the map, y = x - m tapered by a Tukey window (half of it
     cosine) along every dimension. Rows are predicted outwards one after the other, the last dimension first.
 
-    As in the source: the model, the mean, the window, the order of the dimensions, gradients through all of it. Ours:
-    neighbourhoods one cell wide (the source's lp1x1, lp2x1, ...; it prefers wider ones too), Levinson's recursion instead
-    of Cholesky's, and r(0) raised by one part in a million instead of by an absolute amount. The autocovariance is the
-    one that sums over the map alone, so the model is stable: predictions fade to the mean, and on a constant map they
-    are that constant. A map needs order + 1 cells.
+    With a `width` above 1, maps of two dimensions alone: a cell is predicted from `order` rows of `width` cells around it, by the
+    same equations with r(k, l) of both dimensions; near the ends of a row the window stays inside it and the cell's place in
+    it is another, as in the source.
 
-    Cost: order + 1 products and sums over the whole map for each dimension, a recursion on one number for each image and
-    channel, and a few products for each added cell.
+    As in the source: the model, the mean, the window, the order of the dimensions, neighbourhoods (its lp1x1, lp2x1 and lp2x3
+    are orders 1, 2 and 2 with widths 1, 1 and 3), gradients through all of it. Ours: Levinson's recursion where the width is 1,
+    and r(0) raised by one part in a million instead of by an absolute amount. The autocovariance is the one that sums over the
+    map alone, so the model of width 1 is stable: predictions fade to the mean, and on a constant map they are that constant. A
+    map needs order + 1 cells, and `width` across.
+
+    Cost: order + 1 products and sums over the whole map for each dimension (2 width - 1 times as many for wide
+    neighbourhoods), a recursion or a system of order x width equations for each image and channel, and a few products for
+    each added cell.
 
     Args:
         order: how many cells predict the next.
+        width: cells of each row; odd.
     """
 
-    def __init__(self, order: int = 2) -> None:
+    def __init__(self, order: int = 2, width: int = 1) -> None:
         super().__init__()
-        self.order = whole(order, "order", 1)
+        self.order, self.width = whole(order, "order", 1), whole(width, "width", 1)
+        if self.width % 2 == 0:
+            raise PaddingError(f"the width of linear-prediction padding is odd; it is {width}")
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
@@ -87,6 +96,9 @@ class LinearPrediction(Scheme):
         exact = at_least_float32(x)
         mean = exact.mean(tuple(range(-n, 0)), keepdim=True)
         tapered = taper(exact - mean, n)
+        if self.width > 1:
+            self._require_room(x, n)
+            return by_axis(x, pads, lambda y, axis, sides: self._wide(y, axis, sides, tapered, mean))
 
         def extend(y: Tensor, axis: int, sides: Sides) -> Tensor:
             coefficients = levinson(autocovariance(tapered, axis, order, n))
@@ -98,6 +110,70 @@ class LinearPrediction(Scheme):
             return outwards(y, axis, sides, order, predict)
 
         return by_axis(x, pads, extend)
+
+    def _require_room(self, x: Tensor, n: int) -> None:
+        if n != 2:
+            raise PaddingError(
+                f"linear-prediction:width={self.width} is for maps of 2 dimensions, this one has {n}; leave the width out"
+            )
+        if min(x.shape[-2:]) < self.width:
+            raise PaddingError(
+                f"linear-prediction:width={self.width} needs maps of at least {self.width} cells, this one has "
+                f"{x.shape[-2]}x{x.shape[-1]}; use larger images or a smaller width"
+            )
+
+    def _wide(self, y: Tensor, axis: int, sides: Sides, tapered: Tensor, mean: Tensor) -> Tensor:
+        """Extend `y` along an axis, from windows of `width` cells."""
+        lags = cross_covariance(tapered, axis, self.order, self.width)
+        weights = [wide_predictor(lags, self.order, self.width, direction) for direction in (-1, 1)]
+        half = self.width // 2
+
+        def predict(near: list[Tensor], end: int) -> Tensor:
+            rows = torch.stack([(row - mean).movedim(axis, -1).squeeze(-1) for row in near], -2)  # (..., order, cells)
+            windows = rows.unfold(-1, self.width, 1).movedim(-2, -3).flatten(-2)  # (..., places, order width)
+            middle = (windows * weights[end][..., half : half + 1, :]).sum(-1)
+            first = (windows[..., :1, :] * weights[end][..., :half, :]).sum(-1)
+            final = (windows[..., -1:, :] * weights[end][..., half + 1 :, :]).sum(-1)
+            made = torch.cat([first, middle, final], -1).unsqueeze(axis)
+            return (mean + made).to(y.dtype)
+
+        return outwards(y, axis, sides, self.order, predict)
+
+
+def cross_covariance(x: Tensor, axis: int, order: int, width: int) -> dict[tuple[int, int], Tensor]:
+    """Sums of products of cells `(i, j)` apart along `axis` (0 .. order) and across it (1 - width .. width - 1), `(...)` each."""
+    y = x.movedim(axis, -2)
+    size, across = y.shape[-2:]
+    found = {}
+    for i in range(order + 1):
+        for j in range(1 - width, width):
+            a = y[..., : size - i, max(0, -j) : across - max(0, j)]
+            b = y[..., i:, max(0, j) : across - max(0, -j)]
+            found[i, j] = (a * b).sum((-2, -1))
+    return found
+
+
+def wide_predictor(lags: Mapping[tuple[int, int], Tensor], order: int, width: int, direction: int) -> Tensor:
+    """Weights `(..., width, order width)` of the cell at each place of a window's row: of the nearest row's cells, then the next's.
+
+    Args:
+        lags: see `cross_covariance`.
+        order: rows.
+        width: cells of each.
+        direction: 1 where rows are predicted beyond the end of the axis, -1 before its start.
+    """
+
+    def lag(rows: int, cells: int) -> Tensor:
+        return lags[abs(rows), direction * cells if rows >= 0 else -direction * cells]
+
+    # a cell of the k-th nearest row lies k rows inside; the one predicted lies at row 0
+    inside = [(k, c) for k in range(1, order + 1) for c in range(width)]
+    system = torch.stack([torch.stack([lag(b - a, c - d) for b, d in inside], -1) for a, c in inside], -2)
+    target = torch.stack([torch.stack([lag(k, p - c) for k, c in inside], -1) for p in range(width)], -2)
+    power = lags[0, 0][..., None, None]
+    ridge = torch.eye(len(inside), dtype=power.dtype, device=power.device) * torch.where(power > 0, 1e-6 * power, 1)
+    weights: Tensor = torch.linalg.solve(system + ridge, target.mT).mT
+    return weights
 
 
 def taper(x: Tensor, n: int) -> Tensor:

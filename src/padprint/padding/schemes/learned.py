@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from padprint.errors import PaddingError
 from padprint.padding.scheme import Scheme, register
-from padprint.padding.schemes.edges import by_axis, flat, outwards, require, require_floats, weighted, whole
+from padprint.padding.schemes.edges import by_axis, flat, framed, outwards, require, require_floats, weighted, whole
 from padprint.padding.windowed import Pads
 
 
@@ -130,31 +130,59 @@ class PPPad(Scheme):
     """Peripheral prediction (Mukai and Yamanaka 2023, arXiv 2307.07725): small networks predict the next row outwards.
 
     x0 = ReLU(W3 ReLU(W2 ReLU(W1 u + b1) + b2) + b3), where u holds the `depth` rows inside x0, `width` cells of each,
-    centred on x0. One network for each side, shared by all channels, with 8 hidden units; applied once for each added
-    row. Trained by the task's loss. Beyond the ends of a row there are zeros, as in the authors' code.
+    centred on x0. One network for each side, with 8 hidden units; applied once for each added row. Trained by the task's loss.
+    Beyond the ends of a row there are zeros, as in the authors' code.
 
-    Ours: the last dimension is padded first, and the rows of the next one are as long as that made them (the code fills
-    sides and corners step by step); maps of 1 and 3 dimensions, where u is `width` cells wide in every direction.
+    Two variants, both theirs: ``mlp``, the paper's, one network shared by all channels; ``conv``, what their configuration
+    chooses, whose u holds all channels and whose one number goes to every channel.
 
-    Cost: depth width 8 + 64 + 8 products for each added cell, and one copy of the map for each dimension.
+    Two orders: ``steps``, as their code, ring after ring around the map, in each ring top, bottom, left, right; the outermost
+    corners stay zero. ``dimensions``, ours: the last dimension first, and the rows of the next one are as long as that made
+    them, so that corners are predicted too. Maps of 1 and 3 dimensions, where u is `width` cells wide in every direction, are
+    ours.
+
+    Cost: depth width 8 + 64 + 8 products for each added cell (``conv``: depth width C 8 instead of the first), and one copy of the
+    map for each dimension or row.
 
     Args:
         dims: dimensions of the map.
         depth: rows that predict the next.
         width: cells of each row; odd.
         hidden: units of both hidden layers.
+        variant: ``mlp`` or ``conv``.
+        order: ``steps`` or ``dimensions``.
+        channels: of the map, for ``conv``; None until `sized` tells.
     """
 
     learned = True
 
-    def __init__(self, dims: int = 2, depth: int = 2, width: int = 3, hidden: int = 8) -> None:
+    def __init__(
+        self,
+        dims: int = 2,
+        depth: int = 2,
+        width: int = 3,
+        hidden: int = 8,
+        variant: str = "mlp",
+        order: str = "steps",
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
         self.dims, self.depth, self.width = whole(dims, "dims", 1), whole(depth, "depth", 1), whole(width, "width", 1)
         if width % 2 == 0:
             raise PaddingError(f"the width of pp-pad is odd; it is {width}")
-        inputs = depth * width ** (dims - 1)
-        self.hidden = whole(hidden, "hidden", 1)
-        self.sides = nn.ModuleList(three_layers(inputs, self.hidden) for _ in range(2 * dims))
+        if variant not in ("mlp", "conv"):
+            raise PaddingError(f"the variant of pp-pad is mlp or conv; it is {variant!r}")
+        if order not in ("steps", "dimensions"):
+            raise PaddingError(f"the order of pp-pad is steps or dimensions; it is {order!r}")
+        if channels is not None and variant == "mlp":
+            raise PaddingError(
+                "the channels of pp-pad are for variant=conv: the networks of mlp are shared by all channels"
+            )
+        self.variant, self.order, self.hidden = variant, order, whole(hidden, "hidden", 1)
+        self.channels = None if channels is None else whole(channels, "channels", 1)
+        inputs = depth * width ** (dims - 1) * (self.channels or 1)
+        known = variant == "mlp" or self.channels is not None
+        self.sides = nn.ModuleList(three_layers(inputs, self.hidden) for _ in range(2 * dims if known else 0))
         self._start = [parameter.detach().clone() for parameter in self.parameters()]
 
     @property
@@ -163,9 +191,12 @@ class PPPad(Scheme):
         pairs = zip(self.parameters(), self._start, strict=True)
         return all(torch.equal(now.detach(), start.to(now)) for now, start in pairs)
 
-    def sized(self, channels: int) -> PPPad:  # noqa: ARG002  # the networks are shared by all channels
+    def sized(self, channels: int) -> PPPad:
         """See `Scheme.sized`: networks of the same sizes with fresh weights."""
-        return PPPad(self.dims, self.depth, self.width, self.hidden)
+        if self.channels not in (None, channels):
+            raise PaddingError(f"this pp-pad has networks for {self.channels} channels, the layer has {channels}")
+        own = channels if self.variant == "conv" else None
+        return PPPad(self.dims, self.depth, self.width, self.hidden, self.variant, self.order, own)
 
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
@@ -175,18 +206,58 @@ class PPPad(Scheme):
             )
         require_floats(x, self.name)
         require(x, pads, f"pp-pad:depth={self.depth}", lambda *_: self.depth)
+        if self.variant == "conv":
+            self._require_channels(x)
+        if self.order == "steps":
+            return self._in_steps(x, pads)
 
         def extend(y: Tensor, axis: int, sides: tuple[int, int]) -> Tensor:
-            def predict(near: list[Tensor], end: int) -> Tensor:
-                around = [neighbourhoods(row, axis, self.dims, self.width) for row in near]
-                network = cast("nn.Sequential", self.sides[2 * (axis + self.dims) + end])
-                weight = cast("nn.Linear", network[0]).weight
-                made: Tensor = network(torch.cat(around, -1).to(weight.dtype))
-                return made.squeeze(-1).to(y.dtype)
-
-            return outwards(y, axis, sides, self.depth, predict)
+            return outwards(y, axis, sides, self.depth, lambda near, end: self._predicted(near, axis, end))
 
         return by_axis(x, pads, extend)
+
+    def _require_channels(self, x: Tensor) -> None:
+        if self.channels is None:
+            raise PaddingError(
+                "pp-pad:variant=conv has networks for all channels and does not know how many there are: convert the model, "
+                "call sized(channels), or write channels=..."
+            )
+        if x.dim() <= self.dims or x.shape[-self.dims - 1] != self.channels:
+            raise PaddingError(f"this pp-pad has networks for {self.channels} channels, the map is {tuple(x.shape)}")
+
+    def _predicted(self, near: list[Tensor], axis: int, end: int) -> Tensor:
+        """The next row outwards of an axis, from the rows inside it, the nearest first."""
+        around = torch.cat([neighbourhoods(row, axis, self.dims, self.width) for row in near], -1)
+        channel = -self.dims - 2  # of `around`, which has one dimension more
+        if self.variant == "conv":
+            around = around.movedim(channel, -2).flatten(-2)
+        network = cast("nn.Sequential", self.sides[2 * (axis + self.dims) + end])
+        weight = cast("nn.Linear", network[0]).weight
+        made: Tensor = network(around.to(weight.dtype)).to(near[0].dtype)
+        if self.variant == "conv":
+            return made.movedim(-1, -self.dims - 1).expand_as(near[0])
+        return made.squeeze(-1)
+
+    def _in_steps(self, x: Tensor, pads: Pads) -> Tensor:
+        """Ring after ring around the map, side after side; outermost corners stay zero."""
+        out = framed(x, pads, x.new_zeros(()))
+        axes = range(-self.dims, 0)
+        for step in range(max(map(max, pads))):
+            for axis, pair in zip(axes, pads, strict=True):
+                for end, count in enumerate(pair):
+                    if step >= count:
+                        continue
+                    row = pair[0] + x.shape[axis] + step if end else pair[0] - 1 - step
+                    inwards = -1 if end else 1
+                    near = [out.narrow(axis, row + inwards * (k + 1), 1) for k in range(self.depth)]
+                    made, target = self._predicted(near, axis, end), out.narrow(axis, row, 1)
+                    for other, (before, after) in zip(axes, pads, strict=True):
+                        if other != axis:
+                            first = min(before, 1)
+                            length = out.shape[other] - first - min(after, 1)
+                            made, target = made.narrow(other, first, length), target.narrow(other, first, length)
+                    target.copy_(made)
+        return out
 
 
 def three_layers(inputs: int, hidden: int) -> nn.Sequential:
