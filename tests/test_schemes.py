@@ -38,7 +38,6 @@ DETERMINISTIC = [
 ]
 SPECS = [
     *DETERMINISTIC,
-    "linear-prediction:width=3",
     "pp-pad",
     "pp-pad:variant=conv,channels=3",
     "randn:seed=1",
