@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -46,6 +47,7 @@ from padprint.errors import ImagesError, LayerError, ModelError, ResultError
 from padprint.geometry.tracing import trace
 from padprint.images.dead_leaves import DeadLeaves
 from padprint.network.layers import as_measured
+from padprint.results.statistics import crossed
 
 QUICK = ReadoutSettings(feat_size=12, epochs=2)
 SMALL: dict[str, Any] = {"crop": 32, "settings": QUICK, "patterns": ["H", "G"]}
@@ -680,3 +682,46 @@ def test_default_options_are_the_authors() -> None:
         drops=(10,),
         drop_factor=0.1,
     )
+
+
+# ------------------------------------------------------------------------------------------------- several trainings
+
+
+def test_an_interval_holds_images_and_trainings() -> None:
+    """By hand: images differ by 0, 2, 4 (variance 4, of the mean of three 4/3), trainings by 0 and 1 (variance 1/2, of two 1/4)."""
+    values = torch.tensor([[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]], dtype=torch.float64)
+    found = crossed(values)
+    assert float(found.value) == pytest.approx(2.5)
+    total = 4 / 3 + 1 / 4  # nothing is left of either
+    freedom = total**2 / ((4 / 3) ** 2 / 2 + (1 / 4) ** 2 / 1)  # 2.7
+    assert int(freedom) == 2
+    half = scipy.stats.t.ppf(0.975, 2) * total**0.5
+    assert float(found.high - found.value) == pytest.approx(half, rel=1e-6)
+    one = crossed(values[:1])
+    assert float(one.high - one.value) == pytest.approx(scipy.stats.t.ppf(0.975, 2) * (4 / 3) ** 0.5, rel=1e-6)
+    assert one.replicates.tolist() == [3.0, 2.0, 1.0]
+
+
+def test_intervals_over_images_and_trainings_cover() -> None:
+    generator = torch.Generator().manual_seed(0)
+    covered = 0
+    for _ in range(400):
+        images, trainings = torch.randn(1, 20, generator=generator), torch.randn(4, 1, generator=generator)
+        found = crossed((images + trainings + torch.randn(4, 20, generator=generator)).double())
+        covered += bool(found.low <= 0 <= found.high)
+    assert 0.92 <= covered / 400 <= 1
+
+
+def test_several_trainings_are_reported_with_their_spread() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    images = [torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(i)) for i in range(8)]
+    few = ReadoutSettings(feat_size=8, epochs=2)
+    options = {"layers": "1", "crop": 32, "sources": ["padded"], "patterns": ["H"], "settings": few, "test_share": 0.5}
+    single = [posenet(net, images, **options, seed=seed)["padded"]["H"] for seed in (0,)]
+    several = posenet(net, images, **options, seeds=3)
+    assert several.provenance["seeds"] == 3
+    assert "3 trainings" in several.lines()[-1]
+    wide, narrow = several["padded"]["H"].mae, single[0].mae
+    assert wide.value != narrow.value
+    with pytest.raises(ModelError, match="seeds must be a whole number of 1 or more"):
+        posenet(net, images, **options, seeds=0)

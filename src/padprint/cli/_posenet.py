@@ -84,6 +84,9 @@ def posenet(
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum.")] = 0.9,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 1e-4,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of crops, split and readouts.")] = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Trainings of every readout; intervals hold their spread.")
+    ] = 1,
     normalise: Annotated[
         bool,
         typer.Option(
@@ -138,6 +141,7 @@ def posenet(
         "views": views,
         "sources": None if sources is None else _names(sources),
         "patterns": _names(patterns),
+        "seeds": seeds,
     }
     job = _loading.Job(
         [(model, network.weights)], images, photographs, network, {**options, **given}, whole=views == "whole"

@@ -57,6 +57,35 @@ def interval_of(value: Tensor, replicates: Tensor) -> Interval:
     return Interval(value, value - half, value + half, replicates)
 
 
+def crossed(values: Tensor) -> Interval:
+    """The mean of `(S, n)` values, S random repetitions over the same n units, with an interval that holds both spreads.
+
+    The variance of the mean is that over units, plus that over repetitions, less what both hold of the residual, and no less
+    than the larger of the two; degrees of freedom after Satterthwaite, rounded down. With one repetition it is the interval
+    over units alone. `replicates` are the mean with each unit left out.
+
+    Source: the two-way random effects model, Searle, Casella and McCulloch, Variance Components (1992), chapter 4.
+    """
+    repetitions, units = values.shape
+    mean, by_unit, by_repetition = values.mean(), values.mean(0), values.mean(1)
+    replicates = (by_unit.sum() - by_unit) / (units - 1) if units > 1 else by_unit[:0]
+    if units < 2:
+        return interval_of(mean, replicates)
+    between = [by_unit.var() / units]
+    freedom = [units - 1]
+    total = between[0]
+    if repetitions > 1:
+        between.append(by_repetition.var() / repetitions)
+        freedom.append(repetitions - 1)
+        residual = values - by_unit - by_repetition[:, None] + mean
+        shared = residual.square().sum() / ((units - 1) * (repetitions - 1)) / (units * repetitions)
+        total = torch.maximum(between[0] + between[1] - shared, torch.maximum(between[0], between[1]))
+    weighted = sum(one.square() / df for one, df in zip(between, freedom, strict=True))
+    whole = sum(between).square() / weighted if weighted > 0 else units - 1  # type: ignore[union-attr]
+    half = student_quantile(max(1, int(whole + 1e-9))) * total.sqrt()
+    return Interval(mean, mean - half, mean + half, replicates)
+
+
 def group_gram(means: Tensor) -> Tensor:
     """`(G, G, h, w)` products of group means, averaged over channels, from `(G, C, h, w)` means."""
     return torch.stack([(means[g].unsqueeze(0) * means).mean(1) for g in range(means.shape[0])])

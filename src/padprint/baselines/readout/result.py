@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -139,9 +139,8 @@ class PosENetResult(Over[str, Mapping[str, Score]]):
         document = storage.read_document(path)
         try:
             found = Fields(document)
-            rest = {
-                name: kind for name, kind in get_type_hints(PosENetResult).items() if name not in ("scores", "added")
-            }
+            kinds = get_type_hints(PosENetResult)
+            rest = {one.name: kinds[one.name] for one in fields(PosENetResult) if one.name not in ("scores", "added")}
             return PosENetResult(
                 scores={source: _restored(scores) for source, scores in found.object("scores").items()},
                 added=_restored(found.object("added")),

@@ -41,12 +41,12 @@ from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.errors import ImagesError, ModelError
 from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
-from padprint.measuring.options import on_device
+from padprint.measuring.options import check_counts, on_device
 from padprint.measuring.session import Setup
 from padprint.network.layers import unwrapped
 from padprint.results.estimates import estimate_of
 from padprint.results.measurement import Estimate
-from padprint.results.statistics import interval_of, jackknife
+from padprint.results.statistics import crossed
 from padprint.support.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def posenet(
     normalise: bool = False,
     test_share: float = 0.25,
     storage: torch.dtype = torch.float32,
+    seeds: int = 1,
     name: str | None = None,
     **options: Unpack[Options],
 ) -> PosENetResult:
@@ -106,19 +107,23 @@ def posenet(
         normalise: normalise the photographs of a folder as the model declares; `mean` and `std` do so too.
         test_share: without `test_images`, the share of images that is kept for testing; a draw by image, from the seed.
         storage: precision in which features are kept; half precision takes half the memory.
+        seeds: trainings of every readout, from seeds that follow each other; intervals hold their spread too. One training may be
+            off by more than the test images tell.
         name: of the model, for provenance.
         **options: see `padprint.measure`; with whole views those about crops and margins make no sense. `layers` "auto"
             are the authors' for torchvision's VGGs and ResNets. `crops_per_image` is 4 unless said otherwise; the seed
             decides the crops, the split and the readouts.
 
     Returns:
-        Scores with 95 % intervals over test images. They do not hold the spread over seeds of the training.
+        Scores with 95 % intervals over test images and, of several seeds, trainings. Those of one seed do not hold the spread
+        over trainings.
 
     Raises:
         ImagesError: fewer than two images, or images both for training and testing; and see `padprint.measure`.
         ModelError, LayerError: a choice that does not exist; and see `padprint.measure`.
     """
     wanted = chosen(views, sources)
+    check_counts(1, seeds=seeds)
     targets = ground_truths(patterns, crop_size(options.get("crop", 224)))
     if not 0 < test_share < 1:
         raise ModelError(f"test_share must lie between 0 and 1, but got {test_share!r}")
@@ -131,12 +136,15 @@ def posenet(
         read = [_read(kept, i, model, one, views, settings.feat_size, wanted, given) for i, one in enumerate(sets)]
         train, test = _split(kept.images, len(sets), test_share, given.get("seed", 0))
         check_apart([kept.digests[i] for i in train], [kept.digests[i] for i in test])
-        scores, remarks = _learnt(kept, model, read[0].specs, wanted, (train, test), targets, settings, device, given)
+        scores, remarks = _learnt(
+            kept, model, read[0].specs, wanted, (train, test), targets, settings, device, given, seeds
+        )
     units = [kept.images[i] for i in test]
-    by_source = {source: _by_pattern(*one, units, patterns) for source, one in scores.items()}
+    values = {source: (_by_image(spc, units), _by_image(mae, units)) for source, (spc, mae) in scores.items()}
+    by_source = {source: _by_pattern(spc, mae, patterns) for source, (spc, mae) in values.items()}
     return PosENetResult(
         scores={**by_source, **({"constant": _constant(targets, patterns)} if "constant" in wanted else {})},
-        added=_added(by_source),
+        added=_added(values, patterns),
         layers={name: (spec.channels, *spec.size) for name, spec in read[0].specs.items()},
         unmeasured=read[0].unmeasured,
         n_train=len({kept.images[i] for i in train}),
@@ -145,7 +153,7 @@ def posenet(
         n_test_views=len(test),
         constant_drawings={source: int(spc.isnan().sum()) for source, (spc, _) in scores.items()},
         updates=settings.epochs * ceil(len(train) / settings.batch_size),
-        remarks=(normalisation_remark(given, images), *few_updates(len(train), settings), *remarks),
+        remarks=(normalisation_remark(given, images), *few_updates(len(train), settings), *remarks, _of_seeds(seeds)),
         provenance={
             **_versions(),
             "model": name or type(model).__name__,
@@ -156,6 +164,7 @@ def posenet(
             "device": device.type,
             **plain_options(given),
             "settings": asdict(settings),
+            "seeds": seeds,
         },
     )
 
@@ -170,25 +179,29 @@ def _learnt(
     settings: ReadoutSettings,
     device: torch.device,
     options: Mapping[str, Any],
+    seeds: int,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
     """Train and try readouts of every source; see `score` for what they score.
 
     Returns:
-        Scores by source, and remarks.
+        `(seeds, views, P)` scores by source, and remarks.
     """
     scores: dict[str, tuple[Tensor, Tensor]] = {}
     remarks: list[str] = []
     seed = options.get("seed", 0)
     sources = [source for source in wanted if source != "constant"]
-    bar = progress_bar(settings.epochs * len(sources), options.get("progress", False), "training", "epochs")
+    bar = progress_bar(settings.epochs * len(sources) * seeds, options.get("progress", False), "training", "epochs")
     with bar as advance:
         for source in sources:
             if source == "random":
                 remarks += from_random(kept, model, specs, settings.feat_size, options.get("batch_size", 16), seed)
             if kept.holds(source):
                 train, test = (kept.features(source, views) for views in split)
-                readout = train_readout(train, targets, settings, seed=seed, device=device, advance=advance)
-                scores[source] = score(readout, test, targets, device=device)
+                each = []
+                for own in range(seed, seed + seeds):
+                    readout = train_readout(train, targets, settings, seed=own, device=device, advance=advance)
+                    each.append(score(readout, test, targets, device=device))
+                scores[source] = torch.stack([spc for spc, _ in each]), torch.stack([mae for _, mae in each])
                 del train, test
                 kept.forget(source)
     return scores, remarks
@@ -255,19 +268,24 @@ def _split(units: Sequence[tuple[int, int]], sets: int, share: float, seed: int)
     return [i for i, one in enumerate(units) if one not in held_out], test
 
 
-def _by_pattern(
-    spc: Tensor, mae: Tensor, units: Sequence[tuple[int, int]], patterns: Sequence[str]
-) -> dict[str, Score]:
-    """Scores of `(views, P)` values: the mean over each image's views, then over images, with an interval."""
+def _by_image(values: Tensor, units: Sequence[tuple[int, int]]) -> Tensor:
+    """`(seeds, images, P)` means over each image's views, of `(seeds, views, P)` values; constant drawings count as 0."""
     names = sorted(set(units))
     member = torch.tensor([[float(unit == name) for unit in units] for name in names], dtype=torch.float64)
     member /= member.sum(1, keepdim=True)
-    estimates = [[_mean(column) for column in (member @ values.nan_to_num()).T] for values in (spc, mae)]
+    return member @ values.nan_to_num()
+
+
+def _by_pattern(spc: Tensor, mae: Tensor, patterns: Sequence[str]) -> dict[str, Score]:
+    """Scores of `(seeds, images, P)` values: the mean over seeds and images, with an interval."""
+    estimates = [[estimate_of(crossed(column)) for column in values.unbind(-1)] for values in (spc, mae)]
     return {pattern: Score(*pair) for pattern, *pair in zip(patterns, *estimates, strict=True)}
 
 
-def _mean(values: Tensor) -> Estimate:
-    return estimate_of(jackknife(lambda keep: values[keep].mean(), len(values), least=1))
+def _of_seeds(seeds: int) -> str:
+    if seeds == 1:
+        return "one training: intervals are over test images and do not hold the spread over trainings (seeds, --seeds)"
+    return f"{seeds} trainings: intervals are over test images and trainings"
 
 
 def _constant(targets: Tensor, patterns: Sequence[str]) -> dict[str, Score]:
@@ -279,19 +297,9 @@ def _constant(targets: Tensor, patterns: Sequence[str]) -> dict[str, Score]:
     }
 
 
-def _added(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Score]:
-    """Padded minus optimal, paired over images."""
-    if not {"padded", "optimal"} <= set(scores):
+def _added(values: Mapping[str, tuple[Tensor, Tensor]], patterns: Sequence[str]) -> dict[str, Score]:
+    """Padded minus optimal, paired over images and seeds."""
+    if not {"padded", "optimal"} <= set(values):
         return {}
-
-    def difference(one: Estimate, two: Estimate) -> Estimate:
-        replicates = torch.tensor(one.replicates, dtype=torch.float64) - torch.tensor(
-            two.replicates, dtype=torch.float64
-        )
-        return estimate_of(interval_of(torch.tensor(one.value - two.value, dtype=torch.float64), replicates))
-
-    optimal = scores["optimal"]
-    return {
-        pattern: Score(difference(score.spc, optimal[pattern].spc), difference(score.mae, optimal[pattern].mae))
-        for pattern, score in scores["padded"].items()
-    }
+    spc, mae = (one - two for one, two in zip(values["padded"], values["optimal"], strict=True))
+    return _by_pattern(spc, mae, patterns)
