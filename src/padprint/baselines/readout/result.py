@@ -71,7 +71,7 @@ class PosENetResult(Over[str, Mapping[str, Score]]):
     scores: dict[str, dict[str, Score]]
     added: dict[str, Score]
     layers: dict[str, tuple[int, int, int]]
-    unmeasured: Mapping[str, str]
+    unmeasured: dict[str, str]
     n_train: int
     n_test: int
     n_train_views: int

@@ -146,7 +146,7 @@ def posenet(
         scores={**by_source, **({"constant": _constant(targets, patterns)} if "constant" in wanted else {})},
         added=_added(values, patterns),
         layers={name: (spec.channels, *spec.size) for name, spec in read[0].specs.items()},
-        unmeasured=read[0].unmeasured,
+        unmeasured=dict(read[0].unmeasured),
         n_train=len({kept.images[i] for i in train}),
         n_test=len(set(units)),
         n_train_views=len(train),
