@@ -28,7 +28,9 @@ class Distribution(Scheme):
     - ``reflect`` (mean-reflect): A resized linearly to n cells, then mirrored without repeating the edge.
 
     No gradient flows into the padding, as in the source. Ours: for unequal sides the window has before + after + 1
-    cells; resizing takes cells as areas (not corner-aligned). A map needs more than before + after cells.
+    cells; resizing takes cells as areas, so cell i of the result is read at (i + 1/2) s - 1/2 of A, s cells of A to one of the
+    result, and a mirrored map is padded by mirrored cells (the source's code reads at (i + 1) s - 1, which is not so). A map
+    needs more than before + after cells.
 
     Cost: an average pooling and a resizing of the whole map, and two copies.
 
