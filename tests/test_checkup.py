@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -21,6 +24,15 @@ from padprint.cli import app
 from padprint.errors import ImagesError
 
 runner = CliRunner(env={"COLUMNS": "200"})
+
+
+class Joined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.long, self.short = nn.Conv2d(3, 4, 3, 2, 1), nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.long(x) + self.short(x)
 
 
 def uneven() -> nn.Module:
@@ -84,9 +96,89 @@ def test_a_network_that_cannot_be_measured_gets_the_rest() -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_network_without_an_even_size_nearby_is_told_so() -> None:
+    found = padprint.check(Joined().eval(), size=32)
+    assert found.inspection is not None and set(found.inspection.even.below + found.inspection.even.above) == {None}
+    assert "expect a lopsided print, since no input size near 32 px makes every stride even" in found.verdict[2]
+
+
+def test_joins_that_are_not_aligned_are_told() -> None:
+    found = padprint.check(Joined().eval(), size=32)
+    (join,) = found.geometry.misaligned
+    assert found.verdict[0].endswith("; 1 join of branches mixes maps that are centred 0.5 px apart.")
+    assert f"misaligned: {join}" in str(found)
+
+
+def test_layers_that_a_measurement_refuses_are_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = padprint.check(nets.stride_two(), noise(3, 64), size=32)
+    assert found.measurement is not None
+    name = list(found.geometry.maps)[-1]
+    layers = {key: one for key, one in found.measurement.layers.items() if key != name}
+    less = dataclasses.replace(found.measurement, layers=layers, unmeasured={name: "contradicted: by the data"})
+    shown = str(dataclasses.replace(found, measurement=less))
+    assert f"not measured: {name}: contradicted: by the data" in shown
+
+
+def test_layers_that_see_the_whole_input_are_told() -> None:
+    net = nn.Sequential(nets.conv(), nn.GroupNorm(2, 4), nn.Tanh(), nets.conv(4, 4, stride=2)).eval()
+    found = padprint.check(net, noise(3, 64), size=32)
+    assert "sees the whole input: 2, 3, through group_norm in 1; " in str(found)
+    assert found.measurement is not None and set(found.measurement) == {"2", "3"}
+
+
+@pytest.mark.parametrize("bands", [1, 5])
+def test_networks_of_other_bands(bands: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"bands{bands}.py").write_text(
+        f"from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d({bands}, 4, 3, 2, 1), nn.Tanh())\n"
+    )
+    (tmp_path / "scenes").mkdir()
+    for i in range(3):
+        values = np.random.default_rng(i).integers(0, 65536, (bands, 60, 70), dtype=np.uint16)
+        np.save(tmp_path / "scenes" / f"{i}.npy", values)
+    for images in ([], ["scenes"]):
+        result = runner.invoke(app, ["check", f"bands{bands}:make", *images, "--size", "32", "--json"])
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.stdout)
+        assert document["measurement"] is not None, document["refused"]
+        assert ("dead leaves" in document["scenes"]) == (not images)
+    for command in document["commands"]:
+        ran = runner.invoke(app, shlex.split(command)[1:])
+        assert ran.exit_code == 0, (command, ran.output)
+
+
+def test_what_is_saved_is_what_was_said(tmp_path: Path) -> None:
+    found = padprint.check(uneven(), noise(3, 64), size=32)
+    folder = found.save(tmp_path / "first", report=True)
+    assert json.loads((folder / "check.json").read_text())["verdict"] == list(found.verdict)
+    assert padprint.load(folder) == found.measurement
+    page = (folder / "report.html").read_text()
+    for sentence in found.verdict:  # terms are marked up, so words are looked for, one after another
+        for word in re.findall(r"[A-Za-z]{4,}", sentence):
+            assert word in page
+    assert page == padprint.report.render(found)
+    assert all(html.escape(command, quote=False) in page for command in found.commands)
+    sorting = padprint.check(nn.Sequential(nets.Sorted(), nets.conv(), nn.Tanh()).eval(), size=32)
+    assert "Not measured: " in padprint.report.render(sorting)
+
+
+def test_the_command_writes_a_folder_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["check", "nets:stride_two", "--size", "33", "--output", "first", "--report"]
+    monkeypatch.setattr("sys.argv", ["padprint", *arguments])
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "wrote first/check.json, result.json, patterns.safetensors, report.html" in result.output
+    page = (tmp_path / "first" / "report.html").read_text()
+    assert "padprint check nets:stride_two --size 33 --output first --report" in page
+    assert runner.invoke(app, ["check", "nets:stride_two", "--report"]).exit_code == 2
+
+
 def test_images_that_are_too_small_are_replaced(tmp_path: Path) -> None:
     found = padprint.check(nets.stride_two(), photos(tmp_path / "small", (20, 24)), size=32)
     assert "dead leaves" in found.scenes
+    assert found.verdict[1].startswith("Your images are too small, so on synthetic scenes: ")
     (note,) = [one for one in found.notes if "too small (20 x 24 px, " in one]
     assert f"--resize-short-side {max(found.smallest)}" in note
     assert f"--resize-short-side {max(found.smallest)}" in found.commands[0]
@@ -122,9 +214,11 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_lines_that_fit_a_terminal() -> None:
     found = padprint.check(nets.stride_two(), noise(3, 64), size=32)
-    start = str(found).splitlines().index("")
-    table = str(found).splitlines()[start + 1 :]
-    assert all(len(line) <= 80 for line in table[: table.index("")])
+    for width in (48, 80):
+        lines = found.lines(width)
+        table = lines[lines.index("") + 1 :]
+        assert all(len(line) <= width for line in table[: table.index("")])
+    assert "not shown on 48 columns (--wide shows all): channels" in "\n".join(found.lines(48))
     assert torch.is_grad_enabled()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ import padprint
 from measurements import made_layer, made_measurement
 from padprint.cli import _parse, _show, app
 from padprint.cli._options import Photographs, Screen
+from padprint.report.verdict import verdict
 from padprint.results import tables
 from padprint.results.comparison import Comparison
 from padprint.support import text_table, wording
@@ -280,6 +282,18 @@ def made_comparison() -> Comparison:
     return Comparison({"own": made_measurement(*layers), "reflect": made_measurement(*layers)})
 
 
+def test_the_terminal_says_what_the_page_says(capsys) -> None:
+    found = made_measurement(made_layer("layer4"))
+    found.provenance["strides"] = {"size": [32, 32], "windows": 1, "uneven": 1, "below": [29, 29], "above": [33, 33]}
+    with _show.reporting(Screen()) as console:
+        _show.measurement(console, found)
+    said = capsys.readouterr().err
+    advice = "What to do: feed it 29 or 33 px, where every stride is even; compare other paddings"
+    assert verdict(found) in said and advice in said
+    page = re.sub(r"<[^>]*class=.tip.*?</span>|<[^>]+>", "", padprint.report.render(found))
+    assert html.unescape(page).count(advice.split(";", maxsplit=1)[0].split(",", maxsplit=1)[0]) == 1
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("what", SHOWN)
 def test_tables_are_as_they_were(what: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -395,6 +409,23 @@ def test_a_bar_names_the_phase_within_the_phase_and_goes_on_after_it() -> None:
         bars.refresh()
     assert "measuring" in seen.text
     assert "1/2 images" in seen.text
+
+
+def test_the_time_that_is_left_is_told_where_it_is_known_and_called_so() -> None:
+    seen = Terminal()
+    with display(console=seen.console):
+        from padprint.support.progress import _display
+
+        bars = _display.get()
+        assert bars is not None
+        with phase("tracing"):
+            bars.refresh()
+        assert "left" not in seen.text
+        with phase("measuring", 3, "images") as advance:
+            advance()
+            advance()
+            bars.refresh()
+    assert re.search(r"0:00:0\d left 0:00:0\d", seen.text)
 
 
 def test_the_bar_is_there_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

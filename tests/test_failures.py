@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -148,6 +149,19 @@ def test_too_small_images_say_size_count_and_options() -> None:
     for given in (images, iter(images)):  # a list is looked over first, a stream is counted to its end
         with pytest.raises(ImagesError, match=r"3 of 5 images.*17x17.*22x22 px.*resize_short_side=22.*smaller crop"):
             measure(nets.stack(), given, crop=16)
+
+
+def test_too_small_images_name_the_first_and_the_values_that_would_do(tmp_path: Path) -> None:
+    for i, size in enumerate([(64, 64), (26, 24)]):
+        Image.fromarray(np.zeros((*size, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    options = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    with pytest.raises(ImagesError) as caught:
+        measure(nets.stack(), tmp_path, crop=22, **options)
+    text = str(caught.value)
+    assert "1 of 2 images are too small (the first is 1.png, 26x24 px)" in text
+    crop, margin = (int(re.search(rf"{key}=(\d+)", text)[1]) for key in ("crop", "margin"))
+    assert measure(nets.stack(), tmp_path, crop=crop, **options).n_images == 2
+    assert measure(nets.stack(), tmp_path, crop=22, margin=margin, **options).approximate
 
 
 # --------------------------------------------------------------------------------------------------------- layers

@@ -208,7 +208,7 @@ def test_the_advice_leaves_room_for_a_further_image(confidence: float, level: fl
     assert result.first.limit_of({"0": (5, 5, 0, 0)}) == pytest.approx(level * 10 / 31, rel=1e-5)
     assert result.first.limit_of({"0": (5, 9, 0, 0)}) == pytest.approx(level * 10 / 31, rel=1e-5)
     assert result.first.promises.promised == min(confidence, 0.8)
-    said = any("4 images promise 80 % of further images" in warning for warning in result.warnings)
+    said = any("this holds for 80 % of further images" in warning for warning in result.warnings)
     assert said == (confidence > 0.8)
 
 
@@ -603,6 +603,13 @@ def test_what_sees_the_whole_input_unread_is_refused() -> None:
 def test_a_network_of_one_input_size() -> None:
     with pytest.raises(HaloError, match="only inputs of that size can be run"):
         halo(nets.fixed_head(64), noise(1, 128), tile=64)
+
+
+def test_a_network_that_returns_no_map_gets_a_layer_proposed() -> None:
+    net = nn.Sequential(nets.conv(), nn.Tanh(), nets.conv(4, 4, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.raises(HaloError, match=r"nothing to stitch: .*; name a layer .* output_layer=2$"):
+        structural(net, tile=48)
+    assert list(structural(net, "2", tile=48).need) == ["2"]
 
 
 def test_a_tile_too_small_says_the_best_that_can_be_had() -> None:

@@ -91,6 +91,16 @@ def test_what_cannot_be_done_is_one_line(folders: tuple[str, str], arguments: tu
     assert message in errors[0]
 
 
+def test_a_check_on_the_images_of_the_advice_is_refused_before_anything_is_measured(
+    folders: tuple[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run("nets:stack", folders[0], *NORMALISED, "--verify", folders[0], "--output", str(out))
+    assert result.exit_code == 1
+    assert "error: --verify names the images that are measured on" in result.stderr
+    assert not out.exists()
+
+
 def test_wrong_usage_is_exit_status_2(folders: tuple[str, str]) -> None:
     assert run("nets:stack", folders[0], "--tile", "many").exit_code == 2
     assert "Examples: padprint halo" in run("--help").output

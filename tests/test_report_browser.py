@@ -22,7 +22,7 @@ from torch import nn
 import nets
 from helpers import noise
 from measurements import made_channels, made_layer, made_measurement
-from padprint import halo, inspect, report
+from padprint import check, halo, inspect, report
 from padprint.results.channels import ChannelTest
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Estimate
@@ -47,7 +47,16 @@ FLAGS = (
 AXE = "axe-core@4.10.3"
 AXE_RUN = """const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations.map(
   (v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.html).join(' | '))))"""
-KINDS = ("page", "comparison_page", "halo_page", "inspection_page", "study_page", "formation_page", "properties_page")
+KINDS = (
+    "page",
+    "comparison_page",
+    "halo_page",
+    "inspection_page",
+    "study_page",
+    "formation_page",
+    "properties_page",
+    "first_page",
+)
 HOSTILE = '<script>alert("x")</script>\n\' " onmouseover=alert(1) $x$ ' + "a" * 280
 
 
@@ -55,9 +64,20 @@ UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = tru
 CUT = """return [...document.querySelectorAll('main *')].filter((one) => { const box = one.getBoundingClientRect();
   return box.width > 0 && box.right > innerWidth + 1 && !one.closest('.scroll, svg'); }).map((one) => one.outerHTML.slice(0, 99))"""
 """What reaches beyond the window's right edge, but for the insides of tables that scroll."""
+SIDEWAYS = """return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1)
+  .map((one) => one.getAttribute('aria-label'))"""
+"""Tables that scroll sideways."""
 SIDE_BY_SIDE = """const tops = [...document.querySelectorAll('main figure')].map((one) => one.getBoundingClientRect())
   .filter((box) => box.width > 0).map((box) => Math.round(box.top)); return tops.filter((top, i) => tops.indexOf(top) !== i)"""
 """Tops of figures that stand beside another."""
+
+
+@pytest.fixture(scope="module")
+def first_page(tmp_path_factory) -> Path:
+    return (
+        check(nets.stride_two(), noise(3, 64), size=32).save(tmp_path_factory.mktemp("first"), report=True)
+        / "report.html"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +198,7 @@ def test_a_page_opens_without_error_or_request_and_fits(browser, request, which:
     assert browser.execute_script(CUT) == []
     if width == 390:
         assert browser.execute_script(SIDE_BY_SIDE) == []
+        assert browser.execute_script(SIDEWAYS) == []
     broken = "return [...document.images].filter((i) => !i.complete || i.naturalWidth === 0).length"
     assert browser.execute_script(broken) == 0
     keep(browser, f"{which}-{width}")

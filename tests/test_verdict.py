@@ -13,7 +13,7 @@ from padprint.report.advice import command, steps, strides_step
 from padprint.report.compared import bracketed, comparison_verdict, print_of, ratio, simple_share
 from padprint.report.levels import everywhere, level, reach, shown_first, sides
 from padprint.report.terms import GLOSSARY, marked
-from padprint.report.verdict import percent, spanned, verdict, voids
+from padprint.report.verdict import called, percent, spanned, verdict, voids
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Curve, Estimate, Profile
 
@@ -136,14 +136,14 @@ def test_what_is_not_known_closely_is_said_by_its_ends() -> None:
 def test_what_does_not_stand_out_is_said_to_be_so() -> None:
     chance = layer("b", 0.4, snr=Estimate(0.1, -0.1, 0.3))
     assert "; no mark stands out in b." in said(layer("a", 0.5), chance)
-    assert said(chance, chance) == (
-        "No mark of padding stands out from what differs between images in the layer; marks of up to 41 % of the features' "
+    assert said(chance) == (
+        "No mark of padding stands out from what differs between images in b; marks of up to 41 % of the features' "
         "size cannot be ruled out."
     )
     silent = layer("a", 0.0, snr=Estimate(0.0, 0.0, 0.0))
     assert said(silent) == "Padding changes nothing above rounding error in 1 measured layer."
     dead = layer("d", 0.5, snr=Estimate(NAN, NAN, NAN))
-    assert said(dead) == "Nothing can be said of the layer."
+    assert said(dead) == "Nothing can be said of d."
     assert "; of d nothing can be said" in said(layer("a", 0.5), dead)
 
 
@@ -164,7 +164,7 @@ def test_what_voids_a_verdict_is_told() -> None:
         ([0, 1, 2, 4], 6, "a to c and e"),
         ([1], 3, "b"),
         ([0, 1], 2, "all 2 layers"),
-        ([0], 1, "the layer"),
+        ([0], 1, "a"),
         ([0, 2, 4, 5], 9, "a, c, e and f"),
         ([], 3, ""),
     ],
@@ -172,6 +172,16 @@ def test_what_voids_a_verdict_is_told() -> None:
 def test_layers_are_told_by_name(places: list[int], whole: int, words: str) -> None:
     assert spanned(places, "abcdefghi"[:whole]) == words
     assert spanned([0], ["", "a"]) == "the output"
+
+
+def test_long_names_lose_their_middle_unless_they_would_look_alike() -> None:
+    one, two = f"{'encoder' * 5}.first", f"{'encoder' * 5}.second"
+    text = said(layer(one, 0.5), layer("b", 0.4, snr=Estimate(0.1, -0.1, 0.3)), layer(two, 0.5))
+    assert one not in text and two not in text and "first" in text and "second" in text
+    assert all(len(word) <= 29 for word in text.split())  # a name of 28, and a comma
+    alike = [f"{'a' * 20}{middle}{'b' * 20}" for middle in ("1", "2")]
+    assert called(alike) == alike
+    assert called(["", "a"]) == ["the output", "a"]
 
 
 def test_percents_keep_two_digits() -> None:

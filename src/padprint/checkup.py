@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil, nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
@@ -20,17 +22,21 @@ from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source
 from padprint.measuring.engine import measure
+from padprint.network.example import input_channels
 from padprint.network.layers import uncalibrated, unwrapped
 from padprint.network.loading import as_model, calibrate_batchnorm, declared_normalisation
-from padprint.report.advice import SWAPS, strides_step
+from padprint.report.advice import SWAPS, what_to_do
+from padprint.report.first_look import FirstLook, first_look_page
 from padprint.report.inspected import inspection_verdict
-from padprint.report.levels import level, stands_out
-from padprint.report.verdict import verdict
+from padprint.report.layout import publish
+from padprint.report.levels import level
+from padprint.report.verdict import count, verdict
+from padprint.results import storage
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
 from padprint.support import frames
 from padprint.support.progress import display, phase
-from padprint.support.text_table import aligned
-from padprint.support.wording import label, stride
+from padprint.support.text_table import aligned, fitted
+from padprint.support.wording import label, short, stride, through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +46,15 @@ SCENES = 6
 
 _CROPS = 4
 _LARGEST = 1024  # px: scenes are no larger, and the margin shrinks instead
-_HALF = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+_HALF = 0.5, 0.25  # mean and deviation of every channel
 _STEMS = 32  # images that an untrained network's BatchNorm is calibrated on
 
+REPORT_FILE, DOCUMENT_FILE = "report.html", "check.json"
+_NAMED = 6  # layers and calls named one by one
+
 HEADERS = ("layer", "channels", "size", "stride", "rim px t b l r", "mark", "of its size")
+LESS = ("channels", "stride", "size")
+"""Columns that a narrow table does without, the first of them first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +72,7 @@ class Checkup:
         smallest: (height, width) of the smallest image that all layers can be measured on, px.
         notes: what a reader must know.
         commands: what to run next, ready to be pasted; IMAGES stands for what was not given.
+        replaced: whether images were given, and synthetic scenes stood in for them.
     """
 
     name: str
@@ -73,27 +85,27 @@ class Checkup:
     smallest: tuple[int, int]
     notes: tuple[str, ...]
     commands: tuple[str, ...]
+    replaced: bool = False
 
     @property
     def verdict(self) -> tuple[str, str, str]:
         """Three sentences: what pads, what that leaves in the features, and what to do."""
         pads = "What pads cannot be read." if self.inspection is None else inspection_verdict(self.inspection)
         marks = f"Not measured: {self.refused}." if self.measurement is None else verdict(self.measurement)
-        return pads, marks, self._advice()
+        if self.replaced and self.measurement is not None:
+            marks = f"Your images are too small, so on synthetic scenes: {marks[:1].lower()}{marks[1:]}"
+        strides = None if self.inspection is None else stride_record(self.inspection)
+        return pads.removesuffix(".") + self._joins(), marks, what_to_do(self.measurement, strides)
 
-    def _advice(self) -> str:
-        found = []
-        uneven = None if self.inspection is None else strides_step(stride_record(self.inspection), None)
-        if uneven is not None and self.inspection is not None:
-            even = [one for one in (self.inspection.even.below, self.inspection.even.above) if None not in one]
-            sizes = " or ".join(str(one[0]) if len(set(one)) == 1 else "x".join(map(str, one)) for one in even)
-            found.append(f"feed it {sizes} px, where every stride is even" if even else "mind its uneven strides")
-        if self.measurement is not None and any(stands_out(layer) for layer in self.measurement.values()):
-            found.append("compare other paddings, and let tiles overlap if you tile")
-        if not found and self.measurement is not None:
-            return "Nothing needs to change; more and larger images would tell smaller marks."
-        found = found or ["look at the layers that can be measured, or at one pass over whole images"]
-        return f"What to do: {'; '.join(found)}."
+    def _joins(self) -> str:
+        """How far apart the maps are that shortcuts and the like join."""
+        joins = self.geometry.misaligned
+        if not joins:
+            return "."
+        apart = max(max(one.pixels) for one in joins)
+        most = "" if len(joins) == 1 else "up to "
+        mix = "mixes" if len(joins) == 1 else "mix"
+        return f"; {count(len(joins), 'join')} of branches {mix} maps that are centred {most}{apart:g} px apart."
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row for each layer that has a local geometry, as `HEADERS`."""
@@ -143,17 +155,91 @@ class Checkup:
             "commands": list(self.commands),
         }
 
-    def __str__(self) -> str:
-        lines = [*self.verdict, "", *aligned(HEADERS, self.rows()), ""]
+    def remarks(self) -> list[str]:
+        """What a reader must know, as lines."""
+        lines = []
         if any(one.exact is False for one in self.geometry.values()):
             lines.append("* as far as was seen: an operator on the way cannot be read")
-        for name, reason in self.geometry.unmeasured.items():
-            lines.append(f"cannot be measured: {label(name)}: {reason}")
+        lines += self._seeing_all()
+        lines += [f"misaligned: {one}" for one in self.geometry.misaligned[:_NAMED]]
+        if len(self.geometry.misaligned) > _NAMED:
+            lines.append(f"misaligned: {len(self.geometry.misaligned) - _NAMED} more")
+        lines += [f"cannot be measured: {label(name)}: {why}" for name, why in self.geometry.unmeasured.items()]
+        if self.measurement is not None:
+            refused = self.measurement.unmeasured.items()
+            lines += [f"not measured: {label(name)}: {why}" for name, why in refused if name in self.geometry.maps]
+            lines.append(f"measured on {self.scenes}")
         height, width = self.smallest
-        lines += [f"measured on {self.scenes}"] * (self.measurement is not None)
         lines.append(f"smallest image for all of these layers: {height} x {width} px")
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join([*lines, "", "next:", *(f"  {command}" for command in self.commands)])
+        return lines + [f"note: {note}" for note in self.notes]
+
+    def _seeing_all(self) -> list[str]:
+        """Layers that see the whole input, and through what."""
+        seeing = {name: one.sees_all_through for name, one in self.geometry.items() if one.sees_all_through}
+        if not seeing:
+            return []
+        names, last = short(list(seeing)), list(seeing.values())[-1]
+        which = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} to {names[-1]}"
+        return [
+            f"sees the whole input: {which}, through {through(last)}; rims are of what is local, and statistics were taken over the crop"
+        ]
+
+    def lines(self, width: int | None = None) -> list[str]:
+        """All of it as text: the verdict, the table, remarks, and commands.
+
+        Args:
+            width: characters that the table has room for; None: as many as it takes.
+        """
+        headers, rows, absent = fitted(HEADERS, self.rows(), width or 1_000_000, LESS)
+        lines = [*self.verdict, "", *aligned(headers, rows), ""]
+        lines += [f"not shown on {width} columns (--wide shows all): {', '.join(absent)}"] * bool(absent)
+        return [*lines, *self.remarks(), "", "next:", *(f"  {command}" for command in self.commands)]
+
+    def page(self) -> str:
+        """One HTML page, everything in it.
+
+        Raises:
+            MissingPackageError: jinja2 or matplotlib is missing.
+        """
+        made = None if self.measurement is None else self.measurement.provenance.get("command")
+        return first_look_page(
+            FirstLook(
+                self.name,
+                self.verdict,
+                self.measurement,
+                self.inspection,
+                HEADERS,
+                self.rows(),
+                self.remarks(),
+                self.commands,
+                str(made or "padprint.check(...)"),
+            )
+        )
+
+    def save(self, folder: str | Path, *, report: bool = False) -> Path:
+        """Write ``check.json``, and where there is a measurement its files, which `padprint.load` reads.
+
+        Args:
+            folder: where to write; made with its parents.
+            report: write ``report.html`` as well.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ResultError: the folder's path is a file.
+            MissingPackageError: jinja2 or matplotlib is missing for the report.
+        """
+        folder = Path(folder)
+        if self.measurement is not None:
+            self.measurement.save(folder)
+        storage.write_document(folder / DOCUMENT_FILE, self.to_dict())
+        if report:
+            publish(self.page(), folder / REPORT_FILE)
+        return folder
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 def check(
@@ -212,13 +298,14 @@ def check(
         with phase("loading"):
             network = unwrapped(as_model(model, seed=seed))
         declared = declared_normalisation(network)
-        geometry = trace(network, crop=crop, inputs=inputs)
+        channels = _channels(network, images, declared)
+        geometry = trace(network, crop=crop, channels=channels, inputs=inputs)
         with phase("inspecting"):
             try:
-                inspection: Inspection | None = inspect(network, crop)
+                inspection: Inspection | None = inspect(network, crop, channels=channels)
             except PadprintError:
                 inspection = None
-        plan = _Plan(network, geometry, crop, declared, (mean, std), resize_short_side, seed)
+        plan = _Plan(network, geometry, crop, channels, declared, (mean, std), resize_short_side, seed)
         source = plan.scenes(images)
         measurement, refused = None, None
         if geometry.maps:
@@ -226,6 +313,8 @@ def check(
                 measurement = _measured(plan, source, geometry, inputs, seed)
             except (LayerError, ModelError, ImagesError) as error:
                 refused = str(error)
+            else:
+                measurement.provenance["strides"] = None if inspection is None else stride_record(inspection)
         else:
             refused = "every layer sees the whole input, or is no map"
     return Checkup(
@@ -239,7 +328,18 @@ def check(
         plan.smallest,
         tuple(plan.notes),
         tuple(_commands(spec, plan, images, geometry, inspection, measurement, arguments)),
+        plan.replaced,
     )
+
+
+def _channels(network: nn.Module, images: Images | None, declared: Any) -> int:
+    """Channels of the images: of those given, else those that the network is made for."""
+    if images is not None:
+        options: dict[str, Any] = {"mean": (0.0,), "std": (1.0,)} if holds_pixels(images) else {}
+        first = next(as_source(images, **options).items(), None)
+        if first is not None:
+            return len(first[1])
+    return input_channels(network) if declared is None else len(declared[0])
 
 
 class _Plan:
@@ -250,16 +350,21 @@ class _Plan:
         network: nn.Module,
         geometry: Geometry,
         crop: tuple[int, int],
+        channels: int,
         declared: Any,
         asked: tuple[Sequence[float] | None, Sequence[float] | None],
         short: int | None,
         seed: int,
     ) -> None:
-        self.network, self.crop, self.short, self.seed = network, crop, short, seed
+        self.network, self.crop, self.channels, self.short, self.seed = network, crop, channels, short, seed
         self.notes: list[str] = []
         self.normalised = declared is not None or None not in asked
-        fallback = declared or _HALF
-        self.mean, self.std = asked[0] or fallback[0], asked[1] or fallback[1]
+        fallback = declared or tuple((one,) * channels for one in _HALF)
+        self.mean, self.std = (
+            tuple(one) * channels if len(one) == 1 else tuple(one)
+            for one in (asked[0] or fallback[0], asked[1] or fallback[1])
+        )
+        self.replaced = False
         self.smallest = geometry.smallest_image()
         room = [max(0, (_LARGEST - n) // 2) for n in crop]
         self.margin: int | None = None
@@ -268,8 +373,8 @@ class _Plan:
             self.margin = min(max(room), max(geometry.margin))
             self.needed = crop[0] + 2 * self.margin, crop[1] + 2 * self.margin
             self.notes.append(
-                f"the layers see up to {max(geometry.margin)} px beyond the crop, and {self.margin} px were used: deep layers are "
-                "approximate"
+                f"the layers see up to {max(geometry.margin)} px beyond the crop, and {self.margin} px were used, for which images of "
+                f"{self.needed[0]} x {self.needed[1]} px do: deep layers are approximate"
             )
         self.period = geometry.period
         fresh = uncalibrated(network)
@@ -310,7 +415,7 @@ class _Plan:
                 f"the images are too small ({height} x {width} px, {self.needed[0]} x {self.needed[1]} are needed), so dead leaves "
                 f"stood in for them: give larger ones, or enlarge them (--resize-short-side {max(self.needed)})"
             )
-            self.short = max(self.needed)
+            self.short, self.replaced = max(self.needed), True
         size = self.needed[0] + self.period[0], self.needed[1] + self.period[1]
         self.words = f"{SCENES} synthetic scenes (dead leaves) of {size[0]} x {size[1]} px"
         return list(self._leaves(SCENES, size))
@@ -324,7 +429,12 @@ class _Plan:
         return made
 
     def _leaves(self, count: int, size: tuple[int, int], seed: int = 0) -> Sequence[Tensor]:
-        return DeadLeaves(count, size, self.seed + seed, mean=self.mean, std=self.std)
+        if self.channels == 3:
+            return DeadLeaves(count, size, self.seed + seed, mean=self.mean, std=self.std)
+        bands = [i % 3 for i in range(self.channels)]
+        mean, std = (torch.tensor(one).view(-1, 1, 1) for one in (self.mean, self.std))
+        plain = DeadLeaves(count, size, self.seed + seed, mean=(0.0,) * 3, std=(1.0,) * 3)
+        return [(scene[bands] - mean) / std for scene in plain]
 
 
 def _measured(
@@ -344,6 +454,10 @@ def _measured(
     )
 
 
+def _repeated(value: float, channels: int) -> str:
+    return ",".join([f"{value:g}"] * channels)
+
+
 def _commands(
     spec: str,
     plan: _Plan,
@@ -358,7 +472,9 @@ def _commands(
     model = shlex.quote(spec)
     rest = list(arguments)
     if not plan.normalised and "--mean" not in rest:
-        rest += ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
+        rest += [
+            x for key, one in zip(("--mean", "--std"), _HALF, strict=True) for x in (key, _repeated(one, plan.channels))
+        ]
     if plan.short is not None and "--resize-short-side" not in rest:
         rest += ["--resize-short-side", str(plan.short)]
     if plan.calibrate:

@@ -67,12 +67,13 @@ def inspect(model: str, size: tuple[int, int], screen: Screen, *, page: Path | N
     with _show.reporting(screen) as console:
         check_output(None if page is None else page.parent, report=page is not None)
         from padprint.geometry.inspection import inspect
+        from padprint.network.example import input_channels
         from padprint.network.loading import load_model
 
         loaded = load_model(model)
         warn_uncalibrated(loaded)
-        found = inspect(loaded.model, size)
-        if not screen.json:
+        found = inspect(loaded.model, size, channels=input_channels(loaded.model))
+        if not (screen.json or screen.quiet):
             _show.inspection(console, found)
         if page is not None:
             from padprint.report import write
@@ -217,9 +218,10 @@ def _note(result: Measurement, job: Job, loaded: LoadedModel, strides: dict[str,
 def _strides(loaded: LoadedModel, crop: tuple[int, int]) -> dict[str, Any] | None:
     """How many strides are uneven at the crop's size, for the report; None where the model cannot be inspected."""
     from padprint.geometry.inspection import inspect, stride_record
+    from padprint.network.example import input_channels
 
     try:
-        return stride_record(inspect(loaded.model, crop))
+        return stride_record(inspect(loaded.model, crop, channels=input_channels(loaded.model)))
     except PadprintError:
         return None
 

@@ -189,10 +189,12 @@ def is_saved(folder: Path) -> bool:
 
 def _structure(spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int]) -> Outcome:
     """The halo by structure alone."""
+    from padprint.network.example import input_channels
     from padprint.network.loading import load_model
     from padprint.overlap import structural as work
 
-    found = work(load_model(spec, weights=weights).model, names, tile)
+    model = load_model(spec, weights=weights).model
+    found = work(model, names, tile, channels=input_channels(model))
     return found.to_dict(), str(found).splitlines(), found.tiling is None or bool(found.sees_all_through)
 
 
@@ -216,9 +218,12 @@ def _measure(
 ) -> Outcome:
     """Measure, write, and verify on other images."""
     from padprint.cli import _loading
+    from padprint.errors import ImagesError
     from padprint.overlap import halo as work
     from padprint.report.command import command_line
 
+    if others and {one.resolve() for one in others} <= {one.resolve() for one in job.images}:
+        raise ImagesError("--verify names the images that are measured on, so they would prove nothing: give others")
     ready = _loading.load(job)
     network = ready.model.model
     shared = {**shared, **ready.normalisation}

@@ -53,15 +53,16 @@ def layers(
         from padprint.cli._loading import warn_uncalibrated
         from padprint.geometry import text
         from padprint.geometry.tracing import trace
+        from padprint.network.example import input_channels
         from padprint.network.loading import load_model
         from padprint.support.progress import phase
 
         with phase("loading"):
             loaded = load_model(model, weights=weights)
         warn_uncalibrated(loaded)
-        geometry = trace(loaded.model, layers=names, crop=size)
+        geometry = trace(loaded.model, layers=names, crop=size, channels=input_channels(loaded.model))
         fields = [_named(geometry, name, cell) for name, cell in wanted]
-        if not screen.json:
+        if not (screen.json or screen.quiet):
             _show.table(console, *text.table_of(geometry), text.LESS)
             _show.lines(console, [*map(str, fields), *text.remarks(geometry, margin)])
     if screen.json:

@@ -131,7 +131,13 @@ def as_json(document: dict[str, Any]) -> None:
 
 
 def measurement(console: Console, result: Measurement) -> None:
-    """The table of a measurement, then notes, unmeasured layers and warnings."""
+    """What it says, and what to do, as its page has it; its table, then notes, unmeasured layers and warnings."""
+    from padprint.report.advice import what_to_do
+    from padprint.report.verdict import verdict, voids
+
+    if result.layers:
+        said = [*voids(result), verdict(result), what_to_do(result, result.provenance.get("strides"))]
+        lines(console, [wording.printable(line) for line in said])
     rows = [tables.cells(layer) for layer in result.layers.values()]
     table(console, tables.HEADERS, rows, tables.LESS)
     _parts(console, {"": result})

@@ -50,6 +50,8 @@ def remarks(found: Inspection) -> list[str]:
     lines.append(f"uneven, with cells left over: {len(uneven)} of {len(found.strided)} strided windows: {names}")
     sizes = [times(["?" if n is None else n for n in side]) for side in (found.even.below, found.even.above)]
     because = f" ({found.even.reason})" if found.even.reason else ""
+    if all(n is None for side in (found.even.below, found.even.above) for n in side):
+        return [*lines, f"no input size nearby makes every stride even{because}"]
     return [*lines, f"even sizes, below and above: {sizes[0]} and {sizes[1]} px{because}"]
 
 

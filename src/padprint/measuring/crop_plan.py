@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -87,23 +87,51 @@ class CropPlan:
                 canvases.append(Canvas(corner[0], corner[1], height, width, crops))
         return canvases
 
-    def refuse_small(self, sizes: Sequence[tuple[int, int] | None], what: str = "crop") -> None:
-        """Raise ImagesError where a scene of one of these (H, W), as far as they are known, holds no crop; it is called `what`."""
-        known = [size for size in sizes if size is not None]
-        small = [size for size in known if any(n < least for n, least in zip(size, self.smallest, strict=True))]
-        if small:
-            raise self.too_small(small, len(known), what)
+    def refuse_small(
+        self,
+        sizes: Sequence[tuple[int, int] | None],
+        what: str = "crop",
+        called: Callable[[int], str] | None = None,
+    ) -> None:
+        """Raise ImagesError where a scene of one of these (H, W), as far as they are known, holds no crop.
 
-    def too_small(self, small: Sequence[tuple[int, int]], total: int, what: str = "crop") -> ImagesError:
-        """The error that tells of scenes of these (H, W), out of `total`, that hold no crop."""
+        Args:
+            sizes: of all scenes, by index.
+            what: a crop is called.
+            called: gives a scene's name by its index, if it has one.
+        """
+        known = {index: size for index, size in enumerate(sizes) if size is not None}
+        least = self.smallest
+        small = {index: size for index, size in known.items() if size[0] < least[0] or size[1] < least[1]}
+        if small:
+            first = "" if called is None else called(next(iter(small)))
+            raise self.too_small(list(small.values()), len(known), what, first)
+
+    def too_small(
+        self, small: Sequence[tuple[int, int]], total: int, what: str = "crop", called: str = ""
+    ) -> ImagesError:
+        """The error that tells of scenes of these (H, W), out of `total`, that hold no crop; the first of them is called so."""
         need, crop = ("x".join(map(str, size)) for size in (self.smallest, self.crop))
-        first = "x".join(map(str, small[0]))
-        ways = "a smaller crop, earlier layers" if what == "crop" else f"a smaller {what}"
+        first = f"{called}{', ' if called else ''}{'x'.join(map(str, small[0]))}"
+        ways = f"{self._smaller_crop(small)}, earlier layers" if what == "crop" else f"a smaller {what}"
         return ImagesError(
             f"{len(small)} of {total} images are too small (the first is {first} px): a {crop} {what} with the margins "
-            f"{self.margin} px (top, bottom, left, right) of scene that the layers see around it needs {need} px; enlarge the photographs "
-            f"(resize_short_side={max(self.smallest)}), use {ways}, or a margin below the reach"
+            f"{self.margin} px (top, bottom, left, right) of scene that the layers see around it needs {need} px; leave these images out, "
+            f"enlarge all (resize_short_side={max(self.smallest)}), use {ways}, or a margin below the reach{self._smaller_margin(small)}"
         )
+
+    def _smaller_crop(self, small: Sequence[tuple[int, int]]) -> str:
+        """A smaller crop, with the largest square one that all of these scenes hold, if there is any."""
+        top, bottom, left, right = self.margin
+        room = min(h for h, _ in small) - top - bottom, min(w for _, w in small) - left - right
+        side = min(n // p * p for n, p in zip(room, self.period, strict=True))
+        return f"a smaller crop (crop={side})" if 0 < side < max(self.crop) else "a smaller crop"
+
+    def _smaller_margin(self, small: Sequence[tuple[int, int]]) -> str:
+        """The largest margin that all of these scenes have room for, if there is any."""
+        room = min(h for h, _ in small) - self.crop[0], min(w for _, w in small) - self.crop[1]
+        margin = min(n // 2 // p * p for n, p in zip(room, self.period, strict=True))
+        return f" (margin={margin}: approximate)" if margin > 0 else ""
 
     def _steps(self, free: list[int], crops: int, budget: float) -> tuple[int, int]:
         """Grid steps (y, x) beyond the smallest canvas: while the budget lasts, and until `crops` positions exist."""

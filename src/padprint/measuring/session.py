@@ -200,7 +200,7 @@ class Session:
     def __init__(self, setup: Setup, traced: Sequence[Traced], scene: Scene, what: str = "crop") -> None:
         self.setup, self.settings, self.what = setup, setup.settings, what
         self.plan = planned(traced, setup.settings)
-        self.plan.refuse_small(setup.source.sizes() or [], what)
+        self.plan.refuse_small(setup.source.sizes() or [], what, setup.source.called)
         self.networks = tuple(Checked(one, self.plan, scene.image) for one in traced)
 
     @property

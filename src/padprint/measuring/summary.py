@@ -192,7 +192,7 @@ class _Sums:
                 f"{which} {held[count - 1]:.0%} of the squared change: intervals may be too narrow, use more images"
             )
         if estimates["mae"].value < 2 * estimates["mae_floor"].value:
-            found.append("MAE is below twice its floor, so mostly chance: rms has no floor")
+            found.append("MAE is hardly more than chance alone would give; go by rms, which chance does not raise")
         return found
 
     def _mae_floor(self, total: Tensor) -> Interval:

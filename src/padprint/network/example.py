@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
+def input_channels(model: nn.Module) -> int:
+    """Channels of the images that a network is for: 3, unless none of its two-dimensional convolutions takes 3; then those of the first."""
+    taken = [one.in_channels for one in model.modules() if isinstance(one, nn.Conv2d)]
+    return 3 if 3 in taken or not taken else taken[0]
+
+
 def example_for(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
     """A harmless input `(1, channels, *size)`: not constant, so that no normalisation divides by zero."""
     blank = blank_for(model, channels, size)

@@ -25,6 +25,7 @@ from padprint.support.wording import first_line
 
 Channels: TypeAlias = tuple[float, ...]
 _FETCHING = ("urllib", "urllib3", "http", "requests", "httpx", "httpcore", "huggingface_hub", "ssl", "socket")
+_SHOWN = 5
 _FORMS = "torchvision:NAME[@WEIGHTS], timm:NAME, package.module:factory or FILE.pt2"
 _RANDOM = "random initialisation"
 
@@ -84,7 +85,7 @@ def load_model(spec: str, weights: str | Path | None = None) -> LoadedModel:
             load_program(Path(spec)), Path(file_name).stem, None, None, None, f"exported program {file_name}"
         )
     elif not kind or not name:
-        raise ModelError(f"{spec!r} is no model: write {_FORMS}")
+        raise ModelError(f"{spec!r} is no model: write {_FORMS}{_meant(spec)}")
     elif kind == "torchvision":
         loaded = _load_torchvision(name, file, state)
     elif kind == "timm":
@@ -283,6 +284,20 @@ def _is_of_network(error: BaseException | None) -> bool:
     return False
 
 
+def _meant(spec: str) -> str:
+    """What a name without its kind may stand for: a network of torchvision or timm, or a Python file of the user's."""
+    found = []
+    if Path(f"{spec}.py").is_file():
+        found.append(f"{spec}:NAME, with what the file {spec}.py calls the network")
+    for kind, listed in (("torchvision", "torchvision.models"), ("timm", "timm")):
+        try:
+            names = importlib.import_module(listed).list_models()
+        except ImportError:
+            continue
+        found += [f"{kind}:{spec}"] if spec in names else []
+    return f"; perhaps {' or '.join(found)}" if found else ""
+
+
 def _load_factory(module_name: str, name: str) -> LoadedModel:
     spec = f"{module_name}:{name}"
     here = str(Path.cwd())
@@ -322,11 +337,22 @@ def _attribute(module: Any, name: str) -> Any:
     try:
         return getattr(module, name)
     except AttributeError as error:
-        raise ModelError(f"{module.__name__} has no {name!r}{_nearest(name, dir(module))}") from error
+        near = _nearest(name, dir(module)) or _made_there(module)
+        raise ModelError(f"{module.__name__} has no {name!r}{near}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may make its attributes when they are asked for
         raise ModelError(f"looking up {name!r} in {module.__name__} failed ({_ended(error)})") from error
+
+
+def _made_there(module: Any) -> str:
+    """Functions and classes that a module defines itself, a few."""
+    own = [
+        key
+        for key, one in vars(module).items()
+        if callable(one) and getattr(one, "__module__", None) == module.__name__ and not key.startswith("_")
+    ]
+    return f"; it defines {', '.join(own[:_SHOWN])}{', ...' * (len(own) > _SHOWN)}" if own else ""
 
 
 def _call(factory: Any, spec: str) -> Any:

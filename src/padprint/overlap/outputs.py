@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from padprint.errors import HaloError, ModelError
+from padprint.errors import HaloError, ModelError, PadprintError
 from padprint.geometry.layer import Geometry, Sides
 from padprint.geometry.tracing import trace, trace_taps
 from padprint.network.layers import Tap, outputs
@@ -44,8 +44,17 @@ def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | No
             )
     lost = found.unmeasured if asked is not None or not found.maps else {}
     if lost:
-        raise HaloError(f"nothing to stitch: {listed(lost)}", reasons=lost)
+        raise HaloError(f"nothing to stitch: {listed(lost)}{_instead(model, tile, channels)}", reasons=lost)
     return found
+
+
+def _instead(model: nn.Module, tile: tuple[int, int], channels: int) -> str:
+    """The last layer that is a map, to be named instead of the output."""
+    try:
+        maps = trace(model, "auto", tile, channels=channels).maps
+    except PadprintError:
+        return ""
+    return f"; name a layer that is a map, such as the last one, output_layer={list(maps)[-1]}" if maps else ""
 
 
 def _returned(taps: list[Tap]) -> list[Tap]:

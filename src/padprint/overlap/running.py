@@ -242,8 +242,8 @@ class Tiles:
             )
         elif promised(self.n_images, confidence) < confidence:
             found.append(
-                f"{self.n_images} images promise {100 * promised(self.n_images, confidence):.3g} % of further images, not the "
-                f"{100 * confidence:g} % asked for: that takes {ceil(confidence / (1 - confidence) - 1e-9)} images"
+                f"measured on {self.n_images} images, this holds for {100 * promised(self.n_images, confidence):.3g} % of further images; "
+                f"to hold for {100 * confidence:g} % it must be measured on {ceil(confidence / (1 - confidence) - 1e-9)}"
             )
         if self.network.short:
             found.append(

@@ -40,6 +40,32 @@ def steps(one: Measurement, result: Comparison | None = None) -> list[Step]:
     return found
 
 
+def what_to_do(measurement: Measurement | None, strides: Any = None) -> str:
+    """What a measurement and its strides suggest, in one sentence.
+
+    Args:
+        measurement: None where there is none.
+        strides: as `padprint.geometry.inspection.stride_record` gives them; anything else: not known.
+    """
+    found = []
+    if isinstance(strides, Mapping) and strides.get("uneven"):
+        even = [_times(strides[key]) for key in ("below", "above") if None not in strides[key]]
+        found.append(
+            f"feed it {' or '.join(even)} px, where every stride is even"
+            if even
+            else f"expect a lopsided print, since no input size near {_times(strides['size'])} px makes every stride even"
+        )
+    if measurement is not None and any(map(stands_out, measurement.values())):
+        found.append("compare other paddings, and let tiles overlap if you tile")
+    if found:
+        return f"What to do: {'; '.join(found)}."
+    if measurement is None:
+        return "What to do: look at the layers that can be measured, or at one pass over whole images."
+    if not any(level(layer) for layer in measurement.values()):
+        return "What to do: calibrate the network, or measure other layers."
+    return "Nothing needs to change; more and larger images would tell smaller marks."
+
+
 def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
     """What uneven strides do, and the nearest sizes at which there are none; None where all are even.
 

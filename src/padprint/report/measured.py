@@ -9,7 +9,7 @@ from padprint import plot
 from padprint.measuring.options import OWN
 from padprint.plot._base import figure_of, new_figure
 from padprint.report import numbers
-from padprint.report.advice import steps
+from padprint.report.advice import steps, what_to_do
 from padprint.report.charts import svg
 from padprint.report.command import names_only
 from padprint.report.compared import comparison_verdict
@@ -93,7 +93,8 @@ def _said(named: Mapping[str, Measurement], result: Comparison | None) -> dict[s
     """The verdict, and the lines below it."""
     if len(named) == 1:
         one = next(iter(named.values()))
-        return {"verdict": verdict(one), "lead": [MEANING] if any(map(stands_out, one.values())) else []}
+        meaning = [MEANING] if any(map(stands_out, one.values())) else []
+        return {"verdict": verdict(one), "lead": [what_to_do(one, one.provenance.get("strides")), *meaning]}
     each = [f"{_with(name)}: {_small(verdict(one))}" for name, one in named.items() if one.layers]
     if result is None:
         words = "These measurements are not over the same crops: they stand side by side, and nothing is said of differences."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from padprint.errors import ResultError
 from padprint.geometry.inspection import Inspection
@@ -19,12 +20,22 @@ from padprint.results.measurement import Measurement
 from padprint.results.saved import load
 from padprint.support.progress import phase
 
-Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo
+
+@runtime_checkable
+class HasPage(Protocol):
+    """A result that makes its page itself, as `padprint.check` returns it."""
+
+    def page(self) -> str:
+        """The page as text."""
+        ...
+
+
+Results = Measurement | Comparison | Mapping[str, Measurement] | Inspection | Halo | HasPage
 
 
 @phase("drawing")
 def write(results: Results, path: str | Path, *, name: str | None = None) -> Path:
-    """Write the report of a measurement, a comparison, several measurements by name, an inspection or a halo.
+    """Write the report of a measurement, a comparison, several measurements by name, an inspection, a halo or a first look.
 
     Args:
         results: what to show.
@@ -50,6 +61,8 @@ def render(results: Results, *, name: str | None = None) -> str:
         MissingPackageError: jinja2 or matplotlib is missing.
     """
     check_available()
+    if isinstance(results, HasPage):
+        return results.page()
     if isinstance(results, Inspection):
         return inspection_page(results, name or "MODEL")
     if isinstance(results, Halo):

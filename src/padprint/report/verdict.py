@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from padprint.report.levels import everywhere, level, reach, sides
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
-from padprint.support.wording import label, number
+from padprint.support.wording import number, short
 
 _ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
 
 
 def verdict(measurement: Measurement) -> str:
     """One sentence: how strong, in which layers, how far from the edge, what the last layer carries, on which sides."""
-    layers, names = list(measurement.values()), [label(name) for name in measurement]
+    layers, names = list(measurement.values()), called(list(measurement))
     levels = [level(layer) for layer in layers]
     marked = [layer for layer, one in zip(layers, levels, strict=True) if one in _ADVERBS]
     unknown = spanned([i for i, one in enumerate(levels) if one is None], names)
@@ -31,7 +31,7 @@ def verdict(measurement: Measurement) -> str:
     if unknown:
         said.append(f"of {unknown} nothing can be said")
     if levels[-1] in _ADVERBS:
-        said.append(_carried(layers[-1], alone=len(layers) == 1))
+        said.append(_carried(layers[-1], "it" if len(layers) == 1 else f"the last, {names[-1]},"))
     said += _most(marked)
     return "; ".join(said) + "."
 
@@ -64,16 +64,17 @@ def voids(measurement: Measurement) -> list[str]:
 
 
 def spanned(places: Sequence[int], names: Sequence[str]) -> str:
-    """Layers in words: ``layer1 to layer3 and head``, ``stem``, ``all 4 layers``, ``the layer``; "" for none.
+    """Layers in words: ``layer1 to layer3 and head``, ``stem``, ``all 4 layers``; "" for none.
 
     Args:
         places: of these, among
         names: of all, in order of execution; "" is the model's output.
     """
+    names = called(names)
     if not places:
         return ""
-    if len(places) == len(names):
-        return f"all {len(names)} layers" if len(names) > 1 else "the layer"
+    if 1 < len(places) == len(names):
+        return f"all {len(names)} layers"
     runs: list[list[int]] = []
     for place in places:
         if runs and place == runs[-1][-1] + 1:
@@ -82,9 +83,14 @@ def spanned(places: Sequence[int], names: Sequence[str]) -> str:
             runs.append([place])
     texts = []
     for run in runs:
-        called = [names[place] or "the output" for place in run]
-        texts += [f"{called[0]} to {called[-1]}"] if len(run) > 2 else called
+        ends = [names[place] for place in run]
+        texts += [f"{ends[0]} to {ends[-1]}"] if len(run) > 2 else ends
     return listed(texts)
+
+
+def called(names: Sequence[str]) -> list[str]:
+    """What layers are called in a sentence: long names lose their middle; "" is the model's output."""
+    return [one if name else "the output" for name, one in zip(names, short(names), strict=True)]
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -104,7 +110,7 @@ def count(n: int, noun: str) -> str:
 
 def named(layers: Sequence[LayerMeasurement], most: int = 4) -> str:
     """Names of layers; of many the first ones."""
-    names = [layer.name or "the model's output" for layer in layers]
+    names = called([layer.name for layer in layers])
     return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
 
 
@@ -121,7 +127,7 @@ def _unmarked(layers: Sequence[LayerMeasurement], unknown: str) -> str:
         if all(map(math.isfinite, highs))
         else ""
     )
-    where = f"any of {len(known)} layers" if len(known) > 1 else "the layer"
+    where = f"any of {len(known)} layers" if len(known) > 1 else named(known)
     return f"No mark of padding stands out from what differs between images in {where}{bound}{rest}."
 
 
@@ -139,14 +145,14 @@ def _where(marked: Sequence[LayerMeasurement], measurement: Measurement) -> str:
         )
     if ends[0] == ends[1]:
         return f", most of it {ends[0]}"
-    first, last = (label(layer.name) for layer in (marked[0], marked[-1]))
+    every = dict(zip(measurement, called(list(measurement)), strict=True))
+    first, last = every[marked[0].name], every[marked[-1].name]
     return f", most of it {ends[0]} in {first} and {ends[1]} in {last}"
 
 
-def _carried(layer: LayerMeasurement, *, alone: bool) -> str:
-    """What the last layer carries; as position where most of it surely depends on the place."""
+def _carried(layer: LayerMeasurement, which: str) -> str:
+    """What the last layer, called so, carries; as position where most of it surely depends on the place."""
     size = f"{_size(layer.relative)} of its features' size"
-    which = "it" if alone else f"the last, {layer.name or 'the output'},"
     return (
         f"{which} carries {size} as position" if layer.positional.low > 0.5 else f"{which} carries a pattern of {size}"
     )

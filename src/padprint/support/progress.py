@@ -32,14 +32,21 @@ def display(shown: bool = True, console: Console | None = None) -> Iterator[None
         return
     from rich import console as rich_console
     from rich import progress as rich_progress
+    from rich.text import Text
+
+    class _TimeLeft(rich_progress.TimeRemainingColumn):
+        """The time that is left, and nothing where that is not known."""
+
+        def render(self, task: rich_progress.Task) -> Text:
+            known = task.total is not None and task.time_remaining is not None
+            return Text.assemble("left ", super().render(task)) if known else Text("")
 
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.TextColumn("{task.fields[done]}"),
         rich_progress.TimeElapsedColumn(),
-        rich_progress.TextColumn("left"),
-        rich_progress.TimeRemainingColumn(),
+        _TimeLeft(),
     )
     with rich_progress.Progress(*columns, console=console or rich_console.Console(stderr=True), transient=True) as bars:
         token = _display.set(bars)

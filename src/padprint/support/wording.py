@@ -54,6 +54,13 @@ def middle(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}\u2026{text[-tail:]}"
 
 
+def short(names: Sequence[str], width: int = 28) -> list[str]:
+    """Names of layers or measurements for a sentence: long ones lose their middle, unless two of them would look alike then."""
+    whole = [label(name) for name in names]
+    cut = [middle(name, width) for name in whole]
+    return [one if cut.count(one) == 1 else name for name, one in zip(whole, cut, strict=True)]
+
+
 def aware(layer: LayerMeasurement) -> str:
     """``12 of 96``, the channels called padding-aware; "n/a" where they could not be tested."""
     channels = layer.channels
