@@ -23,6 +23,7 @@ from padprint.support.reasons import (
     depends_on_size,
     grows_unevenly,
     lost_on,
+    never_repeats,
     one_size,
     padded_in_parts,
     reaches_far,
@@ -35,6 +36,7 @@ _LARGEST_STRIDE = (
 )
 _LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
 _NARROW = 64  # px
+_PERIODS = 3  # total strides that are tried, each the one before with what the second witness found
 _SIZED = 1e-3  # of a layer's mean size: by how much features may differ with the input's size by rounding in single precision
 _BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
 
@@ -118,18 +120,19 @@ class Axis:
         self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int, dtype: torch.dtype
     ) -> None:
         self.crop, self._across = crop[axis], crop[1 - axis]
-        best = -1
+        best = -1, -1
         widths = {None: _GROWTH, _narrow(self._across): _GROWTH // 5, self._across: _GROWTH // 5, SQUARE: self.crop}
         for width, step in widths.items():
             strip = Strip(model, axis, channels, width, dtype)
             short, long, by = _grown(strip, self.crop, step, taps)
-            reached = len(short.leaves.keys() & long.leaves.keys())
-            if reached > best:
-                best, self.strip, self._growth = reached, strip, by
+            reached = short.leaves.keys() & long.leaves.keys()
+            numbers = sum(leaf in reached for leaf in _holding_numbers(strip, self.crop, taps))
+            if (len(reached), numbers) > best:
+                best, self.strip, self._growth = (len(reached), numbers), strip, by
                 self._short, self._long = short, long
-            if reached == len(taps):
+            if numbers == len(taps):
                 break
-        if best == 0:
+        if best[0] == 0:
             failed = long.error or short.error
             reasons = {"": one_size(failed)}
             raise ModelError(f"the model runs at the crop's size and not at others: {failed}", reasons=reasons)
@@ -153,12 +156,16 @@ class Axis:
             other: the other axis.
         """
         self._find(taps)
-        longer = self._look(taps, other)
-        if longer is not None:  # cells repeat after more px than sizes tell
-            self.period = longer
+        for _ in range(_PERIODS):
+            longer = self._look(taps, other)
+            if longer is None:
+                break
+            self.period = longer  # cells repeat after more px than sizes tell
             self._shapes()
             self._find(taps)
-            self._look(taps, other)
+        else:
+            for tap in taps:
+                self._set(tap.leaf, reason=never_repeats())
         self._refuse_sized(taps)
 
     def operators_in(self, module: str) -> set[str]:
@@ -423,6 +430,13 @@ class Axis:
 
     def _set(self, leaf: Leaf, **changes: Any) -> None:
         self.layers[leaf] = replace(self.layers[leaf], **changes)
+
+
+def _holding_numbers(strip: Strip, length: int, taps: Sequence[Tap]) -> list[Leaf]:
+    """Layers without NaN of the network's own: on a strip of one cell it may divide by the cells across less one."""
+    run = Run(values={})
+    run_strip(strip, strip.content(length), taps, run)
+    return [leaf for leaf, tensor in (run.values or {}).items() if not bool(tensor.isnan().any())]
 
 
 def _narrow(across: int) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from padprint.errors import ModelError
 from padprint.network.copies import cpu_copy
 from padprint.network.example import blank_for
-from padprint.network.layers import Tap, run_to
+from padprint.network.layers import Tap, discover, run_to
 from padprint.support.reasons import Reason, depends_on_batch, no_map
 from padprint.support.wording import first_line
 
@@ -55,11 +55,14 @@ def faithful_copy(
             continue
         apart = _apart(original, found)
         if apart > _COPY and _apart(original, _value(model, x, taps[-1])) < apart / 10:  # else it is random itself
-            raise ModelError(
+            error = ModelError(
                 f"a deep copy of the model computes something else at {taps[-1].name}, so that nothing found on the copy would "
                 "hold: mend its __deepcopy__, or pass the network inside it (a graph module's original, a wrapper's module)"
             )
+            continue  # in double precision alone, it may be
         return made, dtype, odd
+    if isinstance(error, ModelError):
+        raise error
     raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
 
 
@@ -76,35 +79,68 @@ def _not_by_image(model: nn.Module, taps: Sequence[Tap], pair: Tensor) -> tuple[
     """
     shapes: list[dict[str, tuple[int, ...]]] = []
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Tensor) -> dict[str, Tensor]:
         shapes.append({})
-        kept: list[Tensor] = []
+        kept: dict[str, Tensor] = {}
 
         def keep(tap: Tap, tensor: Tensor) -> None:
             shapes[-1][tap.name] = tuple(tensor.shape)
-            if tap is taps[-1]:
-                kept.append(_real(tensor.clone()))
+            if tap is taps[-1] or tensor.numel() <= _SMALL_MAP:
+                kept[tap.name] = _real(tensor.clone())
 
         run_to(model, x, taps, keep)
-        return kept[0]
+        return kept
 
     try:
         both, alone = run(pair), run(pair[1:])
     except Exception:  # noqa: BLE001  # made for a batch of one
         return {}, None
-    if both.shape[:1] == (2,) and alone.shape == both[1:].shape:
-        apart = _apart(both[1:], alone)
-        if apart > _BATCH and _apart(_value(model, pair[1:], taps[-1]), alone) < apart / 10:
-            return {tap.name: depends_on_batch() for tap in taps}, alone
+    last = alone[taps[-1].name]
+    mixed = [tap for tap in taps if tap.name in both and _mixes(model, tap, pair, both[tap.name], alone.get(tap.name))]
+    if taps[-1] in mixed:
+        return {tap.name: depends_on_batch() for tap in taps}, last
     reason = no_map(
         "it does not hold one map for each image of a batch: the network takes batches apart, or returns a list of maps"
     )
     two, one = shapes
-    return {
+    apart = {
         name: reason
         for name, shape in one.items()
-        if (two[name] == shape if shape[:1] != (1,) else two[name] != (2, *shape[1:]))
-    }, alone
+        if len(shape) > 2 and (two[name] == shape if shape[:1] != (1,) else two[name] != (2, *shape[1:]))
+    }
+    return apart | {tap.name: depends_on_batch() for tap in mixed}, last
+
+
+def _mixes(model: nn.Module, tap: Tap, pair: Tensor, both: Tensor, alone: Tensor | None) -> bool:
+    """Whether an image's map in a batch, the second of `both`, is another than where it is all there is, by more than rounding."""
+    if alone is None or both.shape[:1] != (2,) or alone.shape != both[1:].shape:
+        return False
+    apart = _apart(both[1:], alone)
+    if apart <= _BATCH or not _apart(_value(model, pair[1:], tap), alone) < apart / 10:  # else it is random
+        return False
+    return not _alike_in_double(model, tap, pair)
+
+
+def _alike_in_double(model: nn.Module, tap: Tap, pair: Tensor) -> bool:
+    """Whether an image alone and in a batch are alike in double precision: then what differs is rounding, however large it grows."""
+    try:
+        made, x = cpu_copy(model), pair.to("cpu", torch.float64)
+        return _apart(_value(made, x, tap)[1:], _value(made, x[1:], tap)) <= _BATCH
+    except Exception:  # noqa: BLE001  # a network may raise anything in a precision it was not made for
+        return False
+
+
+def holding_nan(model: nn.Module, names: Sequence[str], channels: int, size: tuple[int, int]) -> list[str]:
+    """Those of some layers that hold NaN on an ordinary input."""
+    x, spoilt = _pair(model, channels, size)[1:], []
+    taps = [tap for tap in discover(model, x) if tap.name in names]
+
+    def look(tap: Tap, tensor: Tensor) -> None:
+        if bool(tensor.isnan().any()):
+            spoilt.append(tap.name)
+
+    run_to(model, x, taps, look)
+    return spoilt
 
 
 def _value(model: nn.Module, x: Tensor, tap: Tap) -> Tensor:
@@ -119,6 +155,8 @@ def _real(x: Tensor) -> Tensor:
 
 _SMALL = 64  # px, and up to twice that, of an input that is large enough to tell copies apart
 
+
+_SMALL_MAP = 1 << 20  # numbers of a map that is kept to be compared, beside the last one
 
 _BATCH = 1e-3
 """Relative rms difference between an image alone and in a batch that rounding may explain."""

@@ -14,7 +14,7 @@ from padprint.errors import ModelError
 from padprint.geometry.taint import carry_on, marked, may_lose, taint_of
 from padprint.network.layers import Leaf, Tap, leaves_of, run_to
 from padprint.padding.hidden import could_extend
-from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.intercept import Call, Interceptor, depended_on
 from padprint.padding.operators import Windowed, read_call
 from padprint.support.reasons import Reason, anchored, sees_all, stretched
 
@@ -243,7 +243,8 @@ def _handle(
     """Run one call with the strip's padding, and note shapes and operators that spoil what follows."""
     op = read_call(func, args, kwargs)
     # an exported program compares its input's shape with that of a tensor without numbers
-    inputs = [tensor for _, tensor in leaves_of((args, kwargs)) if not hasattr(tensor, "fake_mode")]
+    every = [tensor for _, tensor in leaves_of((args, kwargs)) if not hasattr(tensor, "fake_mode")]
+    inputs = depended_on(call.operator, every)
     mark = _mark_of(inputs)
     watched = (run.nan or run.spread) and (mark is None or not mark.reason)
     # before: the call may change them in place
@@ -366,7 +367,7 @@ def _spread_mark(
     An operator does so that sees the whole input; so may any, on a short strip: a window that meets NaN from both
     ends, or a sum of tensors that are NaN at different ends.
     """
-    if 1.0 in shares:
+    if 1.0 in shares or not any(shares):  # nothing was NaN in part; what is NaN now may be NaN of the network's own
         return None
     if not any(_nan_share(tensor) == 1.0 for tensor in outputs):
         return None

@@ -22,9 +22,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from padprint.errors import ModelError
+from padprint.errors import ModelError, PaddingError
 from padprint.geometry.axis import Axis, AxisLayer
-from padprint.geometry.faithful import faithful_copy
+from padprint.geometry.faithful import faithful_copy, holding_nan
 from padprint.geometry.layer import Geometry, LayerGeometry, MapSpec
 from padprint.geometry.receptive import AxisFields, Misalignment
 from padprint.geometry.stages import last_at_each_stride, not_needed
@@ -32,8 +32,9 @@ from padprint.network.example import example_for
 from padprint.network.layers import Tap, as_measured, check_runnable, discover, select, unwrapped
 from padprint.network.loading import as_model
 from padprint.network.preserved import inputs_made, state_kept
+from padprint.padding.intercept import refuse_opaque
 from padprint.support.progress import phase
-from padprint.support.reasons import Reason, no_map
+from padprint.support.reasons import Reason, nan_of_its_own, no_map
 from padprint.wholemap.local import followed
 
 
@@ -96,10 +97,18 @@ Choice = Callable[[list[Tap]], list[Tap]]
 def trace_taps(model: nn.Module, choose: Choice | None, size: tuple[int, int], channels: int) -> Geometry:
     """Like `trace`, of a module as it is, and of the layers that `choose` picks of all; None: those of ``"auto"``."""
     check_runnable(model)
+    try:
+        for name, module in model.named_modules():
+            refuse_opaque(module, name)
+    except PaddingError as error:
+        raise ModelError(str(error)) from error
     with as_measured(model):
         found, alone = _traced(model, choose, size, channels)
         names = [name for name in found.unmeasured if name not in alone]
-        return followed(model, found, names, channels, lambda *given: _traced(*given)[0])
+        found = followed(model, found, names, channels, lambda *given: _traced(*given)[0])
+        lost = [name for name in found.unmeasured if name not in alone]
+        spoilt = holding_nan(model, lost, channels, size) if lost else []
+        return found.without({name: nan_of_its_own().of(name) for name in spoilt}) if spoilt else found
 
 
 def _traced(

@@ -367,7 +367,13 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
         wide = {tap: _wide(one, expected[tap.leaf]) for tap, one in answers.items()}
         near = [tap for tap in waiting if wide[tap] > room]
         settled = [tap for tap in waiting if answers[tap].rim != OPEN and tap not in near]
-        moved = [tap for tap in settled if answers[tap].moved]
+        # the crop alone may differ because it lies elsewhere in a longer period
+        moved = [
+            tap
+            for tap in settled
+            if answers[tap].moved
+            or (answers[tap].rim is None and bool((seen[tap.leaf].moved > _tolerances(strip.dtype)[1]).any()))
+        ]
         if moved:
             longer = periods(replace(one, margin=margin + _LONGEST), settled, _multiples(sizes.period))
             if longer is not None:
@@ -376,7 +382,7 @@ def hear(strip: Strip, sizes: Sizes, expected: dict[Leaf, Expected], taps: Seque
             apart = float(seen[tap.leaf].moved.max())
             told[tap.leaf] = (
                 Told(reason=depends_on_place(sizes.period, apart))
-                if tap in moved
+                if answers[tap].moved
                 else _further(answers[tap], seen[tap.leaf], expected[tap.leaf])
             )
             waiting.remove(tap)

@@ -126,7 +126,10 @@ def check_image(image: object, index: int, name: str | None = None) -> Tensor:
     """
     what = called(index, name)
     if isinstance(image, np.ndarray) and image.dtype.kind in "fiub":
-        image = torch.from_numpy(np.ascontiguousarray(image))
+        image = torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
+    if isinstance(image, Tensor) and (image.is_meta or image.layout is not torch.strided or image.is_nested):
+        kind = "nested" if image.is_nested else "meta" if image.is_meta else str(image.layout).removeprefix("torch.")
+        raise ImagesError(f"{what} is a {kind} tensor: give numbers, a dense tensor (C, H, W)")
     if not isinstance(image, Tensor):
         raise ImagesError(f"{what} is a {type(image).__name__}: it must be a torch tensor or NumPy array (C, H, W)")
     if not image.is_floating_point():

@@ -243,8 +243,12 @@ class Forwards:
             ModelError: the model fails.
         """
         guard = None if scheme is not None and scheme.moves else self.guard
+        batch = self.batched(x, corners) if guard is not None and scheme is None else None
+        first: dict[str, Tensor] = {}
 
         def watched(name: str, features: Tensor, optimal: list[Tensor], rest: Rest | None) -> None:
+            if batch is not None:
+                first.setdefault(name, features[0].clone())
             squares = visit(name, features, optimal, rest)
             if guard is not None:
                 if squares is None or rest is not None:
@@ -252,17 +256,27 @@ class Forwards:
                 guard.look(name, squares, len(features))
 
         self.compare(x, maps, corners, watched, scheme, optimal)
+        if guard is not None and batch is not None:
+            guard.settle_batch(first, batch, self.of_crop)
         if guard is not None and guard.doubts:
             sizes = {name: one.flatten(1).double().square().mean(1).sqrt() for name, one in maps.items()}
             drawn = [] if scheme is None else generators(scheme)
             with randomness_kept([*generators(self.model), *drawn]):
                 guard.settle(differences(self, corners, scheme), x, sizes)
 
+    def batched(self, x: Tensor, corners: Sequence[Corner]) -> Tensor | None:
+        """The crops of a canvas as one batch, if it is the first of several, and the first of them is the one that the guard knows."""
+        guard, (height, width) = self.guard, self.crop
+        if guard is None or guard.crop is None or guard.batched or len(corners) < 2 or self._frozen is not None:
+            return None
+        crops = [x[:, :, top : top + height, left : left + width] for top, left in corners]
+        return torch.cat(crops) if torch.equal(crops[0], guard.crop) else None
+
     def of_crop(self, x: Tensor, *, plain: bool = False) -> dict[str, Tensor]:
-        """F(x; p) of a crop `(1, C, H, W)`, by layer `(C, h, w)`.
+        """F(x; p) of a crop, the first of a batch `(B, C, H, W)`, by layer `(C, h, w)`.
 
         Args:
-            x: the crop.
+            x: the crop, and what else is in the batch.
             plain: run the network as it is, where else operators that see the whole map are run by their handlers.
         """
         found: dict[str, Tensor] = {}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from padprint.geometry.layer import Geometry
-from padprint.support.reasons import Reason, changed_beyond, changed_throughout, gone_on_repetition
+from padprint.support.reasons import Reason, changed_beyond, changed_throughout, depends_on_batch, gone_on_repetition
 
 if TYPE_CHECKING:
     from padprint.measuring.forwards import Forwards, Rest
@@ -50,6 +50,7 @@ class Guard:
         first: by layer `(C, h, w)`, its features where it is all there is.
         refused: by layer, why it is not believed any more.
         considered: by layer, how often a difference was looked at again and found to be rounding.
+        batched: whether that crop was compared with itself in a batch of several.
     """
 
     geometry: Geometry
@@ -59,6 +60,7 @@ class Guard:
     first: dict[str, Tensor] = field(default_factory=dict)
     refused: dict[str, Reason] = field(default_factory=dict)
     considered: dict[str, int] = field(default_factory=dict)
+    batched: bool = False
     _doubts: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
     def calibrate(
@@ -98,6 +100,32 @@ class Guard:
         """Whether two maps `(C, h, w)` of a layer differ by more than rounding, everywhere or beyond the rim alone."""
         within = self.part(name, (one - two).abs(), whole).flatten(1)
         return bool(within.numel()) and bool((within.amax(1) > self.limits[name]).any())
+
+    def settle_batch(
+        self, first: Mapping[str, Tensor], batch: Tensor, of_first: Callable[[Tensor], Mapping[str, Tensor]]
+    ) -> None:
+        """Refuse layers in which a crop in a batch differs from the crop alone, near its border too, where nothing else looks.
+
+        Args:
+            first: by layer `(C, h, w)`, features of the first crop of a batch, which is `crop`.
+            batch: `(B, C, H, W)`.
+            of_first: gives these for any batch.
+        """
+        self.batched = True
+        apart = {
+            name: first[name] - one for name, one in self.first.items() if name in first and name not in self.refused
+        }
+        large = {name: one.abs() > self.limits[name].view(-1, 1, 1) for name, one in apart.items()}
+        left = [name for name, one in large.items() if bool(one.any())]
+        for number in range(_NUDGES):
+            if not left:
+                return
+            moved = nudged(batch, NUDGE, number)
+            together, alone = of_first(moved), of_first(moved[:1])
+            left = [
+                name for name in left if _alike(apart[name][large[name]], (together[name] - alone[name])[large[name]])
+            ]
+        self.refused |= {name: depends_on_batch().of(name) for name in left}
 
     def look(self, name: str, squares: Tensor, count: int) -> None:
         """Note a doubt where a difference beyond the rim is larger than rounding.

@@ -99,6 +99,8 @@ def run_settings(o: Mapping[str, Any]) -> Settings:
     """
     check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
     check_counts(0, seed=o["seed"], margin=0 if o["margin"] is None else o["margin"])
+    if o["seed"] >= 1 << 63:
+        raise ModelError(f"seed must be below 2**63, but got {o['seed']}")
     if not 0 < o["spend"] < inf:
         raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
     return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])

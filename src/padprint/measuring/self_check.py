@@ -23,13 +23,17 @@ from padprint.support.reasons import (
     size_of_canvas,
 )
 
+_Ring = tuple[tuple[int, int], tuple[int, int]]
+
 _PIECES = 2
 """How many pieces of crops the self-check looks at."""
 
 _SMALLEST = 32  # px of a piece, and two total strides
 
-_RINGS = ((1, 2), (3, 1))
-"""By piece: total strides of other content laid around it, before and after, where the canvas leaves none."""
+_RINGS = (((1, 2), (3, 1)), ((3, 1), (1, 3)))
+"""By piece, down and across: total strides of other content laid around it, before and after, where the canvas leaves none.
+
+As many down as across would hide what depends on the row less the column."""
 
 
 @phase("self-check")
@@ -184,20 +188,19 @@ class _View:
             return self.windows(*self.surrounded(_RINGS[self.number], self.number))
         return self.windows(self.tight, (self.plan.margin[0], self.plan.margin[2]))
 
-    def surrounded(self, ring: tuple[int, int], seed: int, *, far: bool = True) -> tuple[Tensor, tuple[int, int]]:
+    def surrounded(self, ring: _Ring, seed: int, *, far: bool = True) -> tuple[Tensor, tuple[int, int]]:
         """The tight canvas with other content around it, and where the piece lies in it.
 
         Args:
-            ring: total strides before and after.
+            ring: total strides before and after, down and across.
             seed: of the content.
             far: whether there is any before, so that the piece lies elsewhere.
         """
         py, px = self.plan.period
-        before = ring[0] if far else 0
-        top, left = before * py, before * px
+        top, left = (ring[0][0] * py, ring[1][0] * px) if far else (0, 0)
         height, width = self.tight.shape[-2:]
         generator = torch.Generator().manual_seed(seed)
-        large = _rolled(self.content, (height + sum(ring) * py, width + sum(ring) * px), generator)
+        large = _rolled(self.content, (height + sum(ring[0]) * py, width + sum(ring[1]) * px), generator)
         wide = self.forwards.placed(large).clone()
         wide[..., top : top + height, left : left + width] = self.tight
         return wide, (self.plan.margin[0] + top, self.plan.margin[2] + left)
@@ -231,7 +234,7 @@ class _View:
 
         if differ((self.tight, margin), (self.tight, margin)):
             return differs_by_pass()
-        ring = 1, 1
+        ring: _Ring = (1, 2), (2, 1)
         if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
             return beyond_margin(followed=self.forwards.sees_all(name))
         if differ((self.tight, margin), self.surrounded(ring, 10, far=False)):

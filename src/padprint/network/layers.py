@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ class _EnoughError(BaseException):
 
 
 def leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
-    """Every tensor in nested tuples, lists and dictionaries, with the keys that lead to it."""
+    """Every tensor in nested tuples, lists, dictionaries and dataclasses, with the keys or names that lead to it."""
     if isinstance(value, Tensor):
         yield path, value
     elif isinstance(value, Mapping):
@@ -71,6 +71,9 @@ def leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tu
     elif isinstance(value, (tuple, list)):
         for i, item in enumerate(value):
             yield from leaves_of(item, (*path, i))
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            yield from leaves_of(getattr(value, one.name, None), (*path, one.name))
 
 
 def one_pass(model: nn.Module, x: Tensor) -> Any:
@@ -344,7 +347,13 @@ def as_measured(model: nn.Module) -> Iterator[None]:
     training = {module: module.training for module in model.modules()}
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
-        model.eval()
+        try:
+            model.eval()
+        except NotImplementedError as error:  # what a program of torch.export gives by .module()
+            raise ModelError(
+                f"the model cannot be put in evaluation mode ({first_line(error)}): of an exported program pass "
+                "torch.export.unflatten(program), or the path of its .pt2 file"
+            ) from error
         with (
             full_precision(),
             randomness_kept(generators(model), devices),

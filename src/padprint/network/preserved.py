@@ -196,6 +196,7 @@ class _State:
         self._sequences: list[tuple[list[Any], list[Any]]] = []
         self._sets: list[tuple[set[Any], set[Any]]] = []
         self._tensors: list[tuple[Tensor, int, Tensor]] = []
+        self._notes: list[tuple[dict[str, Any], dict[str, Any]]] = []  # what tensors have as attributes
         self._weights: list[tuple[str, Tensor, int]] = []
         for module in model.modules():
             self._keep(vars(module), _DEPTH)
@@ -227,6 +228,7 @@ class _State:
             self._keep(vars(value), depth - 1)
 
     def _keep_tensor(self, tensor: Tensor) -> None:
+        self._notes.append((vars(tensor), dict(vars(tensor))))
         odd = any((is_lazy(tensor), tensor.is_meta, tensor.is_inference(), tensor.is_nested))
         if not (odd or isinstance(tensor, nn.Parameter)) and tensor.layout is torch.strided:
             self._tensors.append((tensor, tensor._version, tensor.detach().clone()))
@@ -244,6 +246,10 @@ class _State:
             if one != members:
                 one.clear()
                 one.update(members)
+        for notes, found in self._notes:
+            if notes.keys() != found.keys() or any(notes[key] is not one for key, one in found.items()):
+                notes.clear()
+                notes.update(found)
         with torch.no_grad():
             for tensor, version, value in self._tensors:
                 if tensor._version != version:

@@ -64,6 +64,7 @@ class Sums:
         changed: cells whose strongest channel is another one.
         energy: (2,): squares of the reference summed over all cells and channels, and how many numbers those are.
         channels: of the map.
+        whole: whether all numbers of the reference are whole: classes, masks, counts.
     """
 
     length: int
@@ -73,6 +74,7 @@ class Sums:
     changed: Tensor = field(init=False)
     energy: Tensor = field(init=False)
     channels: int = 1
+    whole: bool = True
 
     def __post_init__(self) -> None:
         self.count, self.squares, self.largest, self.changed = torch.zeros(4, 4, self.length, dtype=torch.float64)
@@ -89,6 +91,7 @@ class Sums:
             distance: likewise.
         """
         self.channels = change.shape[1]
+        self.whole = self.whole and bool((reference == reference.round()).all())
         known = (side >= 0).flatten()
         place = (side * self.length + distance).flatten()[known]
         amount = change.abs().double()
@@ -99,7 +102,8 @@ class Sums:
         flat[2].scatter_reduce_(0, place, largest.flatten()[known], "amax")
         if labels is not None:
             flat[3].index_add_(0, place, labels.sum(0).double().cpu().flatten()[known])
-        self.energy += torch.tensor([float(reference.double().square().sum()), float(reference.numel())])
+        energy = [float(reference.double().square().sum()), float(reference.numel())]
+        self.energy += torch.tensor(energy, dtype=torch.float64)
 
     def check(self, name: str, image: str) -> None:
         """Raises HaloError where a sum is not finite: such values would count as no error at all."""
@@ -123,11 +127,23 @@ class Sums:
         rms = (self.squares / (self.count * self.channels)).sqrt()
         return rms / scale if kind == "relative" else rms
 
-    def resolution(self, kind: str) -> Tensor:
-        """`(4, L)`, the errors that cannot be told from none: of "labels" half of what one cell makes, else 0."""
-        if kind != "labels":
+    def resolution(self, kind: str, scale: float, *, whole: bool) -> Tensor:
+        """`(4, L)`, the errors that cannot be told from none: half of what one cell makes where cells change rarely or by a whole number.
+
+        Args:
+            kind: one of `ERRORS`.
+            scale: see `errors`.
+            whole: whether the map holds whole numbers. Of others the resolution is 0, but for their labels.
+        """
+        if kind == "labels":
+            half = 0.5 / self.count
+        elif not whole:
             return torch.zeros_like(self.count)
-        return torch.where(self.count > 0, 0.5 / self.count, torch.nan)
+        elif kind == "maximum":
+            half = torch.full_like(self.count, 0.5)
+        else:
+            half = (0.5 / (self.count * self.channels)).sqrt() / (scale if kind == "relative" else 1.0)
+        return torch.where(self.count > 0, half, torch.nan)
 
 
 def pooled(sums: Sequence[Sums]) -> Sums:
@@ -139,6 +155,11 @@ def pooled(sums: Sequence[Sums]) -> Sums:
             getattr(total, name).add_(getattr(one, name))
         torch.maximum(total.largest, one.largest, out=total.largest)
     return total
+
+
+def whole_numbers(sums: Sequence[Sums]) -> bool:
+    """Whether a map held whole numbers in all images, and not 0 alone."""
+    return all(one.whole for one in sums) and any(float(one.energy[0]) > 0 for one in sums)
 
 
 def scale_of(sums: Sequence[Sums]) -> float:

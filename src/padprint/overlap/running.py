@@ -17,7 +17,7 @@ from padprint.measuring.forwards import Rest, first_cell, swapping, window
 from padprint.measuring.session import Scene, Session
 from padprint.network.layers import as_measured, uncalibrated
 from padprint.network.weights import weights_sha256
-from padprint.overlap.distance import Sums, changed_labels, nearest_side, pooled, scale_of
+from padprint.overlap.distance import Sums, changed_labels, nearest_side, pooled, scale_of, whole_numbers
 from padprint.overlap.floors import FloorSums, corner_of, other_sizes
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
@@ -269,7 +269,7 @@ def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: f
         scale,
         pooled(sums).errors(error, scale),
         by_image,
-        torch.stack([one.resolution(error) for one in sums]),
+        torch.stack([one.resolution(error, scale, whole=whole_numbers(sums)) for one in sums]),
         tolerance,
         error,
         out.floors[padding].floor(sums, error, scale, confidence) if padding in out.floors else None,

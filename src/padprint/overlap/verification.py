@@ -18,7 +18,7 @@ from padprint.measuring.checked import reseed
 from padprint.measuring.forwards import Forwards, swapping, whole_of
 from padprint.measuring.session import Opened, Scene, Setup
 from padprint.network.layers import as_measured
-from padprint.overlap.distance import SIDES, Sums, changed_labels, nearest_side, pooled, worst_beyond
+from padprint.overlap.distance import SIDES, Sums, changed_labels, nearest_side, pooled, whole_numbers, worst_beyond
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
@@ -213,7 +213,7 @@ class _Tally:
         single = [float(sums.errors(kind, one.scale).nan_to_num(0).max()) for sums in self.sums]
         hardest = max(range(len(single)), key=single.__getitem__)
         worst = float(errors.max())
-        cell = 2 * float(total.resolution(kind)[side, distance])
+        cell = 2 * float(total.resolution(kind, one.scale, whole=whole_numbers(self.sums))[side, distance])
         inside = None if one.floor is None else worst_beyond(errors, one.structural)
         allowed = one.most if one.floor is None or not inside else min(inside, one.floor.limit) + one.room
         within = one.floor is None or not inside or inside <= one.floor.limit

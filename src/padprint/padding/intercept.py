@@ -129,6 +129,26 @@ def operator_name(func: Callable[..., Any]) -> str:
     return getattr(func, "__name__", "?") if name is None else str(name).removeprefix("aten::")
 
 
+def depended_on(operator: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Of a call's tensors those whose numbers decide what it returns; the others give it a type, a device or a shape alone.
+
+    ``weight.to(x)`` is the weight whatever x holds, and may be the very same tensor.
+
+    Args:
+        operator: see `operator_name`.
+        inputs: the tensors it is called with, in order.
+    """
+    if operator in _LIKE_OTHERS:
+        return list(inputs[:1])
+    if operator.endswith("_like") or operator.startswith("new_"):
+        return list(inputs[1:])
+    return list(inputs)
+
+
+_LIKE_OTHERS = {"to", "type_as", "expand_as", "view_as", "reshape_as", "resize_as_"}
+"""Operators that change the first tensor's type or shape to that of another."""
+
+
 def refuse_opaque(module: nn.Module, name: str) -> None:
     """Refuse a module inside which nothing can be seen.
 

@@ -116,7 +116,15 @@ def _resample(a: dict[str, Any]) -> Windowed:
         else:
             whole = zip(inputs, kept, op.pads, strict=True)
             kwargs["size"] = [int((i + before + after) * r) for i, r, (before, after) in whole]
+        # torch 2.14 gets wrong numbers from antialiased resizing of a map that is one cell wide: give it two alike
+        thin = bool(a["antialias"]) and len(inputs) == 2 and padded.shape[-1] == 1 and kept[-1] == 1
+        if thin:
+            padded = padded.repeat_interleave(2, -1)
+            if not by_factor:
+                kwargs["size"] = [*kwargs["size"][:-1], 2]
         y = F.interpolate(padded, **kwargs)
+        if thin:
+            y = y.narrow(-1, 0, 1)
         for axis, ratio, (before, _), size in zip(op.axes, kept, op.pads, sizes, strict=True):
             if before:
                 y = y.narrow(axis, int(before * ratio), size)

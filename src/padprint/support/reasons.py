@@ -192,6 +192,11 @@ def place_in_scene() -> Reason:
     )
 
 
+def never_repeats() -> Reason:
+    """Of a layer whose cells are not alike after any total stride."""
+    return Reason(Kind.ABSOLUTE, "its features repeat after no total stride that was tried")
+
+
 def differs_by_pass() -> Reason:
     """Of a layer whose features differ from pass to pass."""
     return Reason(
@@ -264,6 +269,15 @@ def lost_on(length: int, error: str | None) -> Reason:
 def grows_unevenly(cells: str) -> Reason:
     """Of a layer whose map does not grow evenly; `cells` says how."""
     return Reason(Kind.UNEVEN, f"its map does not grow evenly with the input ({cells})")
+
+
+def nan_of_its_own() -> Reason:
+    """Of a layer that holds NaN where padding is not the reason."""
+    return Reason(
+        Kind.NOT_FINITE,
+        "its map holds NaN of the network's own, on an input of ordinary numbers too, so that NaN in the place of padding tells "
+        "nothing: check the weights and what the network divides by",
+    )
 
 
 def no_map(text: str) -> Reason:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.network.preserved import state_kept
-from padprint.padding.intercept import Call, Interceptor
+from padprint.padding.intercept import Call, Interceptor, depended_on
 from padprint.support.wording import first_line
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import (
@@ -22,6 +22,7 @@ from padprint.wholemap.operators import (
     Split,
     Statistic,
     UnreadError,
+    level,
     mapped,
     seen_by,
     split,
@@ -44,6 +45,7 @@ FROZEN = "frozen"
 _PROBE = "probe"
 
 _GROWTH = (128, 192)  # px; unlike each other, so that rows are told from columns
+_GOLDEN = (5**0.5 - 1) / 2  # whose multiples are never alike modulo 1
 _ARITHMETIC = frozenset(
     f"{left}{name}{right}"
     for name in ("mul", "div", "truediv", "true_divide", "add", "sub", "pow")
@@ -69,12 +71,14 @@ class Known:
         outputs: likewise, of those it returns.
         numbers: those that depend on the input's size, by place, at the crop's size.
         mixes: whether what it returns is of all images of a batch together.
+        number: of the call, in order of execution.
     """
 
     inputs: tuple[tuple[Extent | None, ...], ...]
     outputs: tuple[tuple[Extent | None, ...], ...]
     numbers: Mapping[tuple[Any, ...], Any]
     mixes: bool = False
+    number: int = 0
 
     @property
     def reduces(self) -> bool:
@@ -223,7 +227,7 @@ class WholeMap(nn.Module):
 
     def _handle(self, call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         inputs = tensors((args, kwargs))
-        seen = [one for one in map(seen_by, inputs) if one is not None]
+        seen = [one for one in map(seen_by, depended_on(call.operator, inputs)) if one is not None]
         out, whole = self._called(call, func, args, kwargs)
         if whole or seen:
             own = (str(call),) if whole else ()
@@ -249,8 +253,11 @@ class WholeMap(nn.Module):
         inputs_now = tensors((args, kwargs))
         if len(inputs_now) != len(known.inputs):
             return func(*args, **kwargs), False
+        deciding = set(map(id, depended_on(call.operator, inputs_now)))
         found: dict[int, Sequence[Extent | None]] = {
-            id(one): own for one, own in zip(inputs_now, known.inputs, strict=True) if len(own) == one.dim()
+            id(one): own
+            for one, own in zip(inputs_now, known.inputs, strict=True)
+            if len(own) == one.dim() and id(one) in deciding
         }
         if known.numbers and state.mode == TAKING:
             here = dict(_numbers((args, kwargs)))
@@ -289,7 +296,11 @@ class WholeMap(nn.Module):
     def _run(self, call: Call, parts: Split) -> Any:
         state = self.state
         if state.mode == NEUTRAL:
-            return parts.neutral()
+            before = level.set(0.5 + 0.4 * (_GOLDEN * state.calls[call].number % 1))
+            try:
+                return parts.neutral()
+            finally:
+                level.reset(before)
         if state.mode == ALONE:
             state.kept[call] = parts.take()
             return parts.apply(state.kept[call])
@@ -322,7 +333,7 @@ def _known(
     found: dict[Call, Known] = {}
     at = Fraction(1)
     crop_run, *others = runs
-    for call, own in crop_run.items():
+    for number, (call, own) in enumerate(crop_run.items()):
         if not all(call in run for run in others):
             continue
         tall, wide = (run[call] for run in others)
@@ -344,7 +355,7 @@ def _known(
         grown = any(extent is not None for one in (*inputs, *outputs) for extent in one)
         if grown or changed:
             found[call] = Known(
-                tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed, _mixes(own, pair.get(call))
+                tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed, _mixes(own, pair.get(call)), number
             )
     return found
 
