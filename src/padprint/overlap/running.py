@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -23,6 +23,7 @@ from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.results.statistics import promised
+from padprint.support.reasons import Kind, Reason
 from padprint.support.version import __version__
 
 
@@ -233,28 +234,28 @@ class Tiles:
             },
         )
 
-    def _cautions(self, confidence: float) -> list[str]:
+    def _cautions(self, confidence: float) -> Iterator[Reason]:
         fresh = uncalibrated(self.network.model)
-        found = [] if fresh is None else [fresh]
+        if fresh is not None:
+            yield Reason(Kind.UNTRAINED, fresh)
         if self.n_images == 1:
-            found.append(
-                "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
-            )
+            said = "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
+            yield Reason(Kind.FEW, said)
         elif promised(self.n_images, confidence) < confidence:
-            found.append(
+            yield Reason(
+                Kind.FEW,
                 f"measured on {self.n_images} images, this holds for {100 * promised(self.n_images, confidence):.3g} % of further images; "
-                f"to hold for {100 * confidence:g} % it must be measured on {ceil(confidence / (1 - confidence) - 1e-9)}"
+                f"to hold for {100 * confidence:g} % it must be measured on {ceil(confidence / (1 - confidence) - 1e-9)}",
             )
         if self.network.short:
-            found.append(
+            yield Reason(
+                Kind.APPROXIMATE,
                 f"the scene around a tile is {self.plan.margin} px wide, less than the output sees, so that the reference "
-                "itself is changed by padding: the result is approximate"
+                "itself is changed by padding: the result is approximate",
             )
         if any(scheme is not None for scheme in self.network.paddings.values()):
-            found.append(
-                "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
-            )
-        return found
+            said = "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
+            yield Reason(Kind.SWAPPED, said)
 
 
 def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: float, confidence: float) -> OutputHalo:
