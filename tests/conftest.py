@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,31 @@ import torch
 # Networks of tests are small: a second thread costs more than it gives, and two processes of pytest-xdist share two cores.
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
+
+
+TOGETHER = (
+    "test_convert",
+    "test_distributed",
+    "test_formation",
+    "test_known",
+    "test_properties",
+    "test_training_",
+    "test_halo_verify",
+)
+"""Files whose tests share what takes long to make: one process runs all of a file."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files of `TOGETHER` first, each in one process; then all other tests one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.rpartition("/")[2].startswith(TOGETHER) else nodeid
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="module")

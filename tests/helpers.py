@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from padprint import Measurement, measure
 from padprint.padding import use
@@ -161,6 +164,29 @@ def save_photographs(images: Sequence[Tensor], folder: Path) -> str:
         pixels = (image.permute(1, 2, 0) * 40 + 128).clamp(0, 255).byte().numpy()
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return str(folder)
+
+
+def in_processes(work: Callable[..., None], processes: int, *arguments: Any, minutes: float = 10) -> None:
+    """Call `work(rank, *arguments)` in processes of their own, which may meet by gloo; fails where one does.
+
+    They are forked from a process that has imported torch and done nothing else, so that each need not import it again.
+    """
+    multiprocessing.set_forkserver_preload(["torch", "torch.distributed", "padprint.measuring.engine"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        context = start_processes(work, arguments, nprocs=processes, join=False, start_method="forkserver")
+    until = time.monotonic() + 60 * minutes
+    while not context.join(timeout=2):
+        if time.monotonic() > until:
+            for process in context.processes:
+                process.kill()
+            pytest.fail(f"the processes did not end within {minutes} minutes")
+
+
+def in_turn(first: Iterable[Any], others: Sequence[Any]) -> list[Any]:
+    """Parameters `(one of first, one of others)`: each of both comes up, and the products that are left are slow tests."""
+    pairs = [(a, b, i % len(others) == j) for i, a in enumerate(first) for j, b in enumerate(others)]
+    return [pytest.param(a, b, marks=[] if default else pytest.mark.slow) for a, b, default in pairs]
 
 
 Make = Callable[[], nn.Module]

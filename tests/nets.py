@@ -344,13 +344,6 @@ class SqueezeExcite(nn.Module):
         return self.head(x * self.gate(x))
 
 
-class AddedUp(nn.Module):
-    """Sums from the left edge on: sees the whole map, and no part of it is local."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.cumsum(-1)
-
-
 def group_normed() -> nn.Module:
     return sequential(conv(), nn.GroupNorm(2, 4), nn.Tanh(), conv(4, 4))
 

@@ -16,6 +16,7 @@ import padprint
 from helpers import noise
 from nets import sequential
 from padprint.errors import HaloError, LayerError, ModelError, PadprintError
+from padprint.geometry import strip
 from padprint.measuring.crops import iterate
 
 CROP = 32
@@ -733,8 +734,10 @@ def settles(net: nn.Module, x: Tensor) -> Tensor:
         y = z
 
 
-def test_a_loop_that_waits_for_numbers_ends() -> None:
-    with pytest.raises(PadprintError):
+@pytest.mark.parametrize("calls", [5000, pytest.param(strip._MOST_CALLS, marks=pytest.mark.slow)])
+def test_a_loop_that_waits_for_numbers_ends(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strip, "_MOST_CALLS", calls)
+    with pytest.raises(PadprintError, match="a loop waits for numbers"):
         padprint.measure(make(settles, c=conv()), noise(3, 80), crop=CROP, layers="output")
 
 

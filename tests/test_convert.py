@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nets
-from helpers import singles
+from helpers import in_processes, singles
 from padprint import measure, trace
 from padprint.errors import PaddingError
 from padprint.network.loading import load_model
@@ -258,9 +257,7 @@ def test_distributed_data_parallel(name: str, distributed: Path) -> None:
 @pytest.fixture(scope="module")
 def distributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        mp.spawn(distributed_step, (str(folder),), nprocs=2)
+    in_processes(distributed_step, 2, str(folder))
     return folder
 
 

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 from torch import nn
 
 import nets
-from helpers import ESTIMATES, gap, noise
+from helpers import ESTIMATES, gap, in_processes, noise
 from padprint import Measurement, PadprintError, load, measure
 
 CASES = {
@@ -105,15 +104,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         (folder / "photographs").mkdir()
         for i in range(5):
             Image.new("RGB", (48, 48), (i * 40, 90, 20)).save(folder / "photographs" / f"{i}.png")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-            context = mp.spawn(work, (world, str(folder)), nprocs=world, join=False)
-        for _ in range(60):
-            if context.join(timeout=2):
-                return folder
-        for process in context.processes:
-            process.kill()
-        return pytest.fail("the processes did not end within two minutes")
+        in_processes(work, world, world, str(folder))
+        return folder
 
     return run
 

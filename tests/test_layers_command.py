@@ -52,12 +52,12 @@ class Shifted(nn.Module):
 def twice():
     return nn.Sequential(nn.Conv2d(3, 4, 1), Pair())
 
-class AddedUp(nn.Module):
+class Sorted(nn.Module):
     def forward(self, x):
-        return x.cumsum(-1)
+        return x.sort(-1).values
 
-def added():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), AddedUp())
+def sorts():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), Sorted())
 """
 
 
@@ -115,7 +115,7 @@ def test_several_networks_share_a_grid() -> None:
 
 
 def test_plain_values_and_table_agree_with_the_layers() -> None:
-    net = ready(nn.Sequential(conv(3, 4, (3, 5), stride=2), nn.Tanh(), conv(4, 4), nets.AddedUp()))
+    net = ready(nn.Sequential(conv(3, 4, (3, 5), stride=2), nn.Tanh(), conv(4, 4), nets.Sorted()))
     geometry = trace(net, "*", (24, 32))
     document, table = geometry.to_dict(), geometry.to_frame()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
@@ -139,7 +139,7 @@ def test_plain_values_and_table_agree_with_the_layers() -> None:
 
 
 def test_a_network_without_maps_has_no_smallest_image() -> None:
-    net = ready(nn.Sequential(conv(), nets.AddedUp()))
+    net = ready(nn.Sequential(conv(), nets.Sorted()))
     assert trace(net, ["1"], 24).to_dict()["smallest_image"] is None
 
 
@@ -153,7 +153,7 @@ def test_the_command_tells_the_smallest_image(here: Path) -> None:
     assert "with --margin 8: 48 x 48 px, approximate\n" in layers("layersnet:wide", "--crop", "32", "--margin", "8")[1]
     assert "with --margin 80: 192 x 192 px\n" in layers("layersnet:wide", "--crop", "32", "--margin", "80")[1]
     assert "smallest image: 36 x 36 px\n" in layers("layersnet:plain", "--crop", "32")[1]
-    assert "smallest image" not in layers("layersnet:added", "--layers", "1", "--crop", "32")[1]
+    assert "smallest image" not in layers("layersnet:sorts", "--layers", "1", "--crop", "32")[1]
 
 
 def test_the_command_tells_fields(here: Path) -> None:
@@ -208,8 +208,8 @@ def test_a_layer_of_two_maps(here: Path) -> None:
 
 
 def test_a_layer_that_sees_the_whole_input_has_no_field(here: Path) -> None:
-    said = layers("layersnet:added", "--crop", "32", "--field", "1", status=1)[1]
-    assert "error: 1 has no receptive fields: global: on an input" in said
+    said = layers("layersnet:sorts", "--crop", "32", "--field", "1", status=1)[1]
+    assert "error: 1 has no receptive fields: global: sort in 1 sees the whole input" in said
 
 
 @pytest.mark.parametrize("field", ["2:0", "2:0,0,0", ":0,0", "2:a,b", ""])

@@ -122,6 +122,7 @@ def test_the_first_commands_answer_and_none_fails(network: str, photographs: str
     walk(network, PHOTOGRAPHS[photographs], tmp_path)
 
 
-@pytest.mark.parametrize("network", [pytest.param("mynet:make", marks=pytest.mark.slow), "myunet:make"])
+@pytest.mark.slow  # test_checkup runs the commands that are proposed in one process
+@pytest.mark.parametrize("network", ["mynet:make", "myunet:make"])
 def test_the_same_on_small_images(network: str, tmp_path: Path) -> None:
     walk(network, [(150, 130), (130, 140), (160, 150)], tmp_path, "--size", "48")

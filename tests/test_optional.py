@@ -69,7 +69,11 @@ def test_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["RuntimeError('operator torchvision::nms does not exist')", "OSError('libtorch.so: undefined symbol')"]
+    "fault",
+    [
+        "RuntimeError('operator torchvision::nms does not exist')",
+        pytest.param("OSError('libtorch.so: undefined symbol')", marks=pytest.mark.slow),
+    ],
 )
 def test_broken(tmp_path: Path, fault: str) -> None:
     package = tmp_path / "torchvision"

@@ -116,7 +116,14 @@ def arguments_of(text: str) -> tuple[list[str], Any]:
 RUN = [(page, text) for page, text in commands() if not text.startswith(ELSEWHERE)]
 
 
-@pytest.mark.parametrize("page", sorted({page for page, _ in RUN}))
+def by_page() -> list[Any]:
+    """The pages; those whose commands are all in the README too are run among the slow tests."""
+    pages = {page: {text.partition(" #")[0].strip() for where, text in RUN if where == page} for page, _ in RUN}
+    again = [page for page, texts in pages.items() if page != "README.md" and texts <= pages["README.md"]]
+    return [pytest.param(page, marks=pytest.mark.slow if page in again else []) for page in sorted(pages)]
+
+
+@pytest.mark.parametrize("page", by_page())
 def test_every_command_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     monkeypatch.setattr("padprint.network.loading.load_model", load)

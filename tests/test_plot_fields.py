@@ -171,7 +171,7 @@ def test_what_is_no_image_of_this_size(geometry: Geometry, image: Any, said: str
 
 
 def test_layers_without_a_geometry() -> None:
-    geometry = trace(ready(nn.Sequential(conv(), nets.AddedUp())), "*", 16)
+    geometry = trace(ready(nn.Sequential(conv(), nets.Sorted())), "*", 16)
     assert len([axes for axes in geometry.show().figure.axes if axes.axison]) == 1
     with pytest.raises(LayerError, match="1 has no geometry to draw: global: "):
         geometry.show(layers=["1"])
@@ -182,7 +182,7 @@ def test_layers_without_a_geometry() -> None:
     with pytest.raises(LayerError, match="0 has no cell"):
         geometry.show(cells=[(16, 0)])
     with pytest.raises(LayerError, match="no layer has a geometry to draw: global"):
-        trace(ready(nn.Sequential(conv(), nets.AddedUp())), ["1"], 16).show()
+        trace(ready(nn.Sequential(conv(), nets.Sorted())), ["1"], 16).show()
 
 
 def test_a_layer_that_sees_all_through_statistics_has_a_rim_and_no_fields() -> None:

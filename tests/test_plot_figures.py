@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from helpers import in_turn
 from measurements import NAN, made_channels, made_layer, made_measurement, made_profile
 from padprint import plot
 from padprint.errors import MissingPackageError, ResultError
@@ -247,8 +248,7 @@ def strip_of(crop: tuple[int, int], channels: int = 4) -> Measurement:
     return dataclasses.replace(made_measurement(*layers), crop=crop)
 
 
-@pytest.mark.parametrize("crop", [(16, 200), (200, 16)])
-@pytest.mark.parametrize("figure", DRAWN)
+@pytest.mark.parametrize(("figure", "crop"), in_turn(DRAWN, [(16, 200), (200, 16)]))
 def test_crops_far_from_square(figure: str, crop: tuple[int, int], monkeypatch) -> None:
     monkeypatch.setitem(globals(), "CROP", crop)
     no_text_touches(DRAWN[figure](strip_of(crop)), 2, monkeypatch)
@@ -273,8 +273,7 @@ def of_one_image(layer: LayerMeasurement) -> Measurement:
     return dataclasses.replace(made_measurement(layer), n_images=1, n_crops=1)
 
 
-@pytest.mark.parametrize("value", [NAN, math.inf])
-@pytest.mark.parametrize("figure", DRAWN)
+@pytest.mark.parametrize(("figure", "value"), in_turn(DRAWN, (NAN, math.inf)))
 def test_a_layer_of_no_finite_number_is_drawn_as_such(figure: str, value: float, monkeypatch) -> None:
     drawn = DRAWN[figure](made_measurement(broken(value), made_layer("fine")))
     texts = [one.get_text() for one in drawn.findobj(Text)]

@@ -144,6 +144,8 @@ def test_what_is_measured_is_not_measured_again(formed, tables, monkeypatch):
 
 def test_the_command_prints_json_alone_and_draws(formed, tables, monkeypatch):
     _, folder = formed
+    monkeypatch.setattr(tasks.Digits, "BACKGROUNDS", 2)
+    monkeypatch.setattr(study, "COUNTS", (2, 3))
     run = CliRunner().invoke(app, ["study", "properties", str(folder), "--plots", "--json"])
     assert run.exit_code == 0, run.stderr
     assert {name: len(rows) for name, rows in json.loads(run.stdout).items()} == {

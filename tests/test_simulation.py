@@ -7,6 +7,7 @@ share a common factor, as features do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from math import nan, sqrt
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from helpers import ESTIMATES
 from padprint.geometry.layer import LayerGeometry
+from padprint.measuring import summary
 from padprint.measuring.moments import LayerMoments
 from padprint.measuring.summary import summarise
 from padprint.results.measurement import LayerMeasurement
@@ -24,6 +26,14 @@ from padprint.results.statistics import cell_noise, group_gram, mean_noise
 
 SHAPE = (3, 8, 8)
 GEOMETRY = LayerGeometry("layer", None, 3, (8, 8), (1, 1), (0.0, 0.0), (3, 3), (1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_profiles() -> Iterator[None]:
+    """Profiles by distance to the border would take half of the time, and are asked for nowhere here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "border_distances", lambda *_: {})
+        yield
 
 
 class Setting(NamedTuple):
@@ -122,7 +132,7 @@ THOROUGH = [
     Setting(20, 0.3, heavy=True),
     Setting(100, 10.0, heavy=True),
 ]
-CASES = [(s, 400) for s in QUICK] + [pytest.param(s, 1000, marks=pytest.mark.slow) for s in THOROUGH]
+CASES = [(s, 200) for s in QUICK] + [pytest.param(s, 1000, marks=pytest.mark.slow) for s in THOROUGH]
 
 
 @pytest.mark.parametrize(("setting", "repetitions"), CASES, ids=str)

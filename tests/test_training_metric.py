@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 import nets
 import padprint.padding as pp
-from helpers import left_as_found, noise
+from helpers import in_processes, left_as_found, noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
 from padprint.measuring.self_check import self_check
 from padprint.training import PatternMetric, Watch
@@ -331,15 +330,8 @@ def work(rank: int, world: int, folder: str) -> None:
 
 @cache
 def two_processes(folder: Path) -> list[dict[str, Any]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        context = mp.spawn(work, (2, str(folder)), nprocs=2, join=False)
-    for _ in range(60):
-        if context.join(timeout=2):
-            return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-    for process in context.processes:
-        process.kill()
-    return pytest.fail("the processes did not end within two minutes")
+    in_processes(work, 2, 2, str(folder))
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
