@@ -173,6 +173,9 @@ def test_the_command_writes_a_folder_and_a_page(tmp_path: Path, monkeypatch: pyt
     page = (tmp_path / "first" / "report.html").read_text()
     assert "padprint check nets:stride_two --size 33 --output first --report" in page
     assert runner.invoke(app, ["check", "nets:stride_two", "--report"]).exit_code == 2
+    again = runner.invoke(app, ["check", "--config", "first/check.toml", "--output", "second"])
+    assert again.exit_code == 0, again.output
+    assert padprint.load("second")["2"].snr == padprint.load("first")["2"].snr
 
 
 def test_images_that_are_too_small_are_replaced(tmp_path: Path) -> None:

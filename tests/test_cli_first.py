@@ -238,7 +238,7 @@ LEAVES = leaves_of(typer.main.get_command(app))
 def test_help_is_grouped_and_names_no_type_of_a_flag(path: tuple[str, ...]) -> None:
     found = run(*path, "--help", columns=80)
     assert found.exit_code == 0
-    assert "<bool>" not in found.output
+    assert not re.search(r"<(bool|str|int|float|Path|list\[.*?)>", found.output)
     assert "On the screen" in found.output
     assert max(map(len, found.output.splitlines())) <= 80
 

@@ -57,7 +57,7 @@ def _root(
     """Measure what padding tells a convolutional network about position."""
 
 
-app.command(epilog=_check.EPILOG, cls=Command)(_check.check)
+app.command(epilog=_check.EPILOG, cls=Repeatable)(_check.check)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from padprint.cli._bundles import bundled
-from padprint.cli._options import CROPS, Files, Mean, Model, Output, Report, Resize, Screen, Seed, Std, Weights
+from padprint.cli._options import CROPS, Config, Files, Mean, Model, Output, Report, Resize, Screen, Seed, Std, Weights
 
 EPILOG = "Examples: padprint check torchvision:resnet50 | padprint check mynet:make photos/ --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25"
 
@@ -38,6 +38,7 @@ def check(
     seed: Seed = 0,
     output: Output = None,
     report: Report = False,
+    config: Config = None,  # noqa: ARG001  # read before the command runs
     screen: Screen,
 ) -> None:
     """Look at a network for the first time: what pads, how far that reaches, what it leaves, and what to do next.

@@ -97,10 +97,12 @@ class Group(TyperGroup):
 
 
 def _untyped(parameters: list[Any]) -> list[Any]:
-    """Flags, --help among them, have no value of which --help could name the type."""
+    """What --help shows names no types: flags, --help among them, have no value, and arguments are named by what they are."""
     for one in parameters:
         if getattr(one, "is_flag", False) and one.metavar is None:
             one.metavar = " "
+        if one.param_type_name == "argument":
+            one.display_type_rich = lambda ctx: None  # noqa: ARG005  # as typer calls it
     return parameters
 
 

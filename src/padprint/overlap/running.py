@@ -254,7 +254,7 @@ class Tiles:
                 "itself is changed by padding: the result is approximate",
             )
         if any(scheme is not None for scheme in self.network.paddings.values()):
-            said = "a scheme that is swapped in says what the swap does, not what a network trained with it would do"
+            said = "padding was swapped into the network as it is: one that is trained with it may need another overlap"
             yield Reason(Kind.SWAPPED, said)
 
 
