@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import padprint
 from padprint.errors import HaloError, ImagesError, LayerError, ModelError
+from padprint.geometry.taint import without_nan
 from padprint.geometry.tracing import trace
 from padprint.overlap.distance import Sums
 from padprint.scenes import DeadLeaves
@@ -163,6 +164,33 @@ def test_a_network_that_divides_by_the_cells_across_less_one() -> None:
 
     found = trace(By(moved).double(), "output", 32)["output"]
     assert found.reason is None and found.rim == (0, 2, 0, 0)
+
+
+def test_offsets_that_padding_reaches_leave_the_process_alive() -> None:
+    """torchvision's kernel of deformable convolutions reads memory at NaN, which ends the process."""
+    ops = pytest.importorskip("torchvision.ops")
+    weight = torch.ones(3, 3, 3, 3)
+
+    def deformed(x: Tensor) -> Tensor:
+        offsets = blurred(x).mean(1, keepdim=True).tanh().expand(-1, 18, -1, -1).contiguous()
+        return ops.deform_conv2d(x, offsets, weight.to(x), padding=1)
+
+    found = trace(By(deformed), "output", 32)["output"]
+    assert found.reason is None and found.rim == (2, 2, 2, 2)
+
+
+def test_other_libraries_operators_get_no_nan_but_in_their_first_tensor() -> None:
+    x, offsets, whole = torch.full((2,), torch.nan), torch.tensor([torch.nan, 2.0]), torch.tensor([1])
+    (one, two), named = without_nan((x, offsets), {"mask": offsets, "index": whole, "stride": 1})
+    assert one is x and two.tolist() == [0.0, 2.0] and named["mask"].tolist() == [0.0, 2.0]
+    assert named["index"] is whole and named["stride"] == 1 and offsets.isnan().any()
+
+
+def test_numbers_that_padding_reaches_are_looked_up() -> None:
+    """NaN as a whole number is the smallest there is, which no table holds."""
+    table = torch.linspace(-1, 1, 201).cos()
+    net = By(lambda x: table.to(x)[(10 * blurred(x)).tanh().mul(100).add(100).long()])
+    assert trace(net, "output", 32)["output"].rim == (1, 1, 1, 1)
 
 
 def test_nan_of_the_network_s_own_is_the_reason() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.geometry.taint import carry_on, marked, may_lose, taint_of
+from padprint.geometry.taint import carry_on, marked, may_lose, taint_of, without_nan
 from padprint.network.layers import Leaf, Tap, leaves_of, run_to
 from padprint.padding.hidden import could_extend
 from padprint.padding.intercept import Call, Interceptor, depended_on
@@ -256,7 +256,8 @@ def _handle(
         raise ModelError("max unpooling puts cells where indices say, which a strip of one cell has no room for")
     parts = _parts(run, call, inputs, shares) if op is None else []
     if op is None:
-        out = func(*args, **kwargs)
+        given, named = without_nan(args, kwargs) if "::" in call.operator else (args, kwargs)
+        out = func(*given, **named)
     else:
         run.inputs[call] = tuple(op.input.shape)
         out = _supply(strip, run, call, op, lambda: func(*args, **kwargs))

@@ -8,6 +8,7 @@ numbers and truth values have no NaN), and become NaN again as soon as a tensor 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -93,6 +94,22 @@ def may_lose(name: str, inputs: Sequence[Tensor], shares: Sequence[float]) -> bo
     return known and any(shares)
 
 
+def without_nan(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Arguments of another library's operator with 0 for NaN in all tensors but the first.
+
+    They may be positions, as the offsets of torchvision's deformable convolution are; its kernel reads memory at NaN, and the
+    process ends there.
+    """
+    first = next(iter(_tensors((args, kwargs))), None)
+
+    def clean(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf is not first and leaf.is_floating_point():
+            return leaf.nan_to_num(0.0, torch.inf, -torch.inf)
+        return leaf
+
+    return pytree.tree_map(clean, tuple(args)), pytree.tree_map(clean, dict(kwargs))
+
+
 def carry_on(
     name: str,
     func: Callable[..., Any],
@@ -136,6 +153,10 @@ def _set(out: Tensor, mask: Tensor) -> bool:
             return False
     else:
         setattr(out, _ATTRIBUTE, mask)
+        known = out[~mask] if mask.shape == out.shape else out[:0]
+        if out.dtype != torch.bool:  # NaN as a whole number is one that no table has
+            with suppress(RuntimeError):
+                out.masked_fill_(mask, known.flatten()[0] if known.numel() else 0)
     return True
 
 
