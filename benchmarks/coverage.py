@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from limit_grid import KINDS
-from padprint.results.sizes import Sizes, sizes
+from padprint.results.pattern_size import Sizes, sizes
 from padprint.results.statistics import prediction_limit, promised, student_quantile
 from size_grid import (
     Cell,

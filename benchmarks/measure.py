@@ -33,8 +33,8 @@ from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import CropPlan
 from padprint.measuring.options import Settings
 from padprint.measuring.session import planned
-from padprint.measuring.sums import Sums
-from padprint.network.layers import as_measured
+from padprint.measuring.sums import NetworkSums
+from padprint.network.preserved import as_measured
 
 CROP, CANVAS, CROPS, BATCH = 224, 1024, 64, 16
 MODELS = ("mobilenet_v2", "resnet50", "vgg19")
@@ -72,13 +72,13 @@ class Measuring:
         traced = Traced.of(model, "auto", (CROP, CROP), 3, place, {"own": None})
         self.plan = planned([traced], Settings(crops, 10, BATCH, 0, 1.0))
         self.network = Checked(traced, self.plan, scene(0))
-        self.sums = Sums(traced, self.plan, 10)
+        self.sums = NetworkSums(traced, self.plan, 10)
 
     def add(self, image: Tensor) -> None:
         """One image, as `padprint.measure` adds it."""
         canvases = self.plan.canvases((image.shape[-2], image.shape[-1]), 0)
         self.sums.add(self.network, image, 0, 0, canvases, BATCH, range(self.plan.crops))
-        self.network.tick("the image")
+        self.network.count_image("the image")
 
 
 def prepared(name: str, crops: int = CROPS) -> tuple[nn.Module, Measuring]:
@@ -160,10 +160,10 @@ def checks(names: list[str], repeats: int) -> None:
         x = scene(0)
         first = run.plan.canvases((CANVAS, CANVAS), 0)[0]
         canvas = checked.forwards.placed(first.cut(x))
-        guard, again = checked.forwards.guard, checked.again
+        guard, again = checked.forwards.guard, checked.recheck
         look, looks = guard.look, []
         guard.look = lambda *given, look=look, looks=looks: looks.append(processor_seconds(lambda: look(*given)))
-        checked.again = None
+        checked.recheck = None
         rows = []
         with as_measured(model):
             for i in range(repeats + 1):

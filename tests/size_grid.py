@@ -19,7 +19,7 @@ from torch import Tensor
 
 from padprint.results.comparison import difference
 from padprint.results.measurement import Estimate
-from padprint.results.sizes import corrected_mae, sizes
+from padprint.results.pattern_size import corrected_mae, sizes
 from padprint.results.statistics import Interval, floor_of_mae, interval_of, jackknife, mean_noise, unbiased_energy
 from test_simulation import SHAPE, draw, true_pattern
 
@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Of many runs: the arguments of `padprint.results.sizes.sizes`, the runs last, the truths, and sums of D by group, run, channel and cell."""
+    """Of many runs: the arguments of `padprint.results.pattern_size.sizes`, the runs last, the truths, and sums of D by group, run, channel and cell."""
 
     gram: Tensor
     energy: Tensor
@@ -114,7 +114,7 @@ def _drawn(generator: torch.Generator, runs: int, count: int) -> list[Tensor]:
 
 
 def corrected(sums: Sums, runs: int | None = None) -> list[Interval]:
-    """`padprint.results.sizes.corrected_mae` of each run, or of the first so many."""
+    """`padprint.results.pattern_size.corrected_mae` of each run, or of the first so many."""
     found, crops = [], sums.crops
     groups = len(crops)
     for r in range(runs or sums.diff.shape[1]):

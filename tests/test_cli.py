@@ -197,7 +197,7 @@ def test_wrong_usage_is_status_2(calls, arguments: str) -> None:
 def test_random_weights_are_pointed_out_unless_calibrated(calls, monkeypatch, tmp_path: Path) -> None:
     Image.new("RGB", (140, 30), "red").save(tmp_path / "a.png")
     seen: list = []
-    monkeypatch.setattr("padprint.network.loading.calibrate_batchnorm", lambda model, images: seen.extend(images))
+    monkeypatch.setattr("padprint.network.batchnorm.calibrate_batchnorm", lambda model, images: seen.extend(images))
     arguments = ["measure", "random", str(tmp_path), "--crop", "16x80"]
     assert "random initial weights" in runner.invoke(app, arguments).stderr
     result = runner.invoke(app, [*arguments, "--calibrate", "3"])

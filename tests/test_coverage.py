@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from padprint.results.sizes import Sizes, pair_variance, root, sizes, skewness
+from padprint.results.pattern_size import Sizes, pair_variance, root, sizes, skewness
 from padprint.results.statistics import Interval
 from size_grid import Cell, Sums, before, corrected, covered, paired, simulate, simulate_paddings
 

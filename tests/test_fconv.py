@@ -27,7 +27,7 @@ from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, ResultError
 from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import as_source
-from padprint.network.layers import as_measured
+from padprint.network.preserved import as_measured
 
 # ---------------------------------------------------------------------------------------------------------- convolutions
 

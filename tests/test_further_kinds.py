@@ -16,7 +16,7 @@ import padprint
 from padprint.errors import HaloError, ImagesError, LayerError, ModelError
 from padprint.geometry.taint import without_nan
 from padprint.geometry.tracing import trace
-from padprint.overlap.distance import Sums
+from padprint.overlap.distance import ErrorSums
 from padprint.scenes import DeadLeaves
 
 KERNEL = torch.linspace(-1, 1, 27).reshape(3, 1, 3, 3)
@@ -281,7 +281,7 @@ def test_classes_that_were_not_seen_to_change_may_change(error: str, as_numbers:
 
 def test_resolution_of_whole_numbers() -> None:
     """Half a cell of 100: one that changes by 1 is an rms of 0.1, and of 0.05 on a scale of 2."""
-    sums = Sums(3)
+    sums = ErrorSums(3)
     sums.count[:] = 100
     rms = (0.5 / 100) ** 0.5
     assert sums.resolution("absolute", 2.0, whole=True)[0, 0] == pytest.approx(rms)

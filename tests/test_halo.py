@@ -23,7 +23,7 @@ from helpers import left_as_found, noise
 from limit_grid import KINDS
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
 from padprint.overlap import Halo, halo, load, structural
-from padprint.overlap.distance import Sums, halo_cells, nearest_side, worst_beyond
+from padprint.overlap.distance import ErrorSums, halo_cells, nearest_side, worst_beyond
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.results.statistics import prediction_limit, promised
@@ -733,7 +733,7 @@ def test_sums_are_those_of_loops() -> None:
     change, reference = torch.randn(2, 3, 5, 7, generator=g), torch.randn(2, 3, 5, 7, generator=g)
     labels = torch.rand(2, 5, 7, generator=g) < 0.5
     side, distance = nearest_side((5, 7), (1, 1), (2, 2, 2, 2))
-    sums = Sums(7)
+    sums = ErrorSums(7)
     sums.add(change, labels, reference, side, distance)
     for s in range(4):
         for d in range(7):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import nets
 import padprint
+from padprint.network.calls import Call, Interceptor
 from padprint.padding.hidden import could_extend
-from padprint.padding.intercept import Call, Interceptor
 
 IDS = torch.tensor([0, 0, 1, 2, 3, 3])
 

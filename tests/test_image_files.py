@@ -370,3 +370,13 @@ def test_folders_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: pytes
         warnings.simplefilter("ignore")
         assert len(list(source.items())) == 1
     assert source.skipped == {"closed": "the folder cannot be read (Permission denied)"}
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tif", "webp"])
+def test_files_of_several_pages_are_refused(tmp_path: Path, suffix: str) -> None:
+    pages = [Image.new("RGB", (40, 30), (60 * i, 90, 120)) for i in range(1, 4)]
+    pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImagesError, match=r"3 pages or frames|axes are IYXS"):
+        ImageFolder([tmp_path / f"a.{suffix}"], mean=(0.5,) * 3, std=(0.5,) * 3)[0]
+    pages[0].save(tmp_path / f"b.{suffix}")
+    assert ImageFolder([tmp_path / f"b.{suffix}"], mean=(0.5,) * 3, std=(0.5,) * 3)[0].shape == (3, 30, 40)

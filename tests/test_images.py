@@ -158,12 +158,6 @@ def test_exif_orientation_and_sizes_agree(tmp_path, suffix):
     assert folder.sizes() == [(48, 32)]
 
 
-def test_first_frame_of_a_multi_frame_file(tmp_path):
-    first, second = Image.fromarray(noise(seed=1)), Image.fromarray(noise(seed=2))
-    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
-    torch.testing.assert_close(load(tmp_path / "a.tif"), rgb(noise(seed=1)))
-
-
 def test_resizing_keeps_aspect_counts_enlarged_and_matches_sizes(tmp_path):
     save(tmp_path / "a.png", noise(20, 31))
     save(tmp_path / "b.png", noise(100, 80))

@@ -13,13 +13,13 @@ from torch import nn
 from padprint import measure
 from padprint.images.dead_leaves import DeadLeaves
 from padprint.studies.learned import Reading, alike, by_step, by_task_and_depth, chosen, how_much, joined, shares
-from padprint.studies.readings import Sums, across, likeness, sizes, sums
+from padprint.studies.readings import CropSums, across, likeness, sizes, sums
 
 DATA = Path(__file__).parents[1] / "docs" / "data"
 
 
 def made(diff, square, average, features=1.0):
-    return Sums(torch.ones(len(diff), dtype=torch.float64), diff.double(), square, average, features)
+    return CropSums(torch.ones(len(diff), dtype=torch.float64), diff.double(), square, average, features)
 
 
 def test_products_across_groups_leave_out_a_groups_own():

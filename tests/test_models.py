@@ -21,7 +21,8 @@ from torchvision.models.segmentation import fcn_resnet50
 import padprint
 from helpers import fresh_module
 from padprint.errors import ImagesError, ModelError
-from padprint.network.loading import calibrate_batchnorm, declared_normalisation, load_model
+from padprint.network.batchnorm import calibrate_batchnorm
+from padprint.network.loading import declared_normalisation, load_model
 from padprint.network.weights import weights_sha256
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers import doubles
-from padprint.padding.intercept import Call, Interceptor
+from padprint.network.calls import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 
 settings.register_profile("operators", deadline=None, max_examples=30, derandomize=True)

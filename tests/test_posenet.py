@@ -46,7 +46,7 @@ from padprint.cli import app
 from padprint.errors import ImagesError, LayerError, ModelError, ResultError
 from padprint.geometry.tracing import trace
 from padprint.images.dead_leaves import DeadLeaves
-from padprint.network.layers import as_measured
+from padprint.network.preserved import as_measured
 from padprint.results.statistics import crossed
 
 QUICK = ReadoutSettings(feat_size=12, epochs=2)

@@ -12,6 +12,10 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import padprint
+from padprint.cli import measure as measure_command
+from padprint.measuring.options import DEFAULTS
+
 KEPT = Path(__file__).parent / "golden" / "api.txt"
 MODULES = (
     "padprint",
@@ -71,6 +75,17 @@ def signature(value: object) -> str:
 def test_names_and_signatures_are_as_they_were() -> None:
     kept, now = KEPT.read_text().splitlines(), listed()
     assert now == kept, "\n".join(difflib.unified_diff(kept, now, "kept", "now", lineterm="", n=0))
+
+
+def test_defaults_are_the_same_wherever_they_stand() -> None:
+    measured = {key: one.default for key, one in inspect.signature(padprint.measure).parameters.items()}
+    assert all(measured[key] == value for key, value in DEFAULTS.items())
+    metric = inspect.signature(padprint.PatternMetric).parameters
+    assert all(metric[key].default == value for key, value in DEFAULTS.items() if key in metric)
+    command = {name: one.default for name, one in inspect.signature(measure_command).parameters.items()}
+    shared = {"crops_per_image", "groups", "batch_size", "seed", "spend", "margin", "limit", "strict"} & set(command)
+    assert len(shared) > 5
+    assert {name: command[name] for name in shared} == {name: DEFAULTS[name] for name in shared}
 
 
 if __name__ == "__main__":

@@ -355,7 +355,7 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
 
 
 def calibrated(model: nn.Module, images: Sequence[Tensor]) -> nn.Module:
-    from padprint.network.loading import calibrate_batchnorm
+    from padprint.network.batchnorm import calibrate_batchnorm
 
     if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         calibrate_batchnorm(model, [x[:, :224, :224] for x in images], batch_size=len(images))

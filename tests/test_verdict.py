@@ -13,9 +13,10 @@ from padprint.report.advice import command, steps, strides_step
 from padprint.report.compared import bracketed, comparison_verdict, print_of, ratio, simple_share
 from padprint.report.levels import everywhere, level, reach, shown_first, sides
 from padprint.report.terms import GLOSSARY, marked
-from padprint.report.verdict import called, percent, spanned, verdict, voids
+from padprint.report.verdict import called, spanned, verdict, voids
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Curve, Estimate, Profile
+from padprint.support.wording import percent
 
 SIDES = ("top", "bottom", "left", "right")
 SURE = Estimate(1.0, 0.5, 1.5)

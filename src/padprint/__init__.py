@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from padprint.geometry.layer import Geometry, LayerGeometry
     from padprint.geometry.tracing import trace
     from padprint.measuring.engine import compare, measure
-    from padprint.network.loading import calibrate_batchnorm, load_model
+    from padprint.network.batchnorm import calibrate_batchnorm
+    from padprint.network.loading import load_model
     from padprint.overlap.advice import halo
     from padprint.overlap.result import Halo
     from padprint.results.comparison import Comparison, load_comparison
@@ -54,7 +55,7 @@ _HOMES = {
     "LayerMeasurement": "results.measurement",
     "Measurement": "results.measurement",
     "load_model": "network.loading",
-    "calibrate_batchnorm": "network.loading",
+    "calibrate_batchnorm": "network.batchnorm",
     "PadprintError": "errors",
     "halo": "overlap.advice",
     "Halo": "overlap.result",

@@ -17,26 +17,27 @@ from torch import Tensor, nn
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
 from padprint.geometry.inspection import Inspection, inspect, stride_record
 from padprint.geometry.layer import Geometry
-from padprint.geometry.tracing import crop_size, trace
+from padprint.geometry.tracing import trace
 from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source
 from padprint.measuring.engine import measure
-from padprint.network.example import input_channels
-from padprint.network.layers import uncalibrated, unwrapped
-from padprint.network.loading import as_model, calibrate_batchnorm, declared_normalisation
+from padprint.network.batchnorm import calibrate_batchnorm, uncalibrated
+from padprint.network.example import crop_size, input_channels
+from padprint.network.layers import unwrapped
+from padprint.network.loading import as_model, declared_normalisation
 from padprint.report.advice import SWAPS, what_to_do
 from padprint.report.first_look import FirstLook, first_look_page
 from padprint.report.inspected import inspection_verdict
 from padprint.report.layout import publish
 from padprint.report.levels import level
-from padprint.report.verdict import count, verdict
+from padprint.report.verdict import verdict
 from padprint.results import storage
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
 from padprint.support import frames
 from padprint.support.progress import display, phase
 from padprint.support.text_table import aligned, fitted
-from padprint.support.wording import label, short, stride, through
+from padprint.support.wording import count, label, short, stride, through
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ImagesError, LayerError, ModelError
-from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
 from padprint.measuring.options import LoadOptions, check_counts
 from padprint.measuring.session import Scene, Setup
-from padprint.network.layers import Tap, as_measured, discover, run_to, select
+from padprint.network.example import crop_size
+from padprint.network.layers import Tap, discover, run_to, select
+from padprint.network.preserved import as_measured
 from padprint.results.estimates import ByLayer, GroupSums, estimate_of, ratio
 from padprint.results.measurement import Estimate
 from padprint.results.statistics import jackknife, unbiased_energy

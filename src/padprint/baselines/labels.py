@@ -25,14 +25,16 @@ from torch import Tensor, nn
 
 from padprint.errors import ImagesError, LayerError, ModelError
 from padprint.geometry.layer import Geometry, MapSpec
-from padprint.geometry.tracing import crop_size, trace
+from padprint.geometry.tracing import trace
 from padprint.images.photographs import Images
 from padprint.measuring.checked import reseed
 from padprint.measuring.crops import paddings
 from padprint.measuring.forwards import swapping
 from padprint.measuring.options import LoadOptions, check_counts
 from padprint.measuring.session import Scene, Setup
-from padprint.network.layers import Tap, as_measured, discover, run_to
+from padprint.network.example import crop_size
+from padprint.network.layers import Tap, discover, run_to
+from padprint.network.preserved import as_measured
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, GroupSums, ratio
 from padprint.results.measurement import Estimate

@@ -28,9 +28,10 @@ from padprint.images.photographs import Images
 from padprint.measuring.checked import reseed
 from padprint.measuring.options import OWN, LoadOptions, Paddings, check_counts, schemes_by_name
 from padprint.measuring.session import Scene, Setup
-from padprint.network.layers import as_measured, one_pass
+from padprint.network.calls import Call, Interceptor
+from padprint.network.layers import one_pass
+from padprint.network.preserved import as_measured
 from padprint.padding import Scheme, make
-from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 from padprint.padding.scheme import available
 from padprint.padding.swap import channels_of, fixed, title, untrained

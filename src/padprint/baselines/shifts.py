@@ -28,7 +28,8 @@ from padprint.measuring.crops import Batch, batch_of, paddings, start
 from padprint.measuring.forwards import swapping
 from padprint.measuring.options import check_counts
 from padprint.measuring.session import Scene, Session, Setup
-from padprint.network.layers import as_measured, leaves_of, one_pass
+from padprint.network.layers import leaves_of, one_pass
+from padprint.network.preserved import as_measured
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
 from padprint.results.measurement import Estimate
@@ -130,7 +131,7 @@ def shift_consistency(
                         layers.setdefault(name, GroupSums()).add(scene.group, *torch.cat(sums))
                     classes.add(network, scene.group, one, two)
                     n_pairs += 1
-                network.tick(scene.called)
+                network.count_image(scene.called)
             n_images += 1
         assert session is not None  # noqa: S101  # where there is no image, that is an error
         session.finish()

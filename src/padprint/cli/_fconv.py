@@ -45,7 +45,7 @@ _Variants = Annotated[
     typer.Option(
         "--padding",
         metavar="SCHEMES",
-        help='Schemes to train with, one or several: "none" is valid, "zeros" same, "full" full convolution; '
+        help='Schemes to train with, one or several: "none" trains with valid, "zeros" with same, "full" with full convolutions; '
         "SCHEME@CELLS for so many cells on each side.",
         show_default=False,
     ),

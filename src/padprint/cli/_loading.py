@@ -195,7 +195,7 @@ def _models(job: Job) -> dict[str, LoadedModel]:
 
 def warn_uncalibrated(loaded: LoadedModel) -> None:
     """Say so where a model has BatchNorm that never saw data."""
-    from padprint.network.layers import uncalibrated
+    from padprint.network.batchnorm import uncalibrated
 
     fresh = uncalibrated(loaded.model)
     if fresh is not None:
@@ -242,7 +242,7 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
     """Set BatchNorm's statistics from centre crops of the first images."""
     from padprint.images.photographs import as_source
     from padprint.images.source import nothing_decoded
-    from padprint.network.loading import calibrate_batchnorm
+    from padprint.network.batchnorm import calibrate_batchnorm
     from padprint.support.progress import phase
 
     options = job.photographs.keywords() | {"limit": job.place.calibrate}

@@ -16,8 +16,8 @@ from padprint.errors import ModelError
 from padprint.geometry.receptive import Spans, fields_from, offset_of
 from padprint.geometry.strip import SQUARE, Run, Strip, run_strip
 from padprint.geometry.witness import OPEN, Expected, Sizes, hear, untouched
+from padprint.network.calls import Call
 from padprint.network.layers import Leaf, Tap
-from padprint.padding.intercept import Call
 from padprint.support.reasons import (
     Reason,
     depends_on_size,

@@ -1,7 +1,7 @@
 """Where strides do not divide evenly, so that a layer uses its padding on one side and not on the other.
 
 A window of stride s covers a map of n cells with `before` and `after` cells of padding evenly where
-``(n + before + after - dilation (k - 1) - 1) mod s`` is 0; else that many cells are left over on the far side.
+``(n + before + after - dilation (k - 1) - 1) mod s`` is 0; else the remainder is the number of cells on the far side that no window reaches.
 
 Source: Alsallakh, Kokhlikyan, Miglani, Yuan, Reblitz-Richardson, "Mind the Pad -- CNNs Can Develop Blind Spots", ICLR 2021.
 """
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
+from padprint.network.calls import Call, Interceptor
 from padprint.network.copies import shape_copy
-from padprint.network.layers import as_measured
-from padprint.padding.intercept import Call, Interceptor
+from padprint.network.preserved import as_measured
 from padprint.padding.operators import Windowed, read_call
 from padprint.support.wording import first_line
 
@@ -60,7 +60,7 @@ class EvenSizes:
     Attributes:
         below: the nearest at or below the size that was looked at.
         above: the nearest at or above it.
-        reason: why one is missing, in words; None where none is.
+        reason: why one size was not found, in words; None where both were.
     """
 
     below: tuple[int | None, ...]
@@ -114,7 +114,7 @@ def even_sizes(model: nn.Module, example: Tensor, windows: Sequence[StridedWindo
 
 
 class _UnevenError(BaseException):
-    """Ends a forward pass that has nothing left to find; a BaseException, so that no model swallows it."""
+    """Stops a forward pass early, when every axis that was asked for is known to be uneven; a BaseException, so that no model swallows it."""
 
 
 class _Search:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from padprint.errors import ModelError, PadprintError
 from padprint.geometry import inspection_text
 from padprint.geometry.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
-from padprint.geometry.tracing import crop_size
-from padprint.network.example import blank_for
-from padprint.network.layers import as_measured, leaves_of, refuse_lazy, unwrapped
+from padprint.network.calls import Call, Interceptor
+from padprint.network.example import blank_for, crop_size
+from padprint.network.layers import leaves_of, refuse_lazy, unwrapped
 from padprint.network.loading import as_model
-from padprint.network.preserved import weights_kept
+from padprint.network.preserved import as_measured, weights_kept
 from padprint.padding.hidden import may_invent
-from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import Windowed, read_call
 from padprint.padding.space import Space, Verdict
 from padprint.padding.swap import fixed, title

@@ -26,7 +26,7 @@ def last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -
     """In order of execution, the last tap of each (y, x) stride.
 
     Where that lies inside a block that goes on to another stride, the last output before the block stands for the stride, if it is
-    no further inside the network: the end of a stage, not the first convolution of the next.
+    nested no deeper than the block: the end of a stage, not the first convolution of the next.
 
     Left out are tensors whose size is fixed (pooled vectors), and modules that compute nothing: those that pad, crop or
     reshape. Where all of a model's outputs are of fixed size they are kept, so that the reason is told.

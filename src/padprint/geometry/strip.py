@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError
 from padprint.geometry.taint import carry_on, marked, may_lose, taint_of, without_nan
+from padprint.network.calls import Call, Interceptor, depended_on
 from padprint.network.layers import Leaf, Tap, leaves_of, run_to
 from padprint.padding.hidden import could_extend
-from padprint.padding.intercept import Call, Interceptor, depended_on
 from padprint.padding.operators import Windowed, read_call
 from padprint.support.reasons import Reason, anchored, sees_all, stretched
 

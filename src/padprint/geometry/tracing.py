@@ -28,11 +28,11 @@ from padprint.geometry.faithful import faithful_copy, holding_nan
 from padprint.geometry.layer import Geometry, LayerGeometry, MapSpec
 from padprint.geometry.receptive import AxisFields, Misalignment
 from padprint.geometry.stages import last_at_each_stride, not_needed
-from padprint.network.example import example_for
-from padprint.network.layers import Tap, as_measured, check_runnable, discover, select, unwrapped
+from padprint.network.calls import refuse_opaque
+from padprint.network.example import crop_size, example_for
+from padprint.network.layers import Tap, check_runnable, discover, select, unwrapped
 from padprint.network.loading import as_model
-from padprint.network.preserved import inputs_made, state_kept
-from padprint.padding.intercept import refuse_opaque
+from padprint.network.preserved import as_measured, inputs_made, state_kept
 from padprint.support.progress import phase
 from padprint.support.reasons import Reason, nan_of_its_own, no_map
 from padprint.wholemap.local import followed
@@ -131,18 +131,6 @@ def _traced(
     found = _joined(wanted, vertical, horizontal, size)
     alone = {name: reason for name, reason in alone.items() if name in found}
     return found.without(alone), alone
-
-
-def crop_size(crop: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) from one number or two.
-
-    Raises:
-        ModelError: not one or two positive whole numbers.
-    """
-    pair: tuple[Any, ...] = tuple(crop) if isinstance(crop, Sequence) else (crop, crop)
-    if len(pair) != 2 or not all(type(n) is int and n > 0 for n in pair):
-        raise ModelError(f"crop must be a positive number of pixels or (height, width), but got {crop!r}")
-    return pair[0], pair[1]
 
 
 def _joined(taps: Sequence[Tap], vertical: Axis, horizontal: Axis, crop: tuple[int, int]) -> Geometry:

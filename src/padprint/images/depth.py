@@ -21,6 +21,9 @@ def cut(image: Image.Image, path: Path) -> str | None:
         image: opened, and not decoded yet.
         path: its file, for formats whose depth Pillow does not tell.
     """
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # a photograph with a preview or a second view of it
+        return f"it holds {pages} pages or frames, of which Pillow reads the first"
     if image.format == "TIFF":
         return _of_tiff(image)
     if image.format == "FITS":

@@ -190,7 +190,7 @@ class ImageFolder(_Photographs):
 
     A folder's files are those with a suffix that Pillow can open, hidden ones left out, sorted by their posix
     path below the folder; links to folders, links that lead nowhere, pipes and the like are left out and counted
-    among the skipped. An image is the first frame as a (3, H, W) float32 tensor, (x - mean) / std with x
+    among the skipped. An image (files of several pages or frames are refused) is a (3, H, W) float32 tensor, (x - mean) / std with x
     in [0, 1], turned upright by its EXIF orientation. Grey, palette, CMYK and 1-bit images become RGB;
     transparency is dropped, not composited, with a warning where it hid something. 16-bit grey is divided by 65535;
     floating point grey must lie in [0, 1]. A file of which bits or bands would be cut (colours of more than 8 bits, TIFFs

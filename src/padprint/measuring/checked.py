@@ -19,11 +19,11 @@ from padprint.measuring.forwards import Forwards, whole_of
 from padprint.measuring.guard import Guard
 from padprint.measuring.options import Paddings
 from padprint.measuring.self_check import self_check
-from padprint.network.layers import as_measured, one_pass
-from padprint.network.preserved import generators
+from padprint.network.calls import Call, Interceptor
+from padprint.network.layers import one_pass
+from padprint.network.preserved import as_measured, generators
 from padprint.padding import Scheme
 from padprint.padding.hidden import could_extend
-from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import read_call
 from padprint.padding.swap import untrained
 from padprint.support.reasons import Reason, listed
@@ -167,10 +167,10 @@ class Checked:
         guard = Guard(self.geometry)
         self.floor = self_check(self.forwards, guard, plan, image, self.short)
         self.refused: dict[str, Reason] = {}
-        self.again: Again | None = None
+        self.recheck: Recheck | None = None
         if guard.crop is not None:
             self.forwards.guard = guard
-            self.again = Again(self, guard.crop, guard.first)
+            self.recheck = Recheck(self, guard.crop, guard.first)
 
     @property
     def seeing_all(self) -> list[str]:
@@ -194,7 +194,7 @@ class Checked:
     def _gather(self) -> None:
         guard = self.forwards.guard
         fresh = {} if guard is None else {name: one for name, one in guard.refused.items() if name not in self.refused}
-        blame = suspects(self.model, self.again.crop) if fresh and self.again is not None else ""
+        blame = suspects(self.model, self.recheck.crop) if fresh and self.recheck is not None else ""
         for name, reason in fresh.items():
             self.refused[name] = reason.of(name).more(blame and f" (it may be that {blame})")
 
@@ -202,14 +202,14 @@ class Checked:
         """See `reseed`."""
         reseed(self.model, self.paddings.values(), seed, index)
 
-    def tick(self, image: str) -> None:
+    def count_image(self, image: str) -> None:
         """Count an image as done, and check every so often that the network is still the one it was.
 
         Raises:
             ModelError: it is not.
         """
-        if self.again is not None:
-            self.again.tick(image)
+        if self.recheck is not None:
+            self.recheck.count_image(image)
 
     def finish(self) -> None:
         """Check once more, at the end of a pass, that the network is still the one it was.
@@ -217,13 +217,13 @@ class Checked:
         Raises:
             ModelError: it is not; or no layer is left that is believed.
         """
-        if self.again is not None:
+        if self.recheck is not None:
             with as_measured(self.model):
-                self.again.check()
+                self.recheck.check()
             self.refuse_nothing_left()
 
 
-class Again:
+class Recheck:
     """The first crop, run once more every so often: it must give the features that it gave first.
 
     Args:
@@ -236,7 +236,7 @@ class Again:
         self._network, self.crop, self._first = network, crop, first
         self._images = 0
 
-    def tick(self, image: str) -> None:
+    def count_image(self, image: str) -> None:
         """Count an image; check after the first, the second, the fourth, the eighth and so on."""
         self._images += 1
         if self._images & (self._images - 1) == 0:

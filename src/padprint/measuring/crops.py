@@ -16,8 +16,7 @@ from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Rest
 from padprint.measuring.options import OWN, Paddings, schemes_by_name
 from padprint.measuring.session import Opened, Scene, Session, Setup
-from padprint.network.layers import as_measured
-from padprint.network.preserved import continued, generators
+from padprint.network.preserved import as_measured, continued, generators
 from padprint.padding import Scheme
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class Batch:
 
     Attributes:
         index: of the image.
-        called: what messages call it.
         group: of the image, index modulo the number of groups.
         pixels: `(B, C, H, W)`, the crops themselves.
         padded: by layer, `(B, C, h, w)` features F(x; p) of the crops alone.
@@ -103,7 +101,7 @@ class Crops:
                         yield batch
                 self.n_images += 1
                 with as_measured(model):
-                    session.network.tick(scene.called)
+                    session.network.count_image(scene.called)
             if session is not None:
                 session.finish()
 

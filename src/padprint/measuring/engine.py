@@ -15,7 +15,7 @@ from padprint.images.photographs import Images
 from padprint.measuring.options import DEFAULTS, OWN, Options, schemes_by_name
 from padprint.measuring.session import Setup
 from padprint.measuring.tally import Tally
-from padprint.network.layers import as_measured
+from padprint.network.preserved import as_measured
 from padprint.network.weights import weights_sha256
 from padprint.padding import Scheme
 from padprint.results.comparison import Comparison

@@ -18,8 +18,8 @@ from padprint.errors import ModelError, PadprintError
 from padprint.geometry.layer import Geometry, MapSpec, Sides
 from padprint.measuring.crop_plan import MAX_CANVAS
 from padprint.measuring.guard import Guard, differences
-from padprint.network.layers import Tap, as_measured, run_to
-from padprint.network.preserved import generators, randomness_kept
+from padprint.network.layers import Tap, run_to
+from padprint.network.preserved import as_measured, generators, randomness_kept
 from padprint.padding import Scheme
 from padprint.padding.swap import swapped
 from padprint.wholemap.extents import Window

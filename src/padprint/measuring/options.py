@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, TypedDict
@@ -150,45 +149,3 @@ def check_counts(least: int, **counts: object) -> None:
     for option, value in counts.items():
         if not isinstance(value, int) or value < least:
             raise ModelError(f"{option} must be a whole number of {least} or more, but got {value!r}")
-
-
-@contextmanager
-def on_device(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
-    """The model on the device asked for, and its precision; moved back at the end.
-
-    Raises:
-        ModelError: parameters on several devices or on the meta device, an unknown device, half precision.
-    """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in tensors:
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            raise ModelError(
-                f"{name} is {str(tensor.dtype).removeprefix('torch.')}: its rounding would drown the pattern; "
-                "measure in single precision with model.float()"
-            )
-    homes = {tensor.device for _, tensor in tensors} or {torch.device("cpu")}
-    if len(homes) > 1:
-        raise ModelError(
-            f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)"
-        )
-    home = homes.pop()
-    if home.type == "meta":
-        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
-    target = home
-    try:
-        if device is not None and torch.device(device) != home:
-            target = torch.device(device)
-            if target.type == "meta":
-                raise ModelError(f"device {str(device)!r} holds no numbers; measure on 'cpu' or 'cuda'")
-            torch.empty(0, device=target)  # fails before anything is moved, also where there is nothing to move
-            model.to(target)
-    except (RuntimeError, AssertionError) as error:
-        model.to(home)
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"device {str(device)!r} cannot be used: {reason}") from error
-    dtypes = [tensor.dtype for _, tensor in tensors if tensor.is_floating_point()]
-    try:
-        yield target, dtypes[0] if dtypes else torch.float32
-    finally:
-        if target != home:
-            model.to(home)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from padprint.measuring.options import Settings
-from padprint.measuring.sums import Sums
-from padprint.network.layers import uncalibrated
+from padprint.measuring.sums import NetworkSums
+from padprint.network.batchnorm import uncalibrated
 from padprint.results.measurement import LayerMeasurement, Measurement
 from padprint.support.reasons import Kind, Reason
 from padprint.support.version import __version__
@@ -39,7 +39,7 @@ class Counts:
 
 
 def measurement(
-    sums: Sums,
+    sums: NetworkSums,
     padding: str,
     floor: Mapping[str, float],
     refused: Mapping[str, Reason],
@@ -90,7 +90,7 @@ def measurement(
 
 
 def _warnings(
-    sums: Sums, padding: str, settings: Settings, counts: Counts, layers: Mapping[str, LayerMeasurement]
+    sums: NetworkSums, padding: str, settings: Settings, counts: Counts, layers: Mapping[str, LayerMeasurement]
 ) -> Iterator[Reason]:
     traced = sums.traced
     if traced.paddings[padding] is not None:

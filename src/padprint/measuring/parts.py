@@ -9,9 +9,10 @@ from torch import Tensor
 
 from padprint.measuring.moments import LayerMoments
 from padprint.measuring.states import States
+from padprint.results.estimates import estimate_of
 from padprint.results.measurement import PARTS, Estimate, Part
-from padprint.results.sizes import sizes
-from padprint.results.statistics import Interval, jackknife
+from padprint.results.pattern_size import sizes
+from padprint.results.statistics import jackknife
 
 _SUMMED = ("local", "through", "context", "total")
 """Parts of which squares are summed here; those of ``padding`` are a layer's own."""
@@ -113,8 +114,4 @@ def _part(sums: Tensor, energy: Tensor, cells: Tensor, crops: Tensor, power: Ten
     if size.value <= rounding:
         none = Estimate(0.0, 0.0, 0.0, (0.0,) * len(size.replicates))
         return Part(none, none, none, pattern, by_cell)
-    return Part(_estimate(size), _estimate(found.relative), _estimate(found.snr), pattern, by_cell)
-
-
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
+    return Part(estimate_of(size), estimate_of(found.relative), estimate_of(found.snr), pattern, by_cell)

@@ -31,9 +31,10 @@ _PIECES = 2
 _SMALLEST = 32  # px of a piece, and two total strides
 
 _RINGS = (((1, 2), (3, 1)), ((3, 1), (1, 3)))
-"""By piece, down and across: total strides of other content laid around it, before and after, where the canvas leaves none.
+"""By piece, (down, across): total strides of other content laid around it, (before, after), where the canvas leaves none. The first
+piece gets one above, two below, three to the left and one to the right.
 
-As many down as across would hide what depends on the row less the column."""
+Equal shifts down and across would hide features of (row - column)."""
 
 
 @phase("self-check")
@@ -55,7 +56,7 @@ def self_check(
             says how much; cells that padding does not reach must agree all the same, unless they see the whole map.
 
     Returns:
-        Relative rms change of F(x; *) by layer, the largest of the pieces; of exempt layers the largest of the others.
+        Relative rms change of F(x; *) by layer, the largest over the pieces; exempt layers get the largest value of the other layers.
 
     Raises:
         ModelError: the network fails.
@@ -80,7 +81,7 @@ def self_check(
                 continue  # what lies beyond the margin is in the statistics, and so in every cell
             if whole:
                 floor[name] = max(floor.get(name, 0.0), change)
-            # beside what padding makes of the layer: of a detector of borders nothing but rounding is left inside
+            # compared with the layer's size at the border too: a detector of borders is rounding and nothing else inside
             size = max(_size(one), _size(guard.first[name]))
             small = change * _size(one) <= _ROUNDING * torch.finfo(one.dtype).eps * size
             if not small and guard.differs(name, one, there[name], whole=whole):
@@ -194,7 +195,7 @@ class _View:
         Args:
             ring: total strides before and after, down and across.
             seed: of the content.
-            far: whether there is any before, so that the piece lies elsewhere.
+            far: whether other content lies above and to the left too, which shifts the piece.
         """
         py, px = self.plan.period
         top, left = (ring[0][0] * py, ring[1][0] * px) if far else (0, 0)

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from padprint.errors import ImagesError
 from padprint.geometry.layer import Geometry, surroundings
-from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source, nothing_decoded
 from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import Canvas, CropPlan
-from padprint.measuring.options import DEFAULTS, Paddings, Settings, common_normalisation, on_device, run_settings
+from padprint.measuring.options import DEFAULTS, Paddings, Settings, common_normalisation, run_settings
+from padprint.network.example import crop_size
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
-from padprint.network.preserved import inputs_made
+from padprint.network.preserved import inputs_made, on_device
 from padprint.support.progress import progress_bar
 
 Place = tuple[torch.device, torch.dtype]

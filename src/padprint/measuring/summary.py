@@ -14,8 +14,9 @@ from padprint.measuring.moments import LayerMoments
 from padprint.measuring.parts import PartSums
 from padprint.results import statistics
 from padprint.results.channels import ChannelTest, position_test
+from padprint.results.estimates import estimate_of
 from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Profile
-from padprint.results.sizes import corrected_mae, sizes
+from padprint.results.pattern_size import corrected_mae, sizes
 from padprint.results.statistics import Interval, jackknife
 
 DEAD = 4
@@ -162,15 +163,15 @@ class _Sums:
         size = sizes(self.gram, energy, self.power, self.crops)
         plain, floor = jackknife(mae, self.groups, 1), self._mae_floor(total)
         return {
-            "snr": _estimate(size.snr),
+            "snr": estimate_of(size.snr),
             "snr_plain": self._estimate(snr_plain, 1),
-            "mae": _estimate(plain),
-            "mae_floor": _estimate(floor),
-            "mae_corrected": _estimate(corrected_mae(self.diff, self.crops, plain, floor, size)),
-            "rms": _estimate(size.rms),
+            "mae": estimate_of(plain),
+            "mae_floor": estimate_of(floor),
+            "mae_corrected": estimate_of(corrected_mae(self.diff, self.crops, plain, floor, size)),
+            "rms": estimate_of(size.rms),
             "rms_floor": Estimate(float(size.floor), nan, nan),
             "response": self._estimate(response, 1),
-            "relative": _estimate(size.relative),
+            "relative": estimate_of(size.relative),
             "positional": self._estimate(positional) if self.groups > 1 else Estimate(nan, nan, nan),
         }
 
@@ -212,7 +213,7 @@ class _Sums:
         return int(self.groups * (self.groups - 1) // 2 - keep.sum())
 
     def _estimate(self, statistic: Callable[[Tensor], Tensor], least: int = 2) -> Estimate:
-        return _estimate(jackknife(statistic, self.groups, least))
+        return estimate_of(jackknife(statistic, self.groups, least))
 
     def profile(self, geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, Profile]:
         """Profiles by distance to the border: over all sides, and for each side over the cells nearest to it."""
@@ -254,10 +255,6 @@ class _Sums:
             _curve(jackknife(noise, self.groups, 1)),
             _curve(jackknife(response, self.groups, 1)),
         )
-
-
-def _estimate(found: Interval) -> Estimate:
-    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
 
 
 def _curve(interval: Interval) -> Curve:

@@ -21,7 +21,7 @@ RESIDUAL_IMAGES = 4
 """How many of the first images tell how far an approximate F(x; *) still moves."""
 
 
-class Sums:
+class NetworkSums:
     """Running sums of one network's layers.
 
     Args:

@@ -11,14 +11,14 @@ from padprint.measuring.checked import Traced
 from padprint.measuring.options import Paddings
 from padprint.measuring.outcome import Counts, measurement
 from padprint.measuring.session import Opened, Scene, Session, Setup
-from padprint.measuring.sums import Sums
+from padprint.measuring.sums import NetworkSums
 from padprint.results.measurement import Measurement
 from padprint.support.processes import everyone, same_images
 from padprint.support.reasons import Reason
 
 
 class Tally:
-    """Sums over all crops of a pass: the share of this process, then that of all.
+    """NetworkSums over all crops of a pass: the share of this process, then that of all.
 
     Args:
         setup: what was asked for.
@@ -29,7 +29,7 @@ class Tally:
         self.setup, self.settings, self.paddings = setup, setup.settings, paddings
         self.first: int | None = None
         self.session: Session | None = None
-        self.sums: list[Sums] = []
+        self.sums: list[NetworkSums] = []
         self.n_images = 0
         self.small: list[tuple[int, int]] = []
         self.seen: list[str] = []
@@ -49,7 +49,7 @@ class Tally:
                 self.session = Session(self.setup, traced, scene)
                 for network in self.session.networks:
                     network.refuse_nothing_left()
-                self.sums = [Sums(one, self.session.plan, self.settings.groups) for one in traced]
+                self.sums = [NetworkSums(one, self.session.plan, self.settings.groups) for one in traced]
             self._add(self.session, scene)
         if self.small:
             assert self.session is not None  # noqa: S101  # there was a scene
@@ -67,7 +67,7 @@ class Tally:
         order = self._order(session, scene.index)
         for network, sums in zip(session.networks, self.sums, strict=True):
             sums.add(network, scene.image, scene.index, scene.group, canvases, self.settings.batch_size, order)
-            network.tick(scene.called)
+            network.count_image(scene.called)
         self.n_images += 1
         self.seen.append(fingerprint(scene.image))
 
@@ -149,7 +149,7 @@ class Tally:
         """Take geometry from the process that had the first image, and add up the sums of all."""
         if not self.sums:  # this process had no image
             self.sums = [
-                Sums(Traced(model, own["geometry"], self.paddings, *place), leader["plan"], self.settings.groups)
+                NetworkSums(Traced(model, own["geometry"], self.paddings, *place), leader["plan"], self.settings.groups)
                 for model, place, own in zip(self.setup.models.values(), opened.places, leader["networks"], strict=True)
             ]
         for i, sums in enumerate(self.sums):

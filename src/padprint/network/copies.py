@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.network.layers import copied
+from padprint.support.wording import first_line
 
 
 def cpu_copy(model: nn.Module, unused: Collection[str] = (), *, double: bool = True) -> nn.Module:
@@ -59,3 +60,41 @@ def _moved(tensor: Tensor, device: str, *, double: bool = False) -> Tensor:
         dtype = torch.complex128
     made = tensor.detach().to(device, dtype, copy=True)
     return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+
+def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A deep copy, of an unflattened exported program too, whose input nodes hold what cannot be copied.
+
+    Args:
+        model: left alone.
+        memo: what to put in the place of some objects, by ``id``, as for `copy.deepcopy`.
+
+    Raises:
+        ModelError: something in the model cannot be copied.
+    """
+    memo = {} if memo is None else memo
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, list) and value and isinstance(value[0], torch.fx.Node):
+                memo[id(value)] = value  # only read: the sizes that the program takes
+    kept = _results_kept(model)
+    try:
+        made: nn.Module = copy.deepcopy(model, {**memo, **{id(one): one.detach().clone() for one in kept}})
+    except Exception as error:
+        raise ModelError(f"the model cannot be copied: {first_line(error)}") from error
+    names = [name for name, _ in model.named_modules()]
+    copies = [name for name, _ in made.named_modules()] if hasattr(made, "named_modules") else []
+    if copies != names:
+        raise ModelError(
+            f"a deep copy of the model ({type(model).__name__}) is not the same network: it has other modules; "
+            "mend its __deepcopy__, or pass the network inside it"
+        )
+    for one, original in zip(made.modules(), model.modules(), strict=True):
+        one.training = original.training
+    return made
+
+
+def _results_kept(model: nn.Module) -> list[Tensor]:
+    """Tensors with a history of gradients that modules hold as attributes: results of an earlier pass."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    return [value for value in held if isinstance(value, Tensor) and not value.is_leaf]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -16,14 +15,9 @@ from torch.nn.parameter import is_lazy
 
 from padprint.errors import LayerError, ModelError
 from padprint.network.preserved import (
-    full_precision,
-    generators,
-    observers_off,
-    randomness_kept,
     state_kept,
     weights_kept,
 )
-from padprint.support.wording import first_line
 
 OUTPUT = "output"
 """Name of the model's own output, where no named submodule returns the same tensor."""
@@ -278,95 +272,6 @@ def _axes(module: nn.Module) -> int:
     kind, n = name[:-2], name[-2:]
     known = kind in {"Conv", "ConvTranspose", "MaxPool", "AvgPool", "LPPool", "FractionalMaxPool", "MaxUnpool"}
     return {"1d": 1, "2d": 2, "3d": 3}.get(n, 0) if known else 0
-
-
-def uncalibrated(model: object) -> str | None:
-    """What to say of BatchNorm whose statistics are still those it was made with; None where there is none such.
-
-    Counters tell nothing: converted weights often come without them.
-    """
-    fresh = [
-        name
-        for name, module in (model.named_modules() if isinstance(model, nn.Module) else ())
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and module.running_mean is not None
-        and module.running_var is not None
-        and not any((is_lazy(module.running_mean), module.running_mean.is_meta))
-        and bool((module.running_mean == 0).all())
-        and bool((module.running_var == 1).all())
-    ]
-    if not fresh:
-        return None
-    return (
-        f"{len(fresh)} BatchNorm layers ({', '.join(fresh[:3])}{', ...' if len(fresh) > 3 else ''}) have never seen data: their "
-        "statistics are 0 and 1; load trained weights, or let padprint.calibrate_batchnorm(model, batches) set them"
-    )
-
-
-def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
-    """A deep copy, of an unflattened exported program too, whose input nodes hold what cannot be copied.
-
-    Args:
-        model: left alone.
-        memo: what to put in the place of some objects, by ``id``, as for `copy.deepcopy`.
-
-    Raises:
-        ModelError: something in the model cannot be copied.
-    """
-    memo = {} if memo is None else memo
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, list) and value and isinstance(value[0], torch.fx.Node):
-                memo[id(value)] = value  # only read: the sizes that the program takes
-    kept = _results_kept(model)
-    try:
-        made: nn.Module = copy.deepcopy(model, {**memo, **{id(one): one.detach().clone() for one in kept}})
-    except Exception as error:
-        raise ModelError(f"the model cannot be copied: {first_line(error)}") from error
-    names = [name for name, _ in model.named_modules()]
-    copies = [name for name, _ in made.named_modules()] if hasattr(made, "named_modules") else []
-    if copies != names:
-        raise ModelError(
-            f"a deep copy of the model ({type(model).__name__}) is not the same network: it has other modules; "
-            "mend its __deepcopy__, or pass the network inside it"
-        )
-    for one, original in zip(made.modules(), model.modules(), strict=True):
-        one.training = original.training
-    return made
-
-
-def _results_kept(model: nn.Module) -> list[Tensor]:
-    """Tensors with a history of gradients that modules hold as attributes: results of an earlier pass."""
-    held = (value for module in model.modules() for value in vars(module).values())
-    return [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
-
-
-@contextmanager
-def as_measured(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no autocast, full float32, no observers; all that is put back at the end."""
-    training = {module: module.training for module in model.modules()}
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        try:
-            model.eval()
-        except NotImplementedError as error:  # what a program of torch.export gives by .module()
-            raise ModelError(
-                f"the model cannot be put in evaluation mode ({first_line(error)}): of an exported program pass "
-                "torch.export.unflatten(program), or the path of its .pt2 file"
-            ) from error
-        with (
-            full_precision(),
-            randomness_kept(generators(model), devices),
-            torch.no_grad(),
-            observers_off(model),
-            state_kept(model),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False) if devices else ExitStack(),
-        ):
-            yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
 
 
 def _size(x: Tensor) -> str:

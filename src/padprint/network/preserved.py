@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from padprint.errors import ModelError
+from padprint.support.wording import first_line
 
 
 def generators(model: nn.Module) -> list[torch.Generator]:
@@ -307,3 +308,73 @@ def _readable(read: Any) -> Any:
         return read()
     except RuntimeError:
         return None
+
+
+@contextmanager
+def as_measured(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, no autocast, full float32, no observers; all that is put back at the end."""
+    training = {module: module.training for module in model.modules()}
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        try:
+            model.eval()
+        except NotImplementedError as error:  # what a program of torch.export gives by .module()
+            raise ModelError(
+                f"the model cannot be put in evaluation mode ({first_line(error)}): of an exported program pass "
+                "torch.export.unflatten(program), or the path of its .pt2 file"
+            ) from error
+        with (
+            full_precision(),
+            randomness_kept(generators(model), devices),
+            torch.no_grad(),
+            observers_off(model),
+            state_kept(model),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False) if devices else ExitStack(),
+        ):
+            yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+@contextmanager
+def on_device(model: nn.Module, device: str | torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
+    """The model on the device asked for, and its precision; moved back at the end.
+
+    Raises:
+        ModelError: parameters on several devices or on the meta device, an unknown device, half precision.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in tensors:
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            raise ModelError(
+                f"{name} is {str(tensor.dtype).removeprefix('torch.')}: its rounding would drown the pattern; "
+                "measure in single precision with model.float()"
+            )
+    homes = {tensor.device for _, tensor in tensors} or {torch.device("cpu")}
+    if len(homes) > 1:
+        raise ModelError(
+            f"the model is spread over {sorted(map(str, homes))}; move it to one device with model.to(...)"
+        )
+    home = homes.pop()
+    if home.type == "meta":
+        raise ModelError("the model is on the meta device and has no weights; load them first with model.to_empty(...)")
+    target = home
+    try:
+        if device is not None and torch.device(device) != home:
+            target = torch.device(device)
+            if target.type == "meta":
+                raise ModelError(f"device {str(device)!r} holds no numbers; measure on 'cpu' or 'cuda'")
+            torch.empty(0, device=target)  # fails before anything is moved, also where there is nothing to move
+            model.to(target)
+    except (RuntimeError, AssertionError) as error:
+        model.to(home)
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {str(device)!r} cannot be used: {reason}") from error
+    dtypes = [tensor.dtype for _, tensor in tensors if tensor.is_floating_point()]
+    try:
+        yield target, dtypes[0] if dtypes else torch.float32
+    finally:
+        if target != home:
+            model.to(home)

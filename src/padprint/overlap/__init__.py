@@ -1,7 +1,7 @@
 """How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
 
 The way through: `advice` lets `running` run tiles of the `outputs` and sum errors by `distance` (`floors`: what statistics change); `widths` and `promise` read halos from the
-sums, `tiling` makes tiles of them and `sizes` of other sizes, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
+sums, `tiling` makes tiles of them and `tile_sizes` of other sizes, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
 `blending` tell it in other tools' units); `structure` needs no images; `verification` runs the tiles (`stitching`) and gives a `verdict`.
 
 Names are loaded on first use.
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from padprint.overlap.frozen import frozen_statistics
     from padprint.overlap.result import Halo
     from padprint.overlap.saved import load
-    from padprint.overlap.sizes import Choice, choices
     from padprint.overlap.structure import Structural, structural
+    from padprint.overlap.tile_sizes import Choice, choices
     from padprint.overlap.tiling import Tiling
     from padprint.overlap.tools import monai_arguments, units, weight_map
     from padprint.overlap.verdict import Verification
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from padprint.overlap.widths import OutputHalo, PaddingHalo
 
 _HOMES = {
-    "Choice": "sizes",
-    "choices": "sizes",
+    "Choice": "tile_sizes",
+    "choices": "tile_sizes",
     "Structural": "structure",
     "structural": "structure",
     "frozen_statistics": "frozen",

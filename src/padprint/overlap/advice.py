@@ -12,7 +12,7 @@ from padprint.images.photographs import Images
 from padprint.measuring.checked import Traced
 from padprint.measuring.options import OWN, Paddings, schemes_by_name
 from padprint.measuring.session import Opened, Scene, Session, Setup
-from padprint.network.layers import as_measured
+from padprint.network.preserved import as_measured
 from padprint.overlap.asked import check_confidence, check_statistics, check_tolerance
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.outputs import geometry_of, structural_halos

@@ -53,7 +53,7 @@ def nearest_side(
 
 
 @dataclass
-class Sums:
+class ErrorSums:
     """What errors at each distance are made of, for one image: `(4, L)` float64, by side and distance in cells.
 
     Attributes:
@@ -146,9 +146,9 @@ class Sums:
         return torch.where(self.count > 0, half, torch.nan)
 
 
-def pooled(sums: Sequence[Sums]) -> Sums:
+def pooled(sums: Sequence[ErrorSums]) -> ErrorSums:
     """The sums of several images as one."""
-    total = Sums(sums[0].length)
+    total = ErrorSums(sums[0].length)
     total.channels = sums[0].channels
     for one in sums:
         for name in ("count", "squares", "changed", "energy"):
@@ -157,12 +157,12 @@ def pooled(sums: Sequence[Sums]) -> Sums:
     return total
 
 
-def whole_numbers(sums: Sequence[Sums]) -> bool:
+def whole_numbers(sums: Sequence[ErrorSums]) -> bool:
     """Whether a map held whole numbers in all images, and not 0 alone."""
     return all(one.whole for one in sums) and any(float(one.energy[0]) > 0 for one in sums)
 
 
-def scale_of(sums: Sequence[Sums]) -> float:
+def scale_of(sums: Sequence[ErrorSums]) -> float:
     """Rms of the reference over all images."""
     energy, count = torch.stack([one.energy for one in sums]).sum(0).tolist()
     return float((energy / count) ** 0.5) if count else 0.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from padprint.geometry.layer import Sides
-from padprint.overlap.distance import Sums, pooled
+from padprint.overlap.distance import ErrorSums, pooled
 from padprint.overlap.tiling import Map
 from padprint.results.statistics import prediction_limit
 
@@ -43,7 +43,7 @@ class Floor:
 
 
 class FloorSums:
-    """Sums of what statistics change in one output under one padding.
+    """ErrorSums of what statistics change in one output under one padding.
 
     Args:
         operators: see `Floor`.
@@ -53,16 +53,16 @@ class FloorSums:
     def __init__(self, operators: tuple[str, ...], side: Tensor, distance: Tensor) -> None:
         self.operators = operators
         self._side, self._distance = side, distance
-        self._images: list[Sums] = []
-        self._all = Sums(1)
-        self._sizes: dict[Size, Sums] = {}
+        self._images: list[ErrorSums] = []
+        self._all = ErrorSums(1)
+        self._sizes: dict[Size, ErrorSums] = {}
 
     def start_image(self) -> None:
         """What is added from here on is of another image."""
-        self._images.append(Sums(max(self._side.shape)))
+        self._images.append(ErrorSums(max(self._side.shape)))
 
     def add(self, change: Tensor, labels: Tensor | None, whole: Tensor) -> None:
-        """Add tiles: see `Sums.add`."""
+        """Add tiles: see `ErrorSums.add`."""
         self._images[-1].add(change, labels, whole, self._side, self._distance)
         everywhere = torch.zeros_like(self._side)
         self._all.add(change, labels, whole, everywhere, everywhere)
@@ -73,15 +73,15 @@ class FloorSums:
         top, bottom, left, right = structural
         side = torch.full((h, w), -1)
         side[top : h - bottom, left : w - right] = 0
-        self._sizes.setdefault(size, Sums(1)).add(change, labels, whole, side, torch.zeros_like(side))
+        self._sizes.setdefault(size, ErrorSums(1)).add(change, labels, whole, side, torch.zeros_like(side))
 
-    def floor(self, padding: Sequence[Sums], error: str, scale: float, confidence: float) -> Floor:
+    def floor(self, padding: Sequence[ErrorSums], error: str, scale: float, confidence: float) -> Floor:
         """The numbers.
 
         Args:
             padding: sums of padding's part, by image.
             error: kind of error, see `ERRORS`.
-            scale: see `Sums.errors`.
+            scale: see `ErrorSums.errors`.
             confidence: share of further images that are to stay below the limit.
         """
         by_image = torch.stack([one.errors(error, scale).nan_to_num(0).amax() for one in self._images])
@@ -96,7 +96,7 @@ class FloorSums:
         )
 
 
-def _only(sums: Sums, error: str, scale: float) -> float:
+def _only(sums: ErrorSums, error: str, scale: float) -> float:
     return float(sums.errors(error, scale)[0, 0])
 
 

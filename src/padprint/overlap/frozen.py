@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.geometry.tracing import crop_size
-from padprint.network.layers import as_measured, unwrapped
-from padprint.padding.intercept import refuse_opaque
+from padprint.network.calls import refuse_opaque
+from padprint.network.example import crop_size
+from padprint.network.layers import unwrapped
+from padprint.network.preserved import as_measured
 from padprint.wholemap.freezing import take_statistics
 from padprint.wholemap.network import WholeMap
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from padprint.overlap.distance import ERRORS
-from padprint.overlap.sizes import ABSURD, offered
 from padprint.overlap.text import pair
+from padprint.overlap.tile_sizes import ABSURD, offered
 from padprint.plot._base import COLOURS, LINES, figure_of, new_figure, plain
 from padprint.support.wording import label
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def plot(halo: Halo, ax: Sequence[Axes] | None = None) -> Figure:
     """Draw the error beyond a halo against its width and against the extra pixels it costs, for each padding.
 
-    Against the width the same halo is dropped on all sides; against the cost stand the tiles that one may be advised, at one
-    tolerance or another, their sides apart. Lines are over all images together, bands reach up to what a further image stays
+    Against the width the same halo is dropped on all sides; against the cost stand the tiles that may be advised at some
+    tolerance, whose sides may differ. Lines are over all images together, bands reach up to the prediction limit, which a further image stays
     below. A dot marks the advice on its line (its widest side, what it costs), a thin upright line where padding cannot reach any
     more. A line that falls below the axis, to zero perhaps, ends there in an arrow.
 

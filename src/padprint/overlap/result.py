@@ -13,7 +13,7 @@ from padprint.geometry.layer import Sides
 from padprint.overlap import text
 from padprint.overlap.asked import STATISTICS, check_tolerance
 from padprint.overlap.document import document, errors_of
-from padprint.overlap.sizes import SIZES, Choice, choices, verdict
+from padprint.overlap.tile_sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
 from padprint.support import frames

@@ -15,9 +15,10 @@ from padprint.images.source import fingerprint
 from padprint.measuring.crop_plan import Canvas
 from padprint.measuring.forwards import Rest, first_cell, swapping, window
 from padprint.measuring.session import Scene, Session
-from padprint.network.layers import as_measured, uncalibrated
+from padprint.network.batchnorm import uncalibrated
+from padprint.network.preserved import as_measured
 from padprint.network.weights import weights_sha256
-from padprint.overlap.distance import Sums, changed_labels, nearest_side, pooled, scale_of, whole_numbers
+from padprint.overlap.distance import ErrorSums, changed_labels, nearest_side, pooled, scale_of, whole_numbers
 from padprint.overlap.floors import FloorSums, corner_of, other_sizes
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
@@ -36,7 +37,7 @@ class _Output:
     structural: Sides
     side: Tensor
     distance: Tensor
-    sums: dict[str, list[Sums]]
+    sums: dict[str, list[ErrorSums]]
     floors: dict[str, FloorSums]
     whole_numbers: bool = False
 
@@ -62,7 +63,7 @@ class Tiles:
     def _empty(self, name: str, spec: MapSpec, structural: Sides) -> _Output:
         """Empty sums for an output."""
         side, distance = nearest_side(spec.size, [float(s) for s in spec.stride], structural)
-        sums: dict[str, list[Sums]] = {padding: [] for padding in self.network.paddings}
+        sums: dict[str, list[ErrorSums]] = {padding: [] for padding in self.network.paddings}
         seen = self.network.geometry[name].sees_all_through
         left = seen and self.statistics != "scene"  # nothing is left of them under the scene's own
         floors = {padding: FloorSums(seen, side, distance) for padding in self.network.paddings if left}
@@ -75,7 +76,7 @@ class Tiles:
         """Add the tiles of one image."""
         for out in self.outputs.values():
             for sums in out.sums.values():
-                sums.append(Sums(max(out.map.size)))
+                sums.append(ErrorSums(max(out.map.size)))
             for floor in out.floors.values():
                 floor.start_image()
         canvases = self.session.canvases(scene)
@@ -86,7 +87,7 @@ class Tiles:
             for canvas in canvases:
                 self._canvas(scene, canvas)
                 self.n_tiles += len(canvas.crops)
-            self.network.tick(scene.called)
+            self.network.count_image(scene.called)
         for name, out in self.outputs.items():
             for sums in out.sums.values():
                 sums[-1].check(name, scene.called)

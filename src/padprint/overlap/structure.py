@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from padprint.errors import HaloError
 from padprint.geometry.layer import Sides
-from padprint.geometry.tracing import crop_size
-from padprint.network.layers import as_measured, unwrapped
+from padprint.network.example import crop_size
+from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
-from padprint.network.preserved import inputs_made
+from padprint.network.preserved import as_measured, inputs_made
 from padprint.overlap import tools
 from padprint.overlap.outputs import geometry_of, structural_halos
-from padprint.overlap.sizes import ABSURD, resized, smallest
 from padprint.overlap.text import halo_pixels, pair
+from padprint.overlap.tile_sizes import ABSURD, resized, smallest
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
 from padprint.support import frames
 from padprint.support.wording import label, through

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from padprint.overlap.distance import ERRORS
-from padprint.overlap.sizes import Choice, choices
+from padprint.overlap.tile_sizes import Choice, choices
 from padprint.support.text_table import aligned
 from padprint.support.wording import label, number, through
 

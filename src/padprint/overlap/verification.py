@@ -17,8 +17,16 @@ from padprint.images.source import fingerprint
 from padprint.measuring.checked import reseed
 from padprint.measuring.forwards import Forwards, swapping, whole_of
 from padprint.measuring.session import Opened, Scene, Setup
-from padprint.network.layers import as_measured
-from padprint.overlap.distance import SIDES, Sums, changed_labels, nearest_side, pooled, whole_numbers, worst_beyond
+from padprint.network.preserved import as_measured
+from padprint.overlap.distance import (
+    SIDES,
+    ErrorSums,
+    changed_labels,
+    nearest_side,
+    pooled,
+    whole_numbers,
+    worst_beyond,
+)
 from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
@@ -175,11 +183,11 @@ class _Check:
 
 
 class _Tally:
-    """Sums of one output over the images."""
+    """ErrorSums of one output over the images."""
 
     def __init__(self, advice: OutputHalo, whole_numbers: bool) -> None:
         self.advice, self.whole_numbers = advice, whole_numbers
-        self.sums: list[Sums] = []
+        self.sums: list[ErrorSums] = []
         self.indices: list[int] = []
         self.absolute, self.squares, self.count = 0.0, 0.0, 0
         self.largest, self.largest_at = -1.0, (0, 0, 0)
@@ -187,7 +195,7 @@ class _Tally:
     def add(self, index: int, stitched: Tensor, whole: Tensor, places: tuple[Tensor, Tensor]) -> None:
         """Add the maps of one image, both `(C, h, w)`."""
         change = (stitched - whole)[None]
-        sums = Sums(max(self.advice.map.size))
+        sums = ErrorSums(max(self.advice.map.size))
         sums.add(
             change, changed_labels(stitched[None], whole[None], whole_numbers=self.whole_numbers), whole[None], *places
         )

@@ -73,7 +73,7 @@ class OutputHalo:
         errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell. Of an output
             that sees all of a tile through statistics, padding's part: the tile less its scene under the tile's statistics.
         by_image: `(n, 4, L)`, the same for each image alone.
-        resolution: `(n, 4, L)`, the errors that cannot be told from none, see `Sums.resolution`.
+        resolution: `(n, 4, L)`, the errors that cannot be told from none, see `ErrorSums.resolution`.
         tolerance: the error allowed.
         error: how it is measured.
         floor: what statistics over a tile leave beside; None without such operators.

@@ -16,9 +16,10 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from padprint.errors import PaddingError
-from padprint.network.layers import copied, unwrapped
+from padprint.network.calls import refuse_opaque
+from padprint.network.copies import copied
+from padprint.network.layers import unwrapped
 from padprint.padding.example import Found, look, run_through
-from padprint.padding.intercept import refuse_opaque
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
 from padprint.padding.space import Form, Verdict, form

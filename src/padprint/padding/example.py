@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PaddingError, PadprintError
-from padprint.network.layers import as_measured
-from padprint.padding.intercept import Call, Interceptor
+from padprint.network.calls import Call, Interceptor
+from padprint.network.preserved import as_measured
 from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme
 from padprint.padding.space import Form, Space, Verdict, form

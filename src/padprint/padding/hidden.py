@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from padprint.padding.intercept import operator_name
+from padprint.network.calls import operator_name
 from padprint.padding.windowed import bind
 
 _SAMPLES = "samples positions that may lie beyond the edge"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from padprint.padding.intercept import Call, Interceptor
+from padprint.network.calls import Call, Interceptor
 from padprint.padding.operators import moves, read_call
 from padprint.padding.windowed import Windowed, supply_cells
 
@@ -120,7 +120,7 @@ class _Padding(NamedTuple):
 
 
 def _find(model: nn.Module, inputs: Sequence[Any]) -> dict[Call, _Known]:
-    from padprint.network.copies import shape_copy  # which imports this package
+    from padprint.network.copies import shape_copy
     from padprint.network.preserved import randomness_kept
 
     with randomness_kept():

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from padprint.errors import PaddingError
+from padprint.network.calls import Call, Interceptor
 from padprint.padding.hidden import may_invent
-from padprint.padding.intercept import Call, Interceptor
 from padprint.padding.operators import moves, read_call
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.space import Space, Verdict

@@ -9,9 +9,9 @@ from typing import Any
 from padprint.overlap.result import Halo
 from padprint.report.compared import ratios
 from padprint.report.levels import level, stands_out
-from padprint.report.verdict import listed
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Measurement
+from padprint.support.wording import listed
 
 Step = Mapping[str, Any]
 """A text, a command or None, and perhaps lines below."""

@@ -10,11 +10,10 @@ import torch
 
 from padprint.measuring.options import OWN
 from padprint.report.levels import stands_out
-from padprint.report.verdict import listed, percent
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Estimate, Measurement
 from padprint.results.statistics import interval_of
-from padprint.support.wording import number
+from padprint.support.wording import listed, number, percent
 
 _NAMED = 3
 """Measurements named in a verdict, for each way they differ; the others are counted."""

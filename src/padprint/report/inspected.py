@@ -12,7 +12,7 @@ from padprint.plot._base import COLOURS, MARKERS, distinct, figure_of, new_figur
 from padprint.report.advice import SWAPS, Step, strides_step
 from padprint.report.charts import svg
 from padprint.report.plain import Chart, Plain, Table, plain_page
-from padprint.report.verdict import count, listed
+from padprint.support.wording import count, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,12 +15,13 @@ from padprint.report.command import names_only
 from padprint.report.compared import comparison_verdict
 from padprint.report.levels import WORDS, shown_first, stands_out
 from padprint.report.sections import depth_figures, layer_sections, over_depth, scale_table, side_by_side
-from padprint.report.verdict import listed, verdict, voids
+from padprint.report.verdict import verdict, voids
 from padprint.report.words import comparison_findings
 from padprint.results import tables
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Measurement
 from padprint.support import wording
+from padprint.support.wording import listed
 
 IN_PYTHON = "padprint.measure(...)"
 MEANING = (

@@ -14,10 +14,10 @@ from padprint.report.compared import bracketed, ratio
 from padprint.report.levels import everywhere, level, reach, shown_first
 from padprint.report.maps import emergence_maps, layer_map
 from padprint.report.pictures import channel_maps
-from padprint.report.verdict import percent
 from padprint.report.words import layer_findings
 from padprint.results.measurement import LayerMeasurement, Measurement
 from padprint.support import wording
+from padprint.support.wording import percent
 
 Named = Mapping[str, Measurement]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from padprint.report.levels import everywhere, level, reach, sides
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
-from padprint.support.wording import number, short
+from padprint.support.wording import count, listed, percent, short
 
 _ADVERBS = {"strong": "strongly", "clear": "clearly", "faint": "faintly"}
 
@@ -91,21 +91,6 @@ def spanned(places: Sequence[int], names: Sequence[str]) -> str:
 def called(names: Sequence[str]) -> list[str]:
     """What layers are called in a sentence: long names lose their middle; "" is the model's output."""
     return [one if name else "the output" for name, one in zip(names, short(names), strict=True)]
-
-
-def listed(texts: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
-
-
-def percent(share: float) -> str:
-    """``12 %``, two digits below ten; "n/a" for NaN."""
-    return "n/a" if math.isnan(share) else f"{100 * share:.0f} %" if share >= 0.0995 else f"{number(100 * share, 2)} %"
-
-
-def count(n: int, noun: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def named(layers: Sequence[LayerMeasurement], most: int = 4) -> str:

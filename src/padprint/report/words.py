@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from padprint.report.levels import stands_out
 from padprint.results.comparison import Comparison, difference
 from padprint.results.measurement import LayerMeasurement, Measurement, Profile
 from padprint.support.wording import aware, interval, number
@@ -91,12 +92,6 @@ def _called(layer: LayerMeasurement) -> list[str]:
         return []
     level = 100 * layer.channels.level
     return [f"No single channel can be called padding-aware at a false-discovery rate of {level:g} %."]
-
-
-def stands_out(layer: LayerMeasurement) -> bool:
-    """Whether the interval of the SNR lies above zero; without an interval, whether the SNR does."""
-    low = layer.snr.value if math.isnan(layer.snr.low) else layer.snr.low
-    return low > 0
 
 
 def shares(layer: LayerMeasurement) -> dict[str, float]:

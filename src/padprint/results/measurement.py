@@ -135,12 +135,12 @@ class LayerMeasurement(ByValue):
         noise: (C, h, w) float64, unbiased variance of the same difference, feature^2.
         snr: mean squared pattern (unbiased) over mean noise.
         snr_plain: the same from the plain square, which has a floor of about one over the number of crops.
-        mae: mean absolute pattern, feature units. Its interval is about its own mean, chance included.
+        mae: mean absolute pattern, feature units. Its interval is that of this biased estimate, not of the true mean |P|; see `mae_corrected`.
         mae_floor: the `mae` to expect where there is no pattern at all, feature units.
         response: mean absolute change, image-dependent part included, feature units.
         relative: pattern size in units of the features' own size.
         positional: share of the squared pattern left after each channel's spatial mean is removed; tables hide it where
-            the interval of `snr` holds 0: a share of what may be nothing.
+            the interval of `snr` holds 0: meaningless where there may be no pattern.
         stride: (rows, columns) input px per cell; 0.5 for a map twice the input.
         offset: receptive-field centre of cell (0, 0), input px, or None where it is not known.
         receptive_field: (rows, columns) input px, or None where it is not known.
@@ -199,7 +199,7 @@ class LayerMeasurement(ByValue):
 
     @property
     def mae_is_chance(self) -> bool:
-        """Whether `mae` is below twice its floor: then it says no more than that mean abs P is less."""
+        """Whether `mae` is below twice its floor: then it is an upper bound and no more."""
         return self.mae.value < 2 * self.mae_floor.value
 
     @property

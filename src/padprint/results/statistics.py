@@ -4,7 +4,7 @@ Crops of one image are correlated and groups of images are not, so every estimat
 groups. With P_g the mean difference of group g, the Gram matrix K[g, h] = mean over channels and cells of P_g P_h holds
 all that is needed: the mean of K over g != h estimates mean P^2 without bias, because the noise of two different groups
 is independent. Intervals are delete-one-group jackknife (Efron and Stein, Ann. Statist. 9, 1981), Student's t with one
-degree of freedom less than there are groups, 95 %; those of sizes are of `padprint.results.sizes`.
+degree of freedom less than there are groups, 95 %; those of sizes are of `padprint.results.pattern_size`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from padprint.errors import ResultError
 from padprint.measuring.engine import measure
-from padprint.network.layers import as_measured
-from padprint.network.loading import calibrate_batchnorm
+from padprint.network.batchnorm import calibrate_batchnorm
+from padprint.network.preserved import as_measured
 from padprint.padding import Scheme, convert
 from padprint.results import documents
 from padprint.studies.formation_config import FormationConfig, Unit

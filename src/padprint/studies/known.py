@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padprint.images.dead_leaves import DeadLeaves
-from padprint.network.loading import calibrate_batchnorm
+from padprint.network.batchnorm import calibrate_batchnorm
 
 CROP = 64
 CHANNELS = 8

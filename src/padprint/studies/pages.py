@@ -12,11 +12,10 @@ from padprint.plot._base import figure_of, new_figure
 from padprint.report import names_only
 from padprint.report.charts import svg
 from padprint.report.plain import Chart, Plain, Table, plain_page
-from padprint.report.verdict import count, listed
 from padprint.studies import formation_report, properties_report, reliability_figure
 from padprint.studies.formation_finding import FLOOR
 from padprint.studies.reliability_tables import TABLES
-from padprint.support.wording import number
+from padprint.support.wording import count, listed, number
 
 if TYPE_CHECKING:
     import pandas as pd

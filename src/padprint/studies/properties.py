@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Crops of the size, half as large again, and one more px of each: strides that are even in one are not in the other."""
+        """Crops of the size, half as large again, and one more px of each: a stride that divides one size evenly does not divide the other."""
         return self.crop, self.crop + 1, self.crop * 3 // 2, self.crop * 3 // 2 + 1
 
     def options(self, **changes: Any) -> Any:

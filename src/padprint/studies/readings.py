@@ -36,7 +36,7 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Sums:
+class CropSums:
     """What crops add up to in one layer, by group of images.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sums:
     features: float
 
 
-def sums(model: nn.Module, scenes: Sequence[Tensor], **options: Any) -> dict[str, Sums]:
+def sums(model: nn.Module, scenes: Sequence[Tensor], **options: Any) -> dict[str, CropSums]:
     """By layer, in order of execution.
 
     Args:
@@ -75,7 +75,7 @@ def sums(model: nn.Module, scenes: Sequence[Tensor], **options: Any) -> dict[str
             parts = [one.square().flatten(1).mean(1).sum() for one in (d, d.mean(1), optimal)]
             totals[name] = totals.get(name, 0.0) + torch.stack(parts)
     return {
-        name: Sums(crops, diff / crops[:, None, None, None], *(totals[name] / crops.sum()).tolist())
+        name: CropSums(crops, diff / crops[:, None, None, None], *(totals[name] / crops.sum()).tolist())
         for name, diff in diffs.items()
     }
 
@@ -87,7 +87,7 @@ def across(a: Tensor, b: Tensor) -> Tensor:
     return pairs
 
 
-def sizes(one: Sums) -> dict[str, float]:
+def sizes(one: CropSums) -> dict[str, float]:
     """How large the pattern is.
 
     ``snr`` and ``snr_plain``, ``rms`` (root of the unbiased mean square, 0 where that is negative) and ``relative`` as in
@@ -107,7 +107,7 @@ def sizes(one: Sums) -> dict[str, float]:
     }
 
 
-def likeness(a: Sums, b: Sums) -> dict[str, float]:
+def likeness(a: CropSums, b: CropSums) -> dict[str, float]:
     """How alike two patterns are.
 
     ``cosine``: of the patterns over channels and cells, without bias; ``energy_map``: correlation over cells of the

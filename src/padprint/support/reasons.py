@@ -1,4 +1,8 @@
-"""Why a layer is not measured, or what is to be said of a result: a kind for code, and words for people, made here."""
+"""Why a layer is not measured, or what is to be said of a result: a kind for code, and words for people.
+
+The words of refused layers are made here; those of a result's warnings in `padprint.measuring.outcome` and `padprint.overlap.running`, beside
+what decides them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Kind(Enum):
     NO_MAP = "no map"
     """The output is no map `(batch, channels, height, width)`."""
     HANDLER = "handler"
-    """A handler computes something else than the operator that it stands for."""
+    """A handler of an operator that sees the whole map (`padprint.wholemap.register`) computes something else than the operator."""
     # of results
     SWAPPED = "swapped"
     """Padding was swapped in that the network was not trained with."""
@@ -57,7 +61,7 @@ class Reason(str):
     """Words for people, and what code asks for.
 
     Args:
-        kind: what it is about; the words begin with it where layers see more than a margin holds.
+        kind: what it is about; the words begin with it where it is GLOBAL, ABSOLUTE, RANDOM, BATCH or CONTRADICTED.
         text: the words.
         operator: the call to blame, or empty.
         layer: that it is about, or empty.
@@ -252,7 +256,7 @@ def handled_otherwise(by: float) -> Reason:
 
 
 def reaches_far(length: int) -> Reason:
-    """Of a layer whose rims meet on an input of so many px."""
+    """Of a layer every cell of which padding from both ends touches on an input of so many px."""
     return Reason(Kind.FAR, f"its rims still meet on an input of {length} px: it reaches further than padprint traces")
 
 

@@ -94,3 +94,13 @@ def first_line(error: BaseException) -> str:
 def count(number: int, what: str) -> str:
     """A number and a noun."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
+
+
+def percent(share: float) -> str:
+    """``12 %``, two digits below ten; "n/a" for NaN."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.0f} %" if share >= 0.0995 else f"{number(100 * share, 2)} %"

@@ -14,12 +14,12 @@ from padprint.geometry.layer import Geometry
 from padprint.images.photographs import as_source
 from padprint.images.source import fingerprint
 from padprint.measuring.checked import Checked, Traced
-from padprint.measuring.options import OWN, Options, on_device, run_settings, schemes_by_name
+from padprint.measuring.options import OWN, Options, run_settings, schemes_by_name
 from padprint.measuring.outcome import Counts, measurement
 from padprint.measuring.session import planned, traced_on_blank
-from padprint.measuring.sums import Sums
-from padprint.network.layers import as_measured, unwrapped
-from padprint.network.preserved import inputs_made
+from padprint.measuring.sums import NetworkSums
+from padprint.network.layers import unwrapped
+from padprint.network.preserved import as_measured, inputs_made, on_device
 from padprint.padding import Scheme
 from padprint.results.measurement import LayerMeasurement, Measurement
 from padprint.support.optional import torchmetrics_module
@@ -117,7 +117,7 @@ class PatternMetric(Metric):
         traced = self._traced(layers)
         self.geometry = traced.geometry
         self._plan = planned([traced], self._settings)
-        for name, moments in Sums(traced, self._plan, groups).states(self._padding).items():
+        for name, moments in NetworkSums(traced, self._plan, groups).states(self._padding).items():
             for state in moments.states:
                 self.add_state(f"{name}/{state}", torch.zeros_like(getattr(moments, state)), dist_reduce_fx="sum")
         count = len(self.geometry.maps)
@@ -172,13 +172,13 @@ class PatternMetric(Metric):
         if done == 0 and rank == 0:
             self.floor = torch.tensor(list(checked.floor.values()), dtype=torch.float64, device=place[0])
 
-    def _add(self, sums: Sums, checked: Checked, scene: Tensor, number: int) -> None:
+    def _add(self, sums: NetworkSums, checked: Checked, scene: Tensor, number: int) -> None:
         """Add one scene of this number; crops are numbered image by image, as nobody knows how many are to come."""
         size, crops = (scene.shape[-2], scene.shape[-1]), self._plan.crops
         canvases, group = self._plan.canvases(size, number), number % self._settings.groups
         order = range(number * crops, (number + 1) * crops)
         sums.add(checked, scene, number, group, canvases, self._settings.batch_size, order)
-        checked.tick(f"image {number}")
+        checked.count_image(f"image {number}")
 
     def compute(self) -> dict[str, Tensor]:
         """``"layer/quantity"`` for each layer measured: snr, mae, mae_floor, response, relative, positional, rms, mae_corrected; float64.
@@ -228,8 +228,8 @@ class PatternMetric(Metric):
         model, crop = self._network.model, self._crop
         return traced_on_blank(model, layers, crop, self._channels, self._paddings, self._inputs)
 
-    def _filled(self) -> Sums:
-        """Sums that are what the states say.
+    def _filled(self) -> NetworkSums:
+        """NetworkSums that are what the states say.
 
         Raises:
             ImagesError: they say that there was no image.
@@ -241,9 +241,9 @@ class PatternMetric(Metric):
     def _floors(self) -> dict[str, float]:
         return dict(zip(self.geometry.maps, self.floor.tolist(), strict=True))
 
-    def _sums(self, traced: Traced, *, copied: bool) -> Sums:
-        """Sums that are the states, or copies of them."""
-        sums = Sums(traced, self._plan, self._settings.groups)
+    def _sums(self, traced: Traced, *, copied: bool) -> NetworkSums:
+        """NetworkSums that are the states, or copies of them."""
+        sums = NetworkSums(traced, self._plan, self._settings.groups)
         for name, moments in sums.states(self._padding).items():
             for state in moments.states:
                 value = getattr(self, f"{name}/{state}")

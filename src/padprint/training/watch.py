@@ -27,7 +27,7 @@ from padprint.training.logs import Log
 from padprint.training.metric import scalars
 
 
-class Options(TypedDict, total=False):
+class WatchOptions(TypedDict, total=False):
     """What `Watch` hands on to `padprint.measure`, which says what each means."""
 
     layers: str | Sequence[str]
@@ -108,7 +108,7 @@ class Watch:
         std: Sequence[float] | None = None,
         limit: int | None = None,
         resize_short_side: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[WatchOptions],
     ) -> None:
         self.failures: list[tuple[int, str]] = []
         self._strict, self._figures, self._prefix = strict, figures, prefix
@@ -120,11 +120,11 @@ class Watch:
         if not self._measures:
             return
         _refuse_sharded(model)
-        unknown = set(options) - set(Options.__annotations__)
+        unknown = set(options) - set(WatchOptions.__annotations__)
         if unknown:
             raise TypeError(f"no such option of a watch: {', '.join(sorted(unknown))}")
         self._options: dict[str, Any] = {
-            **{key: value for key, value in DEFAULTS.items() if key in Options.__annotations__},
+            **{key: value for key, value in DEFAULTS.items() if key in WatchOptions.__annotations__},
             **options,
         }
         with self._untouched(), self._budget.preparing():

@@ -1,4 +1,4 @@
-"""Resizing that is anchored to the map's corners, and grids of fixed size: on a canvas they are anchored to the crop's window."""
+"""Resizing that is anchored to the map's corners, and grids of fixed size: on a canvas both work as if the crop's window were the whole map."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _interpolate(
     if cells.over(x):
         corners = o.get("align_corners") and len(cells.over(x)) == 2
         return _by_corners(cells, func, args, kwargs, x, o.get("mode", "nearest")) if corners else None
-    if not cells.of_image(x):  # position embeddings stay absolute
+    if not cells.of_image(
+        x
+    ):  # no data of the image, such as a position embedding: left alone, so that the layer stays refused as absolute
         return None
     mode, corners = o.get("mode", "nearest"), o.get("align_corners")
 
@@ -57,7 +59,7 @@ def _by_corners(
         return rows @ x @ columns.T
 
     def neutral() -> Tensor:
-        # where a cell reads depends on the window by up to one cell of the input
+        # a cell may read up to one input cell beside its place, so the neighbours are taken along
         wide = x * 1.0
         with torch._C.DisableTorchFunction():  # in place, and unseen: it is no operator of the network
             for dim in (-1, -2):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
+from padprint.network.calls import Call, Interceptor, depended_on
 from padprint.network.preserved import state_kept
-from padprint.padding.intercept import Call, Interceptor, depended_on
 from padprint.support.wording import first_line
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import (

@@ -20,9 +20,9 @@ from padprint.baselines.fconv.location import Inputs, LocationSettings, Locator,
 from padprint.baselines.fconv.trials import percent
 from padprint.errors import ImagesError, ModelError
 from padprint.images.photographs import Images, are_files, as_source
-from padprint.measuring.options import on_device
-from padprint.network.layers import Tap, as_measured, copied, unwrapped
-from padprint.network.preserved import full_precision, randomness_kept
+from padprint.network.copies import copied
+from padprint.network.layers import Tap, unwrapped
+from padprint.network.preserved import as_measured, full_precision, on_device, randomness_kept
 from padprint.results.estimates import plain
 from padprint.results.measurement import Estimate
 from padprint.support import frames, text_table

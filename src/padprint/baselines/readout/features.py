@@ -15,12 +15,14 @@ from torch.nn.modules.conv import _ConvNd
 from padprint.baselines.readout.taps import official_layers, whole_specs
 from padprint.errors import ImagesError, ModelError
 from padprint.geometry.layer import MapSpec
-from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
 from padprint.measuring.crops import Crops, iterate
 from padprint.measuring.session import Setup
-from padprint.network.layers import Tap, as_measured, copied, run_to
-from padprint.network.loading import calibrate_batchnorm
+from padprint.network.batchnorm import calibrate_batchnorm
+from padprint.network.copies import copied
+from padprint.network.example import crop_size
+from padprint.network.layers import Tap, run_to
+from padprint.network.preserved import as_measured
 
 CALIBRATION = 32
 """Images that set BatchNorm's statistics in a network with random weights."""

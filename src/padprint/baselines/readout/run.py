@@ -39,11 +39,12 @@ from padprint.baselines.readout.ground_truths import PATTERNS, ground_truths
 from padprint.baselines.readout.network import OFFICIAL, ReadoutSettings, score, train_readout
 from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.errors import ImagesError, ModelError
-from padprint.geometry.tracing import crop_size
 from padprint.images.photographs import Images
-from padprint.measuring.options import check_counts, on_device
+from padprint.measuring.options import check_counts
 from padprint.measuring.session import Setup
+from padprint.network.example import crop_size
 from padprint.network.layers import unwrapped
+from padprint.network.preserved import on_device
 from padprint.results.estimates import estimate_of
 from padprint.results.measurement import Estimate
 from padprint.results.statistics import crossed
