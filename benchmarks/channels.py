@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import stats
+from test_channels import CASES, RIM, SIZE, drawn, found_in
 
 from padprint.results.channels import LEVEL, regions
-from test_channels import CASES, RIM, SIZE, drawn, found_in
 
 CHANNELS, TRUE = 40, 4
 

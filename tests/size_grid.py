@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from test_simulation import SHAPE, draw, true_pattern
 from torch import Tensor
 
 from padprint.results.comparison import difference
 from padprint.results.measurement import Estimate
 from padprint.results.pattern_size import corrected_mae, sizes
 from padprint.results.statistics import Interval, floor_of_mae, interval_of, jackknife, mean_noise, unbiased_energy
-from test_simulation import SHAPE, draw, true_pattern
 
 CROPS, ALIKE, POWER, SHARED = 4, 0.3, 4.0, 0.7
 IMAGES = (4, 10, 20, 50)

@@ -11,13 +11,13 @@ import pytest
 import tifffile
 import torch
 from numpy.typing import NDArray
+from test_image_files import colours, tiff
 from torch import nn
 
 import padprint
 from padprint.errors import ImagesError
 from padprint.images.bands import bands_size, read_bands
 from padprint.images.photographs import ImageFolder
-from test_image_files import colours, tiff
 
 RNG = np.random.default_rng(0)
 FIVE: NDArray[np.uint16] = RNG.integers(0, 65536, (5, 6, 8), dtype=np.uint16)

@@ -21,11 +21,11 @@ from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
-
-from padprint import errors
 from test_report_browser import AXE_RUN, axe, browser, keep, opened  # noqa: F401
 
-ROOT = Path(__file__).parent.parent
+from padprint import errors
+
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MESSAGES = sorted((DOCS / "errors").glob("*.md"))
 

@@ -15,7 +15,7 @@ from padprint.images.dead_leaves import DeadLeaves
 from padprint.studies.learned import Reading, alike, by_step, by_task_and_depth, chosen, how_much, joined, shares
 from padprint.studies.readings import CropSums, across, likeness, sizes, sums
 
-DATA = Path(__file__).parents[1] / "docs" / "data"
+DATA = Path(__file__).parents[2] / "docs" / "data"
 
 
 def made(diff, square, average, features=1.0):

@@ -29,7 +29,7 @@ from padprint.support.wording import number
 
 CROP = (224, 144)
 HOSTILE = '<script>alert("x")</script>\n$\\frac{$ & \'' + "a" * 280
-BASELINES = Path(__file__).parent / "images"
+BASELINES = Path(__file__).parents[1] / "images"
 
 
 def maps(figure: Figure) -> list:
@@ -412,7 +412,7 @@ def test_without_matplotlib_there_is_one_clear_line(monkeypatch) -> None:
 def test_figures_are_drawn_without_pyplot() -> None:
     code = "import sys\nfrom measurements import made_measurement\nfrom padprint import plot\n"
     code += "plot.depth(made_measurement()).draw_without_rendering()\nassert 'matplotlib.pyplot' not in sys.modules"
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=environment, timeout=120)
 

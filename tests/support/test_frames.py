@@ -38,7 +38,7 @@ from padprint.studies.anova import anova
 from padprint.studies.reliability_tables import Reliability
 from padprint.studies.scores import SCORES
 
-PAGE = (Path(__file__).parent.parent / "docs" / "tables.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
 
 
 def columns_of(name: str) -> list[str]:

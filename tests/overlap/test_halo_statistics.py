@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from test_wholemap import BLOCKS
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -16,7 +17,6 @@ import padprint
 from helpers import noise
 from padprint.cli import app
 from padprint.overlap import Halo, frozen_statistics, load
-from test_wholemap import BLOCKS
 
 
 def pointwise() -> nn.Sequential:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*has random initial weights")
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two folders of random images, and a module of networks on the path."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
     rng = np.random.default_rng(0)
     for name in ("photos", "others"):
         (tmp_path / name).mkdir()

@@ -14,6 +14,7 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from test_cli_first import ROOT, commands
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -21,7 +22,6 @@ import padprint
 from padprint.cli import app
 from padprint.network.loading import LoadedModel
 from padprint.padding import scheme
-from test_cli_first import ROOT, commands
 
 SMALL: dict[str, str] = {
     "--crop": "32",

@@ -29,8 +29,8 @@ from padprint.results.comparison import Comparison
 from padprint.support import text_table, wording
 from padprint.support.progress import display, phase, progress_bar
 
-ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 OWN = """
 import torch
