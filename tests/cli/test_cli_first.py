@@ -499,3 +499,14 @@ def test_every_command_of_the_pages_is_understood(page: str, text: str) -> None:
         return
     context = command.make_context(command.name or "padprint", arguments)
     assert not context.args
+
+
+def test_a_warning_is_said_once(here: Path) -> None:
+    (here / "fresh.py").write_text(
+        "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))\n"
+    )
+    found = run(
+        "measure", "fresh:net", "photos", "--crop", "32", "--crops-per-image", "2", "--mean", "none", "--layers", "0,1"
+    )
+    assert found.exit_code == 0, found.stderr
+    assert found.stderr.count("have never seen data") == 1

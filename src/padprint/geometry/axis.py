@@ -135,7 +135,11 @@ class Axis:
         if best[0] == 0:
             failed = long.error or short.error
             reasons = {"": one_size(failed)}
-            raise ModelError(f"the model runs at the crop's size and not at others: {failed}", reasons=reasons)
+            raise ModelError(
+                f"the model runs at the crop's size and not at others: {failed}; no larger scene can stand in for its padding "
+                "(`padprint baseline constant` tells what such a network shows of position)",
+                reasons=reasons,
+            )
         self._error = self._short.error or self._long.error
         self._along = _grown_dims(self._short, self._long, strip=self.strip)
         self._length = self.crop
