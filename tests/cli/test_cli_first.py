@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -501,7 +502,8 @@ def test_every_command_of_the_pages_is_understood(page: str, text: str) -> None:
     assert not context.args
 
 
-def test_a_warning_is_said_once(here: Path) -> None:
+def test_a_warning_is_said_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "filters", [("default", None, Warning, None, 0)])  # as outside of tests
     (here / "fresh.py").write_text(
         "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))\n"
     )

@@ -115,7 +115,7 @@ def load(job: Job) -> Loaded:
                     stacklevel=2,
                 )
             else:
-                warn_uncalibrated(loaded)
+                warn_uncalibrated(loaded, named=len(models) > 1)
     return Loaded(models, job.given, {"mean": mean, "std": std})
 
 
@@ -193,13 +193,13 @@ def _models(job: Job) -> dict[str, LoadedModel]:
     return found
 
 
-def warn_uncalibrated(loaded: LoadedModel) -> None:
-    """Say so where a model has BatchNorm that never saw data."""
+def warn_uncalibrated(loaded: LoadedModel, *, named: bool = False) -> None:
+    """Say so where a model has BatchNorm that never saw data, with its name where there are several."""
     from padprint.network.batchnorm import uncalibrated
 
     fresh = uncalibrated(loaded.model)
     if fresh is not None:
-        warnings.warn(f"{loaded.name}: {fresh}", stacklevel=2)
+        warnings.warn(f"{loaded.name}: {fresh}" if named else fresh, stacklevel=2)
 
 
 def common_normalisation(photographs: Photographs, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:
