@@ -166,8 +166,9 @@ def test_a_saved_result_names_no_folder(module: str, tmp_path: Path, monkeypatch
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     arguments = ["halo", f"{module}:net", str(tmp_path / "photos"), "--tile", "16", *NORM, "--margin", "8"]
-    arguments += ["--output", str(tmp_path / "halo"), "--verify", str(tmp_path / "photos")]
+    arguments += ["--output", str(tmp_path / "halo")]
     result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
     arguments = ["baseline", "posenet", f"{module}:net", str(tmp_path / "photos"), "--layers", "1", "--crop", "32"]
     arguments += ["--epochs", "1", "--patterns", "H", "--output", str(tmp_path / "posenet"), "--feat-size", "8"]
     result = runner.invoke(app, arguments)

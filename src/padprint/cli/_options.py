@@ -47,6 +47,15 @@ Groups = Annotated[
     int,
     typer.Option("--groups", metavar="N", min=2, help="Groups of images for the intervals.", rich_help_panel=CROPS),
 ]
+SceneMargin = Annotated[
+    str | None,
+    typer.Option(
+        "--margin",
+        metavar="PX",
+        help='Scene kept around a crop. Default: what the layers need; less makes the result approximate. "effective": as much as matters.',
+        rich_help_panel=CROPS,
+    ),
+]
 Margin = Annotated[
     int | None,
     typer.Option(
@@ -289,7 +298,7 @@ class Crops:
     crop: Crop = "224"
     crops_per_image: CropsPerImage = 16
     groups: Groups = 20
-    margin: Margin = None
+    margin: SceneMargin = None
     seed: Seed = 0
     batch_size: BatchSize = 16
 
@@ -304,7 +313,7 @@ class Crops:
             "crop": _parse.crop(self.crop),
             "crops_per_image": self.crops_per_image,
             "groups": self.groups,
-            "margin": self.margin,
+            "margin": _parse.margin(self.margin),
             "seed": self.seed,
             "batch_size": self.batch_size,
         }

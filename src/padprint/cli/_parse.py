@@ -40,6 +40,19 @@ def crop(text: str, option: str = "--crop") -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
+def margin(text: str | None) -> int | str | None:
+    """``"64"`` as a number of px; ``"effective"`` as it is.
+
+    Raises:
+        typer.BadParameter: neither.
+    """
+    if text is None or text == "effective":
+        return text
+    if not text.strip().isdecimal():
+        raise typer.BadParameter(f'{text!r} is no number of px and not "effective"', param_hint="--margin")
+    return int(text)
+
+
 def channels(text: str, option: str) -> Channels:
     """``"0.485,0.456,0.406"`` as numbers, one per channel.
 

@@ -18,10 +18,10 @@ from padprint.cli._options import (
     Crop,
     Images,
     Layers,
-    Margin,
     Model,
     Network,
     Photographs,
+    SceneMargin,
     Screen,
 )
 
@@ -67,7 +67,7 @@ def posenet(
     crops_per_image: Annotated[
         int | None, typer.Option("--crops-per-image", min=1, help="Crops drawn from each image. Default: 4.")
     ] = None,
-    margin: Margin = None,
+    margin: SceneMargin = None,
     batch_size: BatchSize = 16,
     feat_size: Annotated[int, typer.Option("--feat-size", min=1, help="Features are resized to so many cells.")] = 28,
     kernel: Annotated[int, typer.Option("--kernel", min=1, help="Kernel of the readout, cells.")] = 3,
@@ -116,7 +116,7 @@ def posenet(
     }
     of_crops = {
         "crops_per_image": crops_per_image,
-        "margin": margin,
+        "margin": _parse.margin(margin),
         "resize_short_side": options.pop("resize_short_side"),
     }
     given = {key: value for key, value in of_crops.items() if value is not None}

@@ -34,7 +34,7 @@ def measure(
     crop: int | tuple[int, int] = 224,
     crops_per_image: int = 16,
     groups: int = 20,
-    margin: int | None = None,
+    margin: int | str | None = None,
     batch_size: int = 16,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -69,7 +69,8 @@ def measure(
         groups: image i belongs to group i mod `groups`; error bars are delete-one-group jackknife. More groups
             know more of how images differ, and take memory: one map of a layer each.
         margin: pixels of scene kept around a crop, at least; None: as many as the layers reach. Below the reach the
-            result is approximate and carries its residual.
+            result is approximate and carries its residual. ``"effective"``: as many as matter: the margin grows until F(x; *)
+            of a crop of the first image moves by no more than 2 % of what padding changes, in every layer, when it grows by half.
         batch_size: crops in one forward pass.
         seed: of the crop positions; each image draws from (seed, index) alone.
         device: where to run; None: where the model is. The model is moved back at the end.

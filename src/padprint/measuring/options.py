@@ -38,7 +38,7 @@ class Options(LoadOptions, total=False):
     layers: str | Sequence[str] | Geometry
     crop: int | tuple[int, int]
     crops_per_image: int
-    margin: int | None
+    margin: int | str | None
     batch_size: int
     spend: float
     distributed: bool
@@ -66,6 +66,9 @@ DEFAULTS: Options = {
 }
 """Those of `padprint.measure`."""
 
+EFFECTIVE = "effective"
+"""Margin that is as wide as the scene matters."""
+
 OWN = "own"
 """Name, among paddings, of the network's own."""
 
@@ -79,7 +82,7 @@ class Settings:
 
     Attributes:
         crops_per_image, groups, batch_size, seed, spend: see `padprint.measure`.
-        margin: pixels asked for, or None for as many as the layers reach.
+        margin: pixels asked for; None for as many as the layers reach; ``"effective"`` for as many as matter.
     """
 
     crops_per_image: int
@@ -87,7 +90,7 @@ class Settings:
     batch_size: int
     seed: int
     spend: float
-    margin: int | None = None
+    margin: int | str | None = None
 
 
 def run_settings(o: Mapping[str, Any]) -> Settings:
@@ -97,7 +100,10 @@ def run_settings(o: Mapping[str, Any]) -> Settings:
         ModelError: a number makes no sense.
     """
     check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
-    check_counts(0, seed=o["seed"], margin=0 if o["margin"] is None else o["margin"])
+    check_counts(0, seed=o["seed"])
+    if isinstance(o["margin"], str) and o["margin"] != EFFECTIVE:
+        raise ModelError(f"margin must be a number of px, None or {EFFECTIVE!r}, but got {o['margin']!r}")
+    check_counts(0, margin=0 if o["margin"] in (None, EFFECTIVE) else o["margin"])
     if o["seed"] >= 1 << 63:
         raise ModelError(f"seed must be below 2**63, but got {o['seed']}")
     if not 0 < o["spend"] < inf:

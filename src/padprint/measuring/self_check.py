@@ -276,6 +276,18 @@ def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict
     return {name: _squares(far[name], near[name]) for name in forwards.specs}
 
 
+def change_by_padding(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict[str, Tensor]:
+    """What padding changes in one crop: (sum of D^2, sum of F(x; *)^2) by layer; empty where the image is too small for it."""
+    canvases = plan.canvases((image.shape[-2], image.shape[-1]), 0)
+    if not canvases:
+        return {}
+    around = forwards.placed(_around(image, canvases[0], plan))
+    top, left = plan.margin[0], plan.margin[2]
+    optimal = forwards.window(around, (top, left))
+    alone = forwards.of_crop(around[..., top : top + plan.crop[0], left : left + plan.crop[1]].clone())
+    return {name: _squares(optimal[name], alone[name]) for name in forwards.specs}
+
+
 def relative(squares: Tensor) -> float:
     """Root of a ratio of sums (change, size); 0 where nothing changed, infinite where nothing else is there."""
     change, size = squares.tolist()

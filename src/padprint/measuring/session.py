@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import ceil, inf, sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from padprint.errors import ImagesError
+from padprint.errors import ImagesError, ModelError
 from padprint.geometry.layer import Geometry, surroundings
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source, nothing_decoded
 from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import Canvas, CropPlan
-from padprint.measuring.options import DEFAULTS, Paddings, Settings, common_normalisation, run_settings
+from padprint.measuring.forwards import Forwards, whole_of
+from padprint.measuring.options import DEFAULTS, EFFECTIVE, Paddings, Settings, common_normalisation, run_settings
+from padprint.measuring.self_check import change_by_padding, change_when_grown
 from padprint.network.example import crop_size
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
-from padprint.network.preserved import inputs_made, on_device
+from padprint.network.preserved import as_measured, inputs_made, on_device
 from padprint.support.progress import progress_bar
 
 Place = tuple[torch.device, torch.dtype]
@@ -198,8 +200,10 @@ class Session:
     """
 
     def __init__(self, setup: Setup, traced: Sequence[Traced], scene: Scene, what: str = "crop") -> None:
-        self.setup, self.settings, self.what = setup, setup.settings, what
-        self.plan = planned(traced, setup.settings)
+        settings = setup.settings
+        self.setup, self.settings, self.what = setup, settings, what
+        found = effective_margin(traced, settings, scene) if settings.margin == EFFECTIVE else settings.margin
+        self.plan = planned(traced, replace(settings, margin=found))
         self.plan.refuse_small(setup.source.sizes() or [], what, setup.source.called)
         self.networks = tuple(Checked(one, self.plan, scene.image) for one in traced)
 
@@ -226,8 +230,60 @@ class Session:
             network.finish()
 
 
+EFFECTIVE_SHARE = 0.02
+"""Share of what padding changes in a layer, rms, by which F(x; *) may still move when an effective margin grows by half."""
+
+
+def effective_margin(traced: Sequence[Traced], settings: Settings, scene: Scene) -> int | None:
+    """The least margin tried beyond which the scene hardly matters; None for the one that the layers need by structure.
+
+    From an eighth of the crop on, half as much again each time, until F(x; *) of a crop of the first scene moves by no more than
+    `EFFECTIVE_SHARE` of what padding changes, in every layer, when the margin grows by half.
+
+    Raises:
+        ImagesError: the scene has no room to tell.
+    """
+    (structural, period), crop = surroundings([one.geometry for one in traced]), traced[0].geometry.crop
+    margin = max(*period, max(crop) // 8)
+    while margin < max(structural):
+        plan = planned(traced, replace(settings, margin=margin))
+        worst, layer = max(_moves(one, plan, scene.image) for one in traced)
+        if worst <= EFFECTIVE_SHARE:
+            return margin
+        if worst == inf:
+            raise ImagesError(
+                f"an effective margin cannot be told: {margin} px and half as much again have no room in {scene.called} of "
+                f"{'x'.join(map(str, scene.size))} px ({layer}); use larger images, a smaller crop or margin=N"
+            )
+        margin = ceil(1.5 * margin)
+    return None
+
+
+def _moves(traced: Traced, plan: CropPlan, image: Tensor) -> tuple[float, str]:
+    """By how much F(x; *) of one crop moves when its margins grow by half, over what padding changes: the largest of any layer, and which.
+
+    Infinite where the image is too small to tell.
+    """
+    with as_measured(traced.model):
+        whole = whole_of(traced.model, traced.geometry, plan.margin, image.shape[0])
+        forwards = Forwards(traced.model, traced.geometry.maps, plan.crop, traced.device, traced.dtype, whole)
+        moved, padded = change_when_grown(forwards, plan, image), change_by_padding(forwards, plan, image)
+    if not moved:
+        return inf, next(iter(traced.geometry.maps))
+    shares = {name: sqrt(float(moved[name][0]) / max(float(padded[name][0]), 1e-300)) for name in moved}
+    shares = {name: 0.0 if float(moved[name][0]) == 0 else share for name, share in shares.items()}
+    layer = max(shares, key=shares.__getitem__)
+    return min(shares[layer], 1e300), layer
+
+
 def planned(traced: Sequence[Traced], settings: Settings) -> CropPlan:
-    """Crops on the grid of every network, with room for the layers of all."""
+    """Crops on the grid of every network, with room for the layers of all.
+
+    Raises:
+        ModelError: an effective margin is asked for, which images alone can tell.
+    """
+    if isinstance(settings.margin, str):
+        raise ModelError("margin='effective' is found on images; here there are none yet: give a number of px")
     margin, period = surroundings([one.geometry for one in traced], settings.margin)
     whole = any(one.seeing_all for one in traced)
     spend = inf if whole else settings.spend  # statistics are compared with those of large scenes

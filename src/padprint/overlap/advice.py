@@ -38,7 +38,7 @@ def halo(
     confidence: float = 0.99,
     tiles_per_image: int = 4,
     statistics: str = "tile",
-    margin: int | None = None,
+    margin: int | str | None = None,
     batch_size: int = 4,
     name: str | None = None,
     **options: Unpack[LoadOptions],
@@ -70,7 +70,8 @@ def halo(
         statistics: of operators that see all of a tile (normalisation over the map, gates, attention, pooling): ``"tile"``, its own;
             ``"scene"``, those of one pass over its scene; ``"tiles"``, those of tiles side by side over the scene, averaged. See
             `padprint.overlap.frozen_statistics`.
-        margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate.
+        margin: px of scene around a tile; None: as many as the output sees. Less makes the result approximate; ``"effective"``: see
+            `padprint.measure`.
         batch_size: tiles in one forward pass.
         name: of the model, for the record; None: its class.
         **options: see `padprint.measure`.
