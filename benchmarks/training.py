@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import padprint
-from padprint.images.dead_leaves import dead_leaves
+from padprint.images.synthetic import dead_leaves
 from padprint.training import Watch
 
 CROP, SCENE, SCENES = 48, 128, 12

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from grammar import Network, fresh
 from padprint.geometry.layer import Geometry
-from padprint.images.dead_leaves import dead_leaves
+from padprint.images.synthetic import dead_leaves
 
 
 def features(model: nn.Module, x: Tensor, geometry: Geometry) -> dict[str, Tensor]:

@@ -18,9 +18,9 @@ from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
 from padprint.geometry.inspection import Inspection, inspect, stride_record
 from padprint.geometry.layer import Geometry
 from padprint.geometry.tracing import trace
-from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source
+from padprint.images.synthetic import DeadLeaves
 from padprint.measuring.engine import measure
 from padprint.network.batchnorm import calibrate_batchnorm, uncalibrated
 from padprint.network.example import crop_size, input_channels

@@ -25,8 +25,8 @@ from padprint.baselines.fconv.rook import rook, rook_images
 from padprint.baselines.fconv.variants import parsed
 from padprint.cli.baseline import app
 from padprint.errors import ImagesError, LayerError, ModelError, PaddingError, ResultError
-from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import as_source
+from padprint.images.synthetic import DeadLeaves
 from padprint.network.preserved import as_measured
 
 # ---------------------------------------------------------------------------------------------------------- convolutions

@@ -45,7 +45,7 @@ from padprint.baselines.readout.taps import whole_specs
 from padprint.cli import app
 from padprint.errors import ImagesError, LayerError, ModelError, ResultError
 from padprint.geometry.tracing import trace
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.network.preserved import as_measured
 from padprint.results.statistics import crossed
 

@@ -20,7 +20,7 @@ from padprint.baselines.probe import (
     targets,
 )
 from padprint.errors import ImagesError, LayerError, ModelError
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.measuring.crops import iterate
 from padprint.measuring.engine import measure
 from padprint.network.preserved import generators

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 
 SOURCES = {
     "mynet": """

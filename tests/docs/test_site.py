@@ -24,6 +24,7 @@ import pytest
 from test_report_browser import AXE_RUN, axe, browser, keep, opened  # noqa: F401
 
 from padprint import errors
+from padprint.support.reasons import Kind, Reason
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -38,12 +39,20 @@ def said() -> list[str]:
     found = []
     for file in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.JoinedStr):
-                parts = [str(one.value) if isinstance(one, ast.Constant) else "..." for one in node.values]
-                found.append("".join(parts))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(re.sub(r"\{[^{}]*\}", "...", node.value))
+            found += filter(None, [text_of(node)])
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Reason":
+                kind, text = node.args[0], text_of(node.args[1])
+                if text is not None and isinstance(kind, ast.Attribute) and ast.unparse(kind.value) == "Kind":
+                    found.append(str(Reason(Kind[kind.attr], text)))
     return [" ".join(text.split()) for text in found]
+
+
+def text_of(node: ast.AST) -> str | None:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(one.value) if isinstance(one, ast.Constant) else "..." for one in node.values)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"\{[^{}]*\}", "...", node.value)
+    return None
 
 
 SAID = said()
@@ -78,7 +87,7 @@ def test_a_message_that_no_source_has_would_be_found() -> None:
 
 def test_every_error_has_a_page() -> None:
     index = (DOCS / "errors" / "index.md").read_text()
-    classes = [name for name, one in vars(errors).items() if isinstance(one, type)]
+    classes = [name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)]
     assert len(classes) > 5
     for name in set(classes) - {"PadprintError"}:
         assert f"`{name}`" in index, name

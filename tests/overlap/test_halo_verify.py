@@ -13,7 +13,7 @@ import nets
 from helpers import noise
 from padprint import calibrate_batchnorm
 from padprint.errors import HaloError, ImagesError
-from padprint.images.dead_leaves import dead_leaves
+from padprint.images.synthetic import dead_leaves
 from padprint.overlap import Halo, Tiling, halo, monai_arguments
 from padprint.overlap import load as load_halo
 from padprint.overlap.blending import blended_error

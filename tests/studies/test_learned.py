@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from padprint import measure
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.studies.learned import Reading, alike, by_step, by_task_and_depth, chosen, how_much, joined, shares
 from padprint.studies.readings import CropSums, across, likeness, sizes, sums
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from padprint import measure
 from padprint.cli import app
 from padprint.errors import ResultError
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.studies import properties as study
 from padprint.studies import tasks
 from padprint.studies.formation import formation, table

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from padprint.support.lazy import loader
 
 if TYPE_CHECKING:
-    from padprint.images.dead_leaves import DeadLeaves, dead_leaves
     from padprint.images.photographs import ImageFolder, InMemory
+    from padprint.images.synthetic import DeadLeaves, dead_leaves
 
 _HOMES = {
-    "DeadLeaves": "dead_leaves",
-    "dead_leaves": "dead_leaves",
+    "DeadLeaves": "synthetic",
+    "dead_leaves": "synthetic",
     "ImageFolder": "photographs",
     "InMemory": "photographs",
 }

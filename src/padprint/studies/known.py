@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.network.batchnorm import calibrate_batchnorm
 
 CROP = 64

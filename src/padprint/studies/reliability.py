@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.images.dead_leaves import DeadLeaves
+from padprint.images.synthetic import DeadLeaves
 from padprint.studies import scores as tried
 from padprint.studies.known import CROP, LAYER, Known, injected, known
 from padprint.studies.reliability_tables import Reliability

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from padprint.errors import ImagesError
-from padprint.images.dead_leaves import DeadLeaves
 from padprint.images.photographs import Files, ImageFolder
+from padprint.images.synthetic import DeadLeaves
 from padprint.support.optional import require
 
 MEAN, STD = 0.5, 0.25

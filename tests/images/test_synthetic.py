@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from padprint import scenes
 from padprint.errors import ImagesError
-from padprint.images.dead_leaves import DeadLeaves, dead_leaves
+from padprint.images import synthetic as scenes
+from padprint.images.synthetic import DeadLeaves, dead_leaves
 
 
 def slow(size, leaves, periodic):
