@@ -215,7 +215,7 @@ def test_the_rim_is_no_larger_than_the_map_and_the_margin_tells_the_rest() -> No
     ("name", "layer", "rim", "reach", "margin"),
     [
         ("resnet50", "layer4", (7, 6), (213, 182), (224, 192)),
-        ("vgg19", "features", (4, 4), (118, 118), (128, 128)),
+        pytest.param("vgg19", "features", (4, 4), (118, 118), (128, 128), marks=pytest.mark.slow),
         ("mobilenet_v2", "features", (7, 7), (245, 214), (256, 224)),  # 8 and 7 cells of a map of 7
         pytest.param("densenet121", "features", (7, 7), (1021, 1018), (1024, 1024), marks=pytest.mark.slow),
     ],
@@ -237,11 +237,11 @@ def test_known_networks_at_224_px(
 @pytest.mark.parametrize("name", WHOLE)
 def test_layers_that_see_the_whole_input_name_the_operator(name: str) -> None:
     make, blame = WHOLE[name]
-    found = last(make(), 32)
+    found = last(make(), 24)
     assert any(blame in one for one in found.sees_all_through)
     assert found.reason is None
     assert found.rim is not None  # of what is local
-    assert max(found.rim) < 16
+    assert max(found.rim) < 12
 
 
 def test_layers_that_see_the_whole_input_unread_name_the_operator() -> None:
