@@ -126,7 +126,7 @@ def test_layers_that_see_the_whole_input_are_told() -> None:
     assert found.measurement is not None and set(found.measurement) == {"2", "3"}
 
 
-@pytest.mark.parametrize("bands", [1, 5])
+@pytest.mark.parametrize("bands", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_networks_of_other_bands(bands: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"bands{bands}.py").write_text(

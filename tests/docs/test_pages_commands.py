@@ -117,10 +117,17 @@ RUN = [(page, text) for page, text in commands() if not text.startswith(ELSEWHER
 
 
 def by_page() -> list[Any]:
-    """The pages; those whose commands are all in the README too are run among the slow tests."""
-    pages = {page: {text.partition(" #")[0].strip() for where, text in RUN if where == page} for page, _ in RUN}
-    again = [page for page, texts in pages.items() if page != "README.md" and texts <= pages["README.md"]]
-    return [pytest.param(page, marks=pytest.mark.slow if page in again else []) for page in sorted(pages)]
+    """The pages, the README first; those that give no command an option which no page before gave it are slow tests."""
+    pages: dict[str, set[tuple[str, ...]]] = {}
+    for page, text in RUN:
+        arguments, command = arguments_of(text)
+        given = (one.partition("=")[0] for one in arguments if one.startswith("-"))
+        pages.setdefault(page, set()).update((command.name, one) for one in ("", *given))
+    found, seen = [], set[tuple[str, ...]]()
+    for page in sorted(pages, key=lambda page: (page != "README.md", -len(pages[page]), page)):
+        found.append(pytest.param(page, marks=[] if pages[page] - seen else pytest.mark.slow))
+        seen |= pages[page]
+    return found
 
 
 @pytest.mark.parametrize("page", by_page())

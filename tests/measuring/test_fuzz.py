@@ -408,7 +408,7 @@ EACH = settings(
 DEPTHS = st.sampled_from((1, 2, 1, 2, 3))  # relations take many measurements
 
 
-@settings(EACH, max_examples=15)
+@settings(EACH, max_examples=8)
 @given(RANDOM, st.sampled_from(list(OPERATORS)), DEPTHS)
 def test_random_networks_are_right_or_refused(random: Random, there: str, depth: int) -> None:
     right_or_refused(random, there, depth)
