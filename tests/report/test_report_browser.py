@@ -26,7 +26,7 @@ from padprint import check, halo, inspect, report
 from padprint.results.channels import ChannelTest
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Estimate
-from padprint.studies import pages, reliability_tables
+from padprint.studies import pages, scores
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document
 from padprint.studies.scores import Score
@@ -130,7 +130,7 @@ def study_page(tmp_path_factory) -> Path:
 
     pair = (Score("PPP-SNR", ppp, "us", "position"), Score("PosENet", ppp, "them", "position"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reliability_tables, "SCORES", pair)
+        patch.setattr(scores, "SCORES", pair)
         page = pages.reliability_page(made_reliability())
     return report.publish(page, tmp_path_factory.mktemp("report") / "reliability.html")
 
