@@ -28,13 +28,14 @@ TOGETHER = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Files of `TOGETHER` first, each in one process; then all other tests one by one."""
+    """Files of `TOGETHER` first, each in one process; then all other tests one by one, as the slow ones all are."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return file if file.rpartition("/")[2].startswith(TOGETHER) else nodeid
+            together = "not slow" in config.option.markexpr and file.rpartition("/")[2].startswith(TOGETHER)
+            return file if together else nodeid
 
     return Scheduler(config, log)
 
