@@ -77,7 +77,7 @@ class Measuring:
     def add(self, image: Tensor) -> None:
         """One image, as `padprint.measure` adds it."""
         canvases = self.plan.canvases((image.shape[-2], image.shape[-1]), 0)
-        self.sums.add(self.network, image, 0, 0, canvases, BATCH, range(self.plan.crops))
+        self.sums.add(self.network, image, 0, canvases, BATCH, range(self.plan.crops))
         self.network.count_image("the image")
 
 

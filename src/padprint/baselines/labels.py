@@ -39,6 +39,7 @@ from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, GroupSums, ratio
 from padprint.results.measurement import Estimate
 from padprint.support import frames, wording
+from padprint.support.reasons import by_layer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -197,8 +198,7 @@ class _Labelled:
             else:
                 self.specs[name] = spec
         if not self.specs:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.unmeasured.items())
-            raise LayerError(f"no layer has labels to compare: {reasons}")
+            raise LayerError(f"no layer has labels to compare: {by_layer(self.unmeasured)}")
 
     def _readable(self, geometry: Geometry, channels: int) -> dict[str, MapSpec | None]:
         """Every layer asked for; one that sees the whole input is read by its size, where its cells divide the window."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from padprint.padding import Scheme
 from padprint.padding.hidden import could_extend
 from padprint.padding.operators import read_call
 from padprint.padding.swap import untrained
-from padprint.support.reasons import Reason, listed
+from padprint.support.reasons import Reason, by_layer
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Traced:
             geometry = trace(model, layers, crop, channels=channels)
         if not geometry.maps:
             raise LayerError(
-                f"none of the layers can be measured: {listed(geometry.unmeasured)}", reasons=geometry.unmeasured
+                f"none of the layers can be measured: {by_layer(geometry.unmeasured)}", reasons=geometry.unmeasured
             )
         device, dtype = place
         own = {
@@ -151,7 +151,7 @@ class Checked:
         floor: by layer, relative change of F(x; *) that is rounding.
         short: layers that need more margin than there is.
         refused: layers that the data contradict, with the reason.
-        again: the check that is repeated; None where the first image holds no crop.
+        recheck: of the first crop, every so often; None where the first image holds no crop.
 
     Raises:
         ModelError: the network fails.
@@ -170,7 +170,7 @@ class Checked:
         self.recheck: Recheck | None = None
         if guard.crop is not None:
             self.forwards.guard = guard
-            self.recheck = Recheck(self, guard.crop, guard.first)
+            self.recheck = Recheck(self, guard, guard.crop)
 
     @property
     def seeing_all(self) -> list[str]:
@@ -189,7 +189,7 @@ class Checked:
         if self.refused:
             sound = [name for name in self.geometry.maps if name not in self.refused]
             others = f"; take only layers={sound}" if sound else ""
-            raise LayerError(f"{listed(self.refused)}{others}", reasons=self.refused)
+            raise LayerError(f"{by_layer(self.refused)}{others}", reasons=self.refused)
 
     def _gather(self) -> None:
         guard = self.forwards.guard
@@ -228,12 +228,12 @@ class Recheck:
 
     Args:
         network: ready to run.
-        crop: `(1, C, H, W)`, and
-        first: its features, by layer.
+        guard: its limits, and the first features of the crop.
+        crop: `(1, C, H, W)`.
     """
 
-    def __init__(self, network: Checked, crop: Tensor, first: Mapping[str, Tensor]) -> None:
-        self._network, self.crop, self._first = network, crop, first
+    def __init__(self, network: Checked, guard: Guard, crop: Tensor) -> None:
+        self._network, self._guard, self.crop = network, guard, crop
         self._images = 0
 
     def count_image(self, image: str) -> None:
@@ -244,12 +244,11 @@ class Recheck:
 
     def check(self, when: str = "") -> None:
         """Raise ModelError where the features differ from the first ones."""
-        guard = self._network.forwards.guard
         now = self._network.forwards.of_crop(self.crop)
-        for name, first in self._first.items():
-            if guard is None or name in self._network.refused:
+        for name, first in self._guard.first.items():
+            if name in self._network.refused:
                 continue
-            if now[name].shape != first.shape or guard.differs(name, first, now[name], whole=False):
+            if now[name].shape != first.shape or self._guard.differs(name, first, now[name], whole=False):
                 raise ModelError(
                     f"the network has changed{when} while it was measured: the first crop does not give the features any more "
                     f"that it gave at first ({name}); a mode, a hook or weights were changed meanwhile"

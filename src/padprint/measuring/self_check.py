@@ -65,7 +65,7 @@ def self_check(
     if not canvases:
         return {}
     canvas = canvases[0]
-    x = forwards.placed(image[:, canvas.top : canvas.top + canvas.height, canvas.left : canvas.left + canvas.width])
+    x = forwards.placed(canvas.cut(image))
     maps = forwards.maps(x)
     _calibrate(forwards, guard, x, maps, canvas.crops[0])
     undivided = bool(exempt) or forwards.whole is not None  # statistics are taken over the window of the whole crop

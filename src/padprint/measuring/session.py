@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from math import ceil, inf, sqrt
+from math import ceil, inf
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Forwards, whole_of
 from padprint.measuring.options import DEFAULTS, EFFECTIVE, Paddings, Settings, common_normalisation, run_settings
-from padprint.measuring.self_check import change_by_padding, change_when_grown
+from padprint.measuring.self_check import change_by_padding, change_when_grown, relative
 from padprint.network.example import crop_size
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
@@ -162,18 +162,15 @@ class Opened:
         if none and setup.world == 1:
             raise nothing_decoded(setup.source)
 
-    def traced(
-        self, paddings: Paddings, channels: int, layers: str | Sequence[str] | Geometry | None = None
-    ) -> list[Traced]:
-        """The networks, traced on images of so many channels; `layers` in the place of those asked for.
+    def traced(self, paddings: Paddings, channels: int) -> list[Traced]:
+        """The networks, traced on images of so many channels.
 
         Raises:
             LayerError, ModelError, PaddingError: see `Traced.of`.
         """
         setup = self.setup
-        chosen = setup.options["layers"] if layers is None else layers
         return [
-            Traced.of(model, chosen, setup.crop, channels, place, paddings)
+            Traced.of(model, setup.options["layers"], setup.crop, channels, place, paddings)
             for model, place in zip(setup.models.values(), self.places, strict=True)
         ]
 
@@ -247,33 +244,28 @@ def effective_margin(traced: Sequence[Traced], settings: Settings, scene: Scene)
     margin = max(*period, max(crop) // 8)
     while margin < max(structural):
         plan = planned(traced, replace(settings, margin=margin))
-        worst, layer = max(_moves(one, plan, scene.image) for one in traced)
-        if worst <= EFFECTIVE_SHARE:
-            return margin
-        if worst == inf:
+        moves = [_moves(one, plan, scene.image) for one in traced]
+        if None in moves:
             raise ImagesError(
                 f"an effective margin cannot be told: {margin} px and half as much again have no room in {scene.called} of "
-                f"{'x'.join(map(str, scene.size))} px ({layer}); use larger images, a smaller crop or margin=N"
+                f"{'x'.join(map(str, scene.size))} px; use larger images, a smaller crop or margin=N"
             )
+        if all(one is not None and one <= EFFECTIVE_SHARE for one in moves):
+            return margin
         margin = ceil(1.5 * margin)
     return None
 
 
-def _moves(traced: Traced, plan: CropPlan, image: Tensor) -> tuple[float, str]:
-    """By how much F(x; *) of one crop moves when its margins grow by half, over what padding changes: the largest of any layer, and which.
+def _moves(traced: Traced, plan: CropPlan, image: Tensor) -> float | None:
+    """By how much F(x; *) of one crop moves when its margins grow by half, over what padding changes: the largest of any layer.
 
-    Infinite where the image is too small to tell.
+    None where the image is too small to tell.
     """
     with as_measured(traced.model):
         whole = whole_of(traced.model, traced.geometry, plan.margin, image.shape[0])
         forwards = Forwards(traced.model, traced.geometry.maps, plan.crop, traced.device, traced.dtype, whole)
         moved, padded = change_when_grown(forwards, plan, image), change_by_padding(forwards, plan, image)
-    if not moved:
-        return inf, next(iter(traced.geometry.maps))
-    shares = {name: sqrt(float(moved[name][0]) / max(float(padded[name][0]), 1e-300)) for name in moved}
-    shares = {name: 0.0 if float(moved[name][0]) == 0 else share for name, share in shares.items()}
-    layer = max(shares, key=shares.__getitem__)
-    return min(shares[layer], 1e300), layer
+    return max((relative(torch.stack([moved[name][0], padded[name][0]])) for name in moved), default=None)
 
 
 def planned(traced: Sequence[Traced], settings: Settings) -> CropPlan:

@@ -36,7 +36,7 @@ class NetworkSums:
     """
 
     def __init__(self, traced: Traced, plan: CropPlan, groups: int) -> None:
-        self.traced, self.plan = traced, plan
+        self.traced, self.plan, self.groups = traced, plan, groups
         maps, seeing_all = traced.geometry.maps, traced.seeing_all
         self.moments = {
             padding: {
@@ -62,7 +62,6 @@ class NetworkSums:
         network: Checked,
         image: Tensor,
         index: int,
-        group: int,
         canvases: Sequence[Canvas],
         batch_size: int,
         order: Sequence[int],
@@ -72,8 +71,7 @@ class NetworkSums:
         Args:
             network: that runs.
             image: `(C, H, W)`.
-            index: of the image, and
-            group: that it belongs to.
+            index: of the image, which decides its group too.
             canvases: of the image.
             batch_size: crops in one forward pass.
             order: numbers of its crops among the crops of all images.
@@ -82,7 +80,7 @@ class NetworkSums:
             ModelError: the network fails, or no layer is left that is believed.
         """
         network.reseed(self.plan.seed, index)
-        first = 0
+        first, group = 0, index % self.groups
         for canvas in canvases:
             self._canvas(network, group, image, canvas, batch_size, order[first : first + len(canvas.crops)])
             first += len(canvas.crops)

@@ -10,7 +10,7 @@ from padprint.errors import HaloError, ModelError, PadprintError
 from padprint.geometry.layer import Geometry, Sides
 from padprint.geometry.tracing import trace, trace_taps
 from padprint.network.layers import Tap, outputs
-from padprint.support.reasons import Kind, listed
+from padprint.support.reasons import Kind, by_layer
 
 
 def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:
@@ -44,7 +44,7 @@ def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | No
             )
     lost = found.unmeasured if asked is not None or not found.maps else {}
     if lost:
-        raise HaloError(f"nothing to stitch: {listed(lost)}{_instead(model, tile, channels)}", reasons=lost)
+        raise HaloError(f"nothing to stitch: {by_layer(lost)}{_instead(model, tile, channels)}", reasons=lost)
     return found
 
 

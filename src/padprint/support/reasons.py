@@ -110,7 +110,7 @@ def restored(text: str, described: Mapping[str, str] | None) -> Reason:
     return Reason(kind, own, described.get("operator", ""), described.get("layer", ""))
 
 
-def listed(reasons: Mapping[str, str]) -> str:
+def by_layer(reasons: Mapping[str, str]) -> str:
     """Reasons by layer, in one line."""
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 

@@ -175,9 +175,9 @@ class PatternMetric(Metric):
     def _add(self, sums: NetworkSums, checked: Checked, scene: Tensor, number: int) -> None:
         """Add one scene of this number; crops are numbered image by image, as nobody knows how many are to come."""
         size, crops = (scene.shape[-2], scene.shape[-1]), self._plan.crops
-        canvases, group = self._plan.canvases(size, number), number % self._settings.groups
+        canvases = self._plan.canvases(size, number)
         order = range(number * crops, (number + 1) * crops)
-        sums.add(checked, scene, number, group, canvases, self._settings.batch_size, order)
+        sums.add(checked, scene, number, canvases, self._settings.batch_size, order)
         checked.count_image(f"image {number}")
 
     def compute(self) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ from padprint.measuring.crops import Crops, iterate
 from padprint.measuring.session import Setup
 from padprint.network.batchnorm import calibrate_batchnorm
 from padprint.network.copies import copied
-from padprint.network.example import crop_size
 from padprint.network.layers import Tap, run_to
 from padprint.network.preserved import as_measured
 
@@ -99,7 +98,6 @@ def from_whole(kept: KeptFeatures, dataset: int, setup: Setup, feat_size: int, s
     """
     options = setup.options
     specs: Specs = {}
-    crop = crop_size(options["crop"])
     waiting: list[Tensor] = []
 
     def run(device: torch.device, dtype: torch.dtype) -> None:
@@ -115,7 +113,7 @@ def from_whole(kept: KeptFeatures, dataset: int, setup: Setup, feat_size: int, s
 
     with setup.opened() as opened:
         for scene in opened:
-            view = interpolate(scene.image.float()[None], crop, mode="bilinear", antialias=True)[0]
+            view = interpolate(scene.image.float()[None], setup.crop, mode="bilinear", antialias=True)[0]
             kept.add_views(dataset, scene.index, view[None], keep="random" in sources)
             waiting.append(view)
             if len(waiting) == setup.settings.batch_size:
