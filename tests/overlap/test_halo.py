@@ -27,6 +27,7 @@ from padprint.overlap.distance import ErrorSums, halo_cells, nearest_side, worst
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import OutputHalo, PaddingHalo
 from padprint.results.statistics import prediction_limit, promised
+from padprint.support.reasons import Kind
 
 SIZE = 64
 
@@ -760,3 +761,32 @@ def test_a_halo_ends_behind_the_last_distance_above_the_tolerance() -> None:
     assert halo_cells(errors, 0.1, (2, 5, 5, 3)) == [1, 0, 0, 3]
     assert worst_beyond(errors, (1, 0, 0, 5)) == pytest.approx(0.2)
     assert worst_beyond(errors, (3, 0, 0, 5)) == pytest.approx(0.01)
+
+
+class OneClass(nn.Module):
+    """Two channels that vary, the second always the larger: every cell has label 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nets.conv(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.cat([y, y + 1], 1)
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "said"),
+    [
+        (nn.Threshold(1e9, 0.0), "relative", "1 is the same in every cell of every image"),
+        (nn.Threshold(1e9, 3.0), "labels", "1 is the same in every cell of every image"),
+        (OneClass(), "labels", "every cell of every image has the same label in 1"),
+        (OneClass(), "relative", None),
+    ],
+)
+def test_a_halo_of_an_output_that_cannot_change_says_so(ending: nn.Module, error: str, said: str | None) -> None:
+    net = nn.Sequential(nets.conv(3, 3), ending).eval()
+    measured = halo(net, noise(2, 64), tile=32, tolerance=0.01, error=error)
+    found = [str(one) for one in measured.warnings if one.kind is Kind.CONSTANT]
+    assert len(found) == (0 if said is None else 1)
+    assert all(one.startswith(str(said)) for one in found)

@@ -65,6 +65,7 @@ class ErrorSums:
         energy: (2,): squares of the reference summed over all cells and channels, and how many numbers those are.
         channels: of the map.
         whole: whether all numbers of the reference are whole: classes, masks, counts.
+        lowest, highest: `(C + 1,)`, of the reference by channel, and of its labels; None before anything was added.
     """
 
     length: int
@@ -75,6 +76,8 @@ class ErrorSums:
     energy: Tensor = field(init=False)
     channels: int = 1
     whole: bool = True
+    lowest: Tensor | None = None
+    highest: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.count, self.squares, self.largest, self.changed = torch.zeros(4, 4, self.length, dtype=torch.float64)
@@ -104,6 +107,31 @@ class ErrorSums:
             flat[3].index_add_(0, place, labels.sum(0).double().cpu().flatten()[known])
         energy = [float(reference.double().square().sum()), float(reference.numel())]
         self.energy += torch.tensor(energy, dtype=torch.float64)
+        values = (
+            torch.cat([reference.double(), reference.argmax(1, keepdim=True).double()], 1).transpose(0, 1).flatten(1)
+        )
+        self._widen(*(each.cpu() for each in values.aminmax(dim=1)))
+
+    def _widen(self, lowest: Tensor | None, highest: Tensor | None) -> None:
+        if lowest is None or highest is None:
+            return
+        self.lowest = lowest if self.lowest is None else torch.minimum(self.lowest, lowest)
+        self.highest = highest if self.highest is None else torch.maximum(self.highest, highest)
+
+    def constant(self, precision: float) -> bool:
+        """Whether no channel of the reference varies by more than rounding: an output that is dead.
+
+        Args:
+            precision: machine epsilon of the features' type.
+        """
+        if self.lowest is None or self.highest is None:
+            return False
+        low, high = self.lowest[:-1], self.highest[:-1]
+        return bool((high - low <= 8 * precision * torch.maximum(low.abs(), high.abs())).all())
+
+    def one_label(self) -> bool:
+        """Whether all cells of the reference have the same label."""
+        return self.lowest is not None and self.highest is not None and bool(self.lowest[-1] == self.highest[-1])
 
     def check(self, name: str, image: str) -> None:
         """Raises HaloError where a sum is not finite: such values would count as no error at all."""
@@ -154,6 +182,7 @@ def pooled(sums: Sequence[ErrorSums]) -> ErrorSums:
         for name in ("count", "squares", "changed", "energy"):
             getattr(total, name).add_(getattr(one, name))
         torch.maximum(total.largest, one.largest, out=total.largest)
+        total._widen(one.lowest, one.highest)
     return total
 
 

@@ -39,7 +39,12 @@ class _Output:
     distance: Tensor
     sums: dict[str, list[ErrorSums]]
     floors: dict[str, FloorSums]
-    whole_numbers: bool = False
+    dtype: torch.dtype
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether it holds classes, masks or counts."""
+        return not self.dtype.is_floating_point
 
 
 class Tiles:
@@ -67,10 +72,8 @@ class Tiles:
         seen = self.network.geometry[name].sees_all_through
         left = seen and self.statistics != "scene"  # nothing is left of them under the scene's own
         floors = {padding: FloorSums(seen, side, distance) for padding in self.network.paddings if left}
-        whole_numbers = not spec.tap.dtype.is_floating_point
-        return _Output(
-            Map(spec.size, spec.stride), spec.channels, structural, side, distance, sums, floors, whole_numbers
-        )
+        dtype = spec.tap.dtype
+        return _Output(Map(spec.size, spec.stride), spec.channels, structural, side, distance, sums, floors, dtype)
 
     def add(self, scene: Scene) -> None:
         """Add the tiles of one image."""
@@ -220,7 +223,7 @@ class Tiles:
             approximate=bool(network.short),
             statistics=self.statistics,
             unmeasured=geometry.unmeasured,
-            warnings=tuple(self._cautions(confidence)),
+            warnings=tuple(self._cautions(confidence, error)),
             provenance={
                 "padprint": __version__,
                 "torch": str(torch.__version__),
@@ -235,10 +238,12 @@ class Tiles:
             },
         )
 
-    def _cautions(self, confidence: float) -> Iterator[Reason]:
+    def _cautions(self, confidence: float, error: str) -> Iterator[Reason]:
         fresh = uncalibrated(self.network.model)
         if fresh is not None:
             yield Reason(Kind.UNTRAINED, fresh)
+        for name, out in self.outputs.items():
+            yield from _constancy(name, out, error)
         if self.n_images == 1:
             said = "one image cannot tell how images differ, so the structural halo is advised: use a dozen or more"
             yield Reason(Kind.FEW, said)
@@ -257,6 +262,18 @@ class Tiles:
         if any(scheme is not None for scheme in self.network.paddings.values()):
             said = "padding was swapped into the network as it is: one that is trained with it may need another overlap"
             yield Reason(Kind.SWAPPED, said)
+
+
+def _constancy(name: str, out: _Output, error: str) -> Iterator[Reason]:
+    """What is to be said of an output that padding could hardly change, whatever it does inside the network."""
+    seen = pooled(next(iter(out.sums.values())))
+    precision = torch.finfo(out.dtype).eps if out.dtype.is_floating_point else 0.0
+    if seen.constant(precision):
+        said = f"{name} is the same in every cell of every image (a dead output, or not calibrated), so that its halo says nothing"
+        yield Reason(Kind.CONSTANT, said, layer=name)
+    elif error == "labels" and out.channels > 1 and seen.one_label():
+        said = f"every cell of every image has the same label in {name}, so that a halo for labels says nothing"
+        yield Reason(Kind.CONSTANT, said, layer=name)
 
 
 def _output_halo(name: str, out: _Output, padding: str, error: str, tolerance: float, confidence: float) -> OutputHalo:

@@ -50,6 +50,8 @@ class Kind(Enum):
     """The margin is below the reach."""
     FLOOR = "floor"
     """The pattern is near the numeric floor."""
+    CONSTANT = "constant"
+    """An output does not vary."""
     UNKNOWN = "unknown"
     """Of results that were saved without kinds."""
 
