@@ -27,8 +27,8 @@ PLAIN: Any = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 @pytest.fixture(autouse=True)
 def pillow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if tifffile were not there, which reads what Pillow would cut: see ``test_bands``."""
-    monkeypatch.setattr("padprint.images.photographs.can_read_tiffs", lambda: False)
+    """As if tifffile were not there, which reads what Pillow would cut: see ``test_readers``."""
+    monkeypatch.setattr("padprint.images.folder.can_read_tiffs", lambda: False)
 
 
 def colours(bands: int = 3, h: int = 6, w: int = 8) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
 from padprint.errors import ImagesError
 from padprint.images.photographs import ImageFolder, as_source
@@ -317,6 +318,23 @@ CONTAINERS = {
 }
 
 
+@pytest.mark.parametrize("space", [(9,), (5, 6), (3, 4, 5)], ids=["waveforms", "pictures", "volumes"])
+@pytest.mark.parametrize("hold", ["tensor", "list", "loader", "labelled"])
+def test_images_of_any_number_of_axes_come_one_by_one(space, hold):
+    batch = torch.rand(5, 2, *space)
+    labelled = TensorDataset(batch, torch.arange(5))
+    held = {
+        "tensor": batch,
+        "list": list(batch),
+        "loader": DataLoader(list(batch), batch_size=2),
+        "labelled": DataLoader(labelled, batch_size=2),
+    }
+    source = as_source(held[hold])
+    found = [image for _, image in source.items()]
+    assert torch.equal(torch.stack(found), batch)
+    assert source.sizes() == ([space] * 5 if hold in ("tensor", "list") else None)
+
+
 @pytest.mark.parametrize("world", [1, 3])
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_gives_every_image_once(name, world):
@@ -388,8 +406,12 @@ def test_bad_images_are_named():
         check_image([[[0.0]]], 3)
     with pytest.raises(ImagesError, match=r"image 3 \(a\.png\) is of dtype uint8: convert it .* normalise"):
         check_image(torch.zeros(3, 4, 4, dtype=torch.uint8), 3, "a.png")
-    with pytest.raises(ImagesError, match=r"image 3 has shape \(4, 4\)"):
-        check_image(torch.zeros(4, 4), 3)
+    for shape in ((4,), (1, 2, 3, 4, 5)):
+        with pytest.raises(
+            ImagesError,
+            match=rf"image 3 has shape {re.escape(str(shape))}: one image is \(C, H, W\), a waveform \(C, T\)",
+        ):
+            check_image(torch.zeros(shape), 3)
     with pytest.raises(ImagesError, match=r"image 3 has shape \(3, 0, 4\)"):
         check_image(torch.zeros(3, 0, 4), 3)
     bad = torch.zeros(3, 4, 4)
@@ -404,8 +426,12 @@ def test_bad_images_are_named():
 def test_containers_that_do_not_fit_are_named():
     with pytest.raises(ImagesError, match=r"image 1 has 1 channels and the first image 3"):
         list(as_source([torch.zeros(3, 4, 4), torch.zeros(1, 4, 4)]).items())
-    with pytest.raises(ImagesError, match=r"\(N, C, H, W\), got shape \(3, 4, 4\)"):
-        as_source(torch.zeros(3, 4, 4))
+    with pytest.raises(
+        ImagesError, match=r"image 1 has 1 space axis and the first image 2: all images need the same number"
+    ):
+        list(as_source([torch.zeros(3, 4, 4), torch.zeros(3, 4)]).items())
+    with pytest.raises(ImagesError, match=r"\(N, C, H, W\), .*, got shape \(3, 4\)"):
+        as_source(torch.zeros(3, 4))
     with pytest.raises(ImagesError, match=r"the Tensor is empty"):
         as_source(torch.zeros(0, 3, 4, 4))
     with pytest.raises(ImagesError, match=r"keys \['x', 'y'\]: none of image, images, pixel_values"):

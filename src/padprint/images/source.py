@@ -1,4 +1,4 @@
-"""What every kind of images is to the engine: a `Source` of numbered `(C, H, W)` tensors, shared out over processes.
+"""What every kind of images is to the engine: a `Source` of numbered `(C, *space)` tensors of one to three space axes, shared out over processes.
 
 An image's index is its position in what the user gave. It decides the image's group and its crops, so it
 never depends on how many processes share the work or on which files turn out to be broken.
@@ -10,12 +10,14 @@ import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from padprint.errors import ImagesError
+from padprint.images.contents import axes_of
 from padprint.support.wording import count
 
 
@@ -48,14 +50,14 @@ class Source(ABC):
         """The images whose index is `rank` modulo `world`, in order.
 
         Yields:
-            the index and the (C, H, W) floating point image. Files that cannot be decoded, and images with values that
+            the index and the (C, *space) floating point image. Files that cannot be decoded, and images with values that
             are NaN or infinite, leave a gap.
 
         Raises:
-            ImagesError: an image is not as `check_image` wants it, or has not as many channels as the first; or, where
+            ImagesError: an image is not as `check_image` wants it, or has not as many channels or axes as the first; or, where
                 `strict`, one has values that are not finite.
         """
-        channels: int | None = None
+        first: Tensor | None = None
         for index, name, raw in self._raw(rank, world):
             try:
                 image = check_image(raw, index, name)
@@ -63,17 +65,31 @@ class Source(ABC):
                 reason = str(error).removeprefix(called(index, name)).strip()
                 self._skip(name or called(index, None), reason, str(error))
                 continue
-            channels = channels or image.shape[0]
-            if image.shape[0] != channels:
+            first = image if first is None else first
+            if image.ndim != first.ndim:
                 raise ImagesError(
-                    f"{called(index, name)} has {image.shape[0]} channels and the first image {channels}: "
+                    f"{called(index, name)} has {axes_of(image.ndim - 1)} and the first image {first.ndim - 1}: "
+                    "all images need the same number; of files, axes= (--axes) says how they are read"
+                )
+            if image.shape[0] != first.shape[0]:
+                raise ImagesError(
+                    f"{called(index, name)} has {image.shape[0]} channels and the first image {first.shape[0]}: "
                     "all images need the same number"
                 )
             yield index, image
 
-    def sizes(self) -> list[tuple[int, int] | None] | None:
-        """(H, W) in pixels of every image by index, None where unknown; None if unknown without decoding."""
+    def sizes(self) -> list[tuple[int, ...] | None] | None:
+        """The size of every image in space by index, cells, None where unknown; None if unknown without decoding."""
         return None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known of the images beyond their numbers, once one of them was read, in plain values.
+
+        Of files that readers read: "axes" (how many), "channels" (which of them, by name or number, where some were chosen or have
+        names), "sample_rate" (per second), "spacing" (mm, by space axis), "orientation" (see `Contents`); each where it is known.
+        """
+        return {}
 
     def called(self, index: int) -> str:
         """How messages name an image: by its file, where it is one."""
@@ -114,7 +130,7 @@ def fingerprint(image: Tensor) -> str:
 
 
 def check_image(image: object, index: int, name: str | None = None) -> Tensor:
-    """The image, if it is a finite floating point tensor of shape (C, H, W) without empty sides.
+    """The image, if it is a finite floating point tensor of shape (C, *space), one to three space axes, without empty sides.
 
     Args:
         image: what was given as image.
@@ -137,8 +153,10 @@ def check_image(image: object, index: int, name: str | None = None) -> Tensor:
             f"{what} is of dtype {str(image.dtype).removeprefix('torch.')}: convert it "
             "(x.float() / 255 for uint8) and normalise it the way the network was trained"
         )
-    if image.ndim != 3 or 0 in image.shape:
-        raise ImagesError(f"{what} has shape {tuple(image.shape)}: one image is (C, H, W)")
+    if image.ndim not in (2, 3, 4) or 0 in image.shape:
+        raise ImagesError(
+            f"{what} has shape {tuple(image.shape)}: one image is (C, H, W), a waveform (C, T), a volume (C, D, H, W)"
+        )
     bad = image.numel() - int(torch.isfinite(image).sum())
     if bad:
         raise _NotFiniteError(f"{what} has {bad} of {image.numel()} values that are NaN or infinite")

@@ -20,6 +20,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
+    default_collate,
 )
 
 from padprint.errors import ImagesError
@@ -47,8 +48,10 @@ class TensorScenes(Source):
 
     def __init__(self, data: Any, limit: int | None = None, *, strict: bool = False) -> None:
         loader, kind = isinstance(data, DataLoader), type(data).__name__
-        if isinstance(data, Tensor) and data.ndim != 4:
-            raise ImagesError(f"a tensor of images must be (N, C, H, W), got shape {tuple(data.shape)}")
+        if isinstance(data, Tensor) and data.ndim not in (3, 4, 5):
+            raise ImagesError(
+                f"a tensor of images must be (N, C, H, W), of waveforms (N, C, T), of volumes (N, C, D, H, W), got shape {tuple(data.shape)}"
+            )
         if isinstance(data, Mapping) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
             raise ImagesError(f"a {kind} holds no images: pass a folder, tensors, a Dataset or a DataLoader")
         if _length(data) == 0:
@@ -64,12 +67,12 @@ class TensorScenes(Source):
         super().__init__(kind if length is None else f"{kind} ({count(length, 'image')})", length, strict=strict)
         self._read: int | None = None
 
-    def sizes(self) -> list[tuple[int, int] | None] | None:
-        """(H, W) of every tensor of a batch or list; None for datasets and streams, which would have to be read."""
+    def sizes(self) -> list[tuple[int, ...] | None] | None:
+        """The size in space of every tensor of a batch or list; None for datasets and streams, which would have to be read."""
         if not isinstance(self._data, Tensor | list | tuple):
             return None
         shapes: list[Any] = [getattr(image, "shape", ()) for image in self._data[: self.length]]
-        return [(int(shape[1]), int(shape[2])) if len(shape) == 3 else None for shape in shapes]
+        return [tuple(map(int, shape[1:])) if len(shape) in (2, 3, 4) else None for shape in shapes]
 
     def _identity(self) -> object:
         if not isinstance(self._data, Tensor | list | tuple):
@@ -181,12 +184,16 @@ def _unbatched(loader: DataLoader[Any]) -> Iterator[object]:
     """The images in a loader's batches, one by one; without a batch sampler it may yield single samples."""
     loader = copy.copy(loader)
     loader._iterator = None  # workers that are kept for the next epoch go on with the owner's
+    collated = loader.batch_sampler is not None and loader.collate_fn is default_collate
     for batch in loader:
         images = _image_of(batch)
+        if collated and isinstance(images, Tensor):
+            yield from images  # whatever its number of axes
+            continue
         single = isinstance(images, Tensor) and images.ndim == 3
         if single and isinstance(batch, tuple | list) and loader.batch_sampler is not None:
             images = batch  # not (images, labels) but a list of images, as for differing sizes
-        if isinstance(images, tuple | list) or (isinstance(images, Tensor) and images.ndim == 4):
+        if isinstance(images, tuple | list) or (isinstance(images, Tensor) and images.ndim > 3):
             yield from images
         else:
             yield images

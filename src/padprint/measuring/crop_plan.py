@@ -89,7 +89,7 @@ class CropPlan:
 
     def refuse_small(
         self,
-        sizes: Sequence[tuple[int, int] | None],
+        sizes: Sequence[tuple[int, ...] | None],
         what: str = "crop",
         called: Callable[[int], str] | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class CropPlan:
             raise self.too_small(list(small.values()), len(known), what, first)
 
     def too_small(
-        self, small: Sequence[tuple[int, int]], total: int, what: str = "crop", called: str = ""
+        self, small: Sequence[tuple[int, ...]], total: int, what: str = "crop", called: str = ""
     ) -> ImagesError:
         """The error that tells of scenes of these (H, W), out of `total`, that hold no crop; the first of them is called so."""
         need, crop = ("x".join(map(str, size)) for size in (self.smallest, self.crop))
@@ -120,14 +120,14 @@ class CropPlan:
             f"enlarge all (resize_short_side={max(self.smallest)}), use {ways}, or a margin below the reach{self._smaller_margin(small)}"
         )
 
-    def _smaller_crop(self, small: Sequence[tuple[int, int]]) -> str:
+    def _smaller_crop(self, small: Sequence[tuple[int, ...]]) -> str:
         """A smaller crop, with the largest square one that all of these scenes hold, if there is any."""
         top, bottom, left, right = self.margin
         room = min(h for h, _ in small) - top - bottom, min(w for _, w in small) - left - right
         side = min(n // p * p for n, p in zip(room, self.period, strict=True))
         return f"a smaller crop (crop={side})" if 0 < side < max(self.crop) else "a smaller crop"
 
-    def _smaller_margin(self, small: Sequence[tuple[int, int]]) -> str:
+    def _smaller_margin(self, small: Sequence[tuple[int, ...]]) -> str:
         """The largest margin that all of these scenes have room for, if there is any."""
         room = min(h for h, _ in small) - self.crop[0], min(w for _, w in small) - self.crop[1]
         margin = min(n // 2 // p * p for n, p in zip(room, self.period, strict=True))

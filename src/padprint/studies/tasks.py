@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from padprint.errors import ImagesError
-from padprint.images.photographs import Files, ImageFolder
+from padprint.images.contents import Paths
+from padprint.images.folder import ImageFolder
 from padprint.images.synthetic import DeadLeaves
 from padprint.support.optional import require
 
@@ -69,7 +70,7 @@ class Photographs(Task):
         ImagesError: fewer than two photographs, one that cannot be read, or one narrower than two crops.
     """
 
-    def __init__(self, crop: int, scene: int, files: Files) -> None:
+    def __init__(self, crop: int, scene: int, files: Paths) -> None:
         super().__init__(crop, scene)
         folder = ImageFolder(files, mean=(0, 0, 0), std=(1, 1, 1), resize_short_side=scene, strict=True)
         self._pixels = [(image * 255).round().to(torch.uint8) for image in folder]

@@ -27,9 +27,9 @@ class CachedScenes(Source):
         self.skipped, self._enlarged = dict(source.skipped), set(source._enlarged)
         self.channels = next(iter(self._images.values())).shape[0]
 
-    def sizes(self) -> list[tuple[int, int] | None]:
-        """(H, W) in pixels of every image by index, None where it could not be decoded."""
-        known = {i: (image.shape[-2], image.shape[-1]) for i, image in self._images.items()}
+    def sizes(self) -> list[tuple[int, ...] | None] | None:
+        """The size in space of every image by index, cells, None where it could not be decoded."""
+        known = {i: tuple(image.shape[1:]) for i, image in self._images.items()}
         return [known.get(i) for i in range(max(known) + 1)]
 
     def __iter__(self) -> Iterator[Tensor]:

@@ -176,7 +176,7 @@ class Watch:
         """Find the geometry, and make sure that the images hold a crop."""
         crop, channels, inputs = self._options["crop"], self._images.channels, self._options["inputs"]
         traced = traced_on_blank(self._model, self._layers, crop, channels, {OWN: None}, inputs)
-        planned([traced], self._settings).refuse_small(self._images.sizes())
+        planned([traced], self._settings).refuse_small(self._images.sizes() or [])
         self._architecture, self._options["layers"] = repr(self._model), traced.geometry
 
     def _failed(self, step: int, error: Exception) -> None:
