@@ -110,7 +110,7 @@ def test_damaged_volumes_are_skipped_and_bombs_refused(damage: str, tmp_path: Pa
 
 
 def test_values_that_are_no_numbers_are_skipped_and_counted(tmp_path: Path) -> None:
-    nifti(tmp_path / "a.nii", np.where(VOLUME == VOLUME.max(), np.nan, VOLUME).astype(np.float32))
+    nifti(tmp_path / "a.nii", np.where(VOLUME.max() == VOLUME, np.nan, VOLUME).astype(np.float32))
     nifti(tmp_path / "b.nii", VOLUME.astype(np.float32))
     source = ImageFolder(tmp_path, **RAW)
     with pytest.warns(UserWarning, match=r"skipped a\.nii: has \d+ of 210 values that are NaN or infinite"):

@@ -157,6 +157,8 @@ class Opened:
         for index, image in setup.source.items(setup.rank, setup.world):
             none = False
             called, group = setup.source.called(index), index % setup.settings.groups
+            if image.ndim != 3:
+                raise ImagesError(f"{called} has shape {tuple(image.shape)}: only images (C, H, W) are measured as yet")
             yield Scene(index, called, group, image, *self.places[0])
             self._advance()
         if none and setup.world == 1:
