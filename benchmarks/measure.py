@@ -219,7 +219,7 @@ def windows(names: list[str], folder: str | None, weights: str | None, repeats: 
 
 def forwarded(result: padprint.Measurement, folder: str) -> float:
     """Pixels that the two forwards of a measurement took in, canvases and crops."""
-    from padprint.images.photographs import ImageFolder
+    from padprint.images.folder import ImageFolder
 
     o = result.provenance
     plan = CropPlan(result.crop, result.margin, tuple(o["period"]), o["crops_per_image"], o["seed"], o["spend"])

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import padprint
-from padprint.images.photographs import ImageFolder
+from padprint.images.folder import ImageFolder
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BatchNorm": nn.BatchNorm2d,

@@ -20,7 +20,8 @@ import nets
 from padprint import load, measure
 from padprint.errors import ImagesError
 from padprint.images.depth import cut
-from padprint.images.photographs import ImageFolder, as_source
+from padprint.images.folder import ImageFolder
+from padprint.images.photographs import as_source
 
 PLAIN: Any = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

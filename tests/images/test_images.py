@@ -13,7 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
 from padprint.errors import ImagesError
-from padprint.images.photographs import ImageFolder, as_source
+from padprint.images.folder import ImageFolder
+from padprint.images.photographs import as_source
 from padprint.images.source import check_image, nothing_decoded
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

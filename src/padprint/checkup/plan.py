@@ -183,7 +183,7 @@ def _fits(size: Sequence[int], needed: tuple[int, int]) -> bool:
 
 
 def _given(
-    plan: Plan, source: Source, small: Sequence[tuple[int, int]], short_side: int | None, *, pixels: bool
+    plan: Plan, source: Source, small: Sequence[tuple[int, ...]], short_side: int | None, *, pixels: bool
 ) -> Scenes:
     """The first images that are large enough."""
     notes = []
