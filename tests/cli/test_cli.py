@@ -8,6 +8,7 @@ import warnings
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ import padprint
 from measurements import made_measurement
 from padprint.cli import _commands, _parse, _processes, app
 from padprint.errors import ModelError
+from padprint.images.contents import Files
 
 runner = CliRunner(env={"COLUMNS": "200"})
 
@@ -31,6 +33,8 @@ def calls(monkeypatch, tmp_path_factory) -> list[dict]:
     (here / "photos").mkdir()
     for name in ("photos/a.png", "a.png", "b.png"):
         Image.new("L", (640, 700)).save(here / name)
+    for name in ("a.npy", "b.npy"):
+        np.save(here / name, np.zeros((4, 640, 700), np.uint8))
 
     def measure(model, images, **options):
         seen.append({"model": model, "images": images, **options})
@@ -112,6 +116,33 @@ def test_every_option_reaches_the_engine(calls) -> None:
     assert (call["crops_per_image"], call["groups"], call["batch_size"], call["seed"]) == (3, 5, 7, 9)
     assert (call["mean"], call["std"]) == ((0.0, 0.5, 1.0), (1.0, 2.0, 3.0))
     assert (call["limit"], call["resize_short_side"], call["strict"], call["device"]) == (4, 600, True, "cpu")
+
+
+def test_how_files_are_read_reaches_the_engine(calls) -> None:
+    given = "--axes 3 --channels 1,dapi --sample-rate 100 --spacing 3,1,1"
+    for images in (["a.npy"], ["a.npy", "b.npy"]):
+        result = runner.invoke(app, ["measure", "net", *images, *given.split()])
+        assert result.exit_code == 0, result.output
+        paths = [Path(one) for one in images]
+        assert calls[-1]["images"] == Files(
+            paths if len(paths) > 1 else paths[0], 3, (1, "dapi"), 100.0, (3.0, 1.0, 1.0)
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--axes 4", "Invalid value for '--axes'"),
+        ("--channels 1,,2", "'1,,2' is not a list such as 0,2 or Z,N,E"),
+        ("--spacing a", "'a' is not mm such as 1 or 3,1,1"),
+        ("--spacing 1,0", "'1,0' is not mm such as 1 or 3,1,1"),
+        ("--spacing 1,inf", "'1,inf' is not mm such as 1 or 3,1,1"),
+    ],
+)
+def test_how_files_are_read_is_checked(given: str, words: str) -> None:
+    result = runner.invoke(app, ["measure", "net", "a.npy", *given.split()])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
 
 
 def test_json_is_alone_on_standard_output(calls) -> None:

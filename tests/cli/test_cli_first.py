@@ -195,7 +195,7 @@ def test_what_is_given_beside_the_file_comes_first(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("cropp = 3", "takes no 'cropp'; it takes batch-size, "),
+        ("cropp = 3", "takes no 'cropp'; it takes axes, batch-size, "),
         ("crop = ", "is no TOML"),
         ('strict = "yes"', "strict is 'yes'; it is true or false"),
         (None, "cannot be read"),

@@ -153,8 +153,8 @@ def test_arrays_are_waveforms_pictures_and_volumes(
 @pytest.mark.parametrize(
     ("shape", "axes", "words"),
     [
-        ((2, 6, 8), 1, r"shape is 2 x 6 x 8; samples, .* \(axes=2 or 3 fits: --axes\)"),
-        ((6, 8), 3, r"shape is 6 x 8; slices, rows and columns, .* \(axes=1 or 2 fits: --axes\)"),
+        ((2, 6, 8), 1, r"shape is 2 x 6 x 8; samples, .* \(axes=2 or axes=3 fits\)"),
+        ((6, 8), 3, r"shape is 6 x 8; slices, rows and columns, .* \(axes=1 or axes=2 fits\)"),
         ((7, 7), 1, r"shape 7 x 7 does not say which axis holds the bands"),
     ],
 )
@@ -180,7 +180,7 @@ def test_channels_are_chosen_in_the_order_asked_for(tmp_path: Path) -> None:
     scaled = (whole[[4, 0]] - torch.tensor([0.25, 0.5])[:, None, None]) / torch.tensor([1.0, 2.0])[:, None, None]
     assert torch.equal(some[0], scaled)
     assert some.record["channels"] == [4, 0]
-    with pytest.raises(ImagesError, match=r"a\.npy has channels 0 to 4 without names, and channels= asks for 5"):
+    with pytest.raises(ImagesError, match=r"a\.npy has channels 0 to 4 without names, and channels asks for 5"):
         list(ImageFolder(Files(tmp_path, channels=5), **RAW).items())
     Image.fromarray((FIVE[:3].transpose(1, 2, 0) >> 8).astype(np.uint8)).save(tmp_path / "p.png")
     red = ImageFolder(Files(tmp_path / "p.png", channels=[2]), **RAW)[0]

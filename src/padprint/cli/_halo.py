@@ -234,7 +234,7 @@ def _measure(
     if others:
         keys = ("seed", "strict", "resize_short_side", "max_megapixels")
         options = {key: asked[key] for key in keys if key in asked}
-        held_out = others[0] if len(others) == 1 else others
+        held_out = job.photographs.files(others)
         checks = [
             result.verify(network, held_out, padding=one.padding, **options, **shared)
             for one in result.values()

@@ -19,6 +19,7 @@ from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from padprint.images.contents import Files
     from padprint.network.loading import LoadedModel
 
 _RAW: Channels = (0.0,)
@@ -46,7 +47,7 @@ class Job:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        self.photographs.rgb  # noqa: B018  # wrong usage is told before anything is done
+        self.photographs.rgb, self.given  # noqa: B018  # wrong usage is told before anything is done
 
     @property
     def crop(self) -> tuple[int, int]:
@@ -55,9 +56,10 @@ class Job:
         return size
 
     @property
-    def given(self) -> Path | list[Path]:
-        """One folder or file, or a list of files."""
-        return self.images[0] if len(self.images) == 1 else list(self.images)
+    def given(self) -> Path | list[Path] | Files:
+        """One folder or file, or a list of files, with how they are read where that was said."""
+        found: Path | list[Path] | Files = self.photographs.files(self.images)
+        return found
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Loaded:
     """
 
     models: dict[str, LoadedModel]
-    images: Path | list[Path]
+    images: Path | list[Path] | Files
     normalisation: dict[str, Any]
 
     @property
@@ -134,13 +136,13 @@ def _of_images(job: Job) -> Iterator[PadprintError]:
     except ImagesError as error:
         yield error
         return
-    rows, columns = job.crop
-    small = [size for size in sizes if size[0] < rows or size[1] < columns]
+    crop, least = job.crop, "x".join(map(str, job.crop))
+    small = [size for size in sizes if len(size) == len(crop) and any(n < c for n, c in zip(size, crop, strict=True))]
     if small and not job.whole:
-        height, width = small[0]
-        short = max(ceil(min(size) * max(rows / size[0], columns / size[1])) for size in small)
+        first = "x".join(map(str, small[0]))
+        short = max(ceil(min(size) * max(c / n for n, c in zip(size, crop, strict=True))) for size in small)
         yield ImagesError(
-            f"{len(small)} of {len(sizes)} images are smaller than the crop of {rows}x{columns} px (the first is {height}x{width} px), "
+            f"{len(small)} of {len(sizes)} images are smaller than the crop of {least} px (the first is {first} px), "
             "and a margin around it is needed too: give larger ones, a smaller crop, or enlarge them (to "
             f"resize_short_side={short} or more)"
         )
@@ -254,8 +256,8 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
         calibrate_batchnorm(loaded.model, crops)
 
 
-def _centre(image: Tensor, crop: tuple[int, int]) -> Tensor:
-    """The middle of a (C, H, W) image, as large as the crop where the image is that large."""
-    rows, columns = crop
-    top, left = max(0, image.shape[1] - rows) // 2, max(0, image.shape[2] - columns) // 2
-    return image[:, top : top + rows, left : left + columns]
+def _centre(image: Tensor, crop: Sequence[int]) -> Tensor:
+    """The middle of a (C, *space) image, as large as the crop where the image is that large."""
+    for axis, (n, wanted) in enumerate(zip(image.shape[1:], crop, strict=True), start=1):
+        image = image.narrow(axis, max(0, n - wanted) // 2, min(n, wanted))
+    return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,6 +119,45 @@ Megapixels = Annotated[
         metavar="N",
         min=0,
         help="Refuse images of more pixels, in millions, before or after resizing. Default: 160.",
+        rich_help_panel=PHOTOGRAPHS,
+    ),
+]
+Axes = Annotated[
+    int | None,
+    typer.Option(
+        "--axes",
+        metavar="N",
+        min=1,
+        max=3,
+        help="Space axes of an image, for arrays and stacks of pages, which do not say it: 1 waveforms, 2 pictures, 3 volumes.",
+        rich_help_panel=PHOTOGRAPHS,
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        "--channels",
+        metavar="LIST",
+        help="Channels to read, in this order, by number from 0 or by name: 0,2 or Z,N,E. Default: all.",
+        rich_help_panel=PHOTOGRAPHS,
+    ),
+]
+SampleRate = Annotated[
+    float | None,
+    typer.Option(
+        "--sample-rate",
+        metavar="HZ",
+        min=0,
+        help="Samples per second, for files that do not say it; times are then told in ms.",
+        rich_help_panel=PHOTOGRAPHS,
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing",
+        metavar="MM",
+        help="Distance of cells, mm: one number, or one for each axis such as 3,1,1. Default: the files' own.",
         rich_help_panel=PHOTOGRAPHS,
     ),
 ]
@@ -260,10 +300,28 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Photographs(Sizes):
-    """Which images of those given, how large, and how normalised."""
+    """Which images of those given, how large, how read and how normalised."""
 
     mean: Mean = None
     std: Std = None
+    axes: Axes = None
+    channels: Channels = None
+    sample_rate: SampleRate = None
+    spacing: Spacing = None
+
+    def files(self, paths: Sequence[Path]) -> Any:
+        """One folder or file, or a list of files, with how they are read where that was said.
+
+        Raises:
+            ImagesError: it makes no sense.
+        """
+        given = paths[0] if len(paths) == 1 else list(paths)
+        reading = self.axes, _parse.chosen(self.channels), self.sample_rate, _parse.spacing(self.spacing)
+        if reading == (None,) * 4:
+            return given
+        from padprint.images.contents import Files  # imports NumPy
+
+        return Files(given, *reading)
 
     @property
     def rgb(self) -> tuple[_parse.Channels | None, _parse.Channels | None]:

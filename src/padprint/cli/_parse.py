@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,37 @@ def margin(text: str | None) -> int | str | None:
     if not text.strip().isdecimal():
         raise typer.BadParameter(f'{text!r} is no number of px and not "effective"', param_hint="--margin")
     return int(text)
+
+
+def chosen(text: str | None) -> tuple[int | str, ...] | None:
+    """``"0,Z"`` as channels by number and name.
+
+    Raises:
+        typer.BadParameter: there is none in it.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise typer.BadParameter(f"{text!r} is not a list such as 0,2 or Z,N,E", param_hint="--channels")
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def spacing(text: str | None) -> Channels | None:
+    """``"3,1,1"`` as mm by axis.
+
+    Raises:
+        typer.BadParameter: something in it is no number above 0.
+    """
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < value < inf for value in found):
+        raise typer.BadParameter(f"{text!r} is not mm such as 1 or 3,1,1", param_hint="--spacing")
+    return found
 
 
 def channels(text: str, option: str) -> Channels:

@@ -16,7 +16,7 @@ def differences(one: Contents, first: Contents, *, by_name: bool) -> Iterator[tu
         yield "the sample rate", rates, "all files need the same; resample them"
     if len(one.shape) == len(first.shape) and not _close(one.spacing, first.spacing):
         spacings = [f"{by(x.spacing)} mm" if x.spacing else "which it does not say" for x in (one, first)]
-        yield "the spacing", spacings, "resample them alike, or say with spacing= (--spacing) what all are to count as"
+        yield "the spacing", spacings, "resample them alike, or say with spacing (--spacing) what all are to count as"
     if one.orientation != first.orientation:
         turned = [x.orientation or "which it does not say" for x in (one, first)]
         yield "the orientation", turned, "turn all files alike (in nibabel: as_closest_canonical)"
@@ -25,7 +25,7 @@ def differences(one: Contents, first: Contents, *, by_name: bool) -> Iterator[tu
         yield (
             "the channels",
             names,
-            "name those wanted with channels= (--channels), in the order that the network takes",
+            "name those wanted with channels (--channels), in the order that the network takes",
         )
 
 
@@ -50,7 +50,7 @@ def chosen(names: Sequence[str], n: int, channels: Sequence[int | str] | None) -
         places = [wanted] * (wanted < n) if isinstance(wanted, int) else whole or ends
         if len(places) != 1:
             called = f" ({' '.join(names)})" if names else " without names"
-            raise RefusedError(f"has channels 0 to {n - 1}{called}, and channels= asks for {wanted}")
+            raise RefusedError(f"has channels 0 to {n - 1}{called}, and channels asks for {wanted}")
         found.append(places[0])
     return found
 

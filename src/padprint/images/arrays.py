@@ -97,7 +97,7 @@ def zarr_contents(path: Path, asked: Files) -> Contents:
     if not hasattr(found, "dtype"):
         scales = _scales(dict(found.attrs))
         if scales is None:
-            arrays = [name for name, _ in found.arrays()]
+            arrays = sorted(name for name, _ in found.arrays())
             if len(arrays) != 1:
                 raise ImagesError(f"it is a group of {len(arrays)} arrays ({', '.join(arrays[:4])}); one is read")
             found = found[arrays[0]]

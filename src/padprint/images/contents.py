@@ -164,7 +164,7 @@ def unnamed(shape: tuple[int, ...], axes: int | None) -> Order:
 def _how(ndim: int) -> str:
     """What to do with an array of so many axes, where the space axes asked for do not fit it."""
     fits = [n for n in (ndim - 1, ndim) if 1 <= n <= 3]
-    return f" (axes={' or '.join(map(str, fits))} fits: --axes)" if fits else ""
+    return f" ({' or '.join(f'axes={n}' for n in fits)} fits)" if fits else ""
 
 
 def named(names: str, shape: tuple[int, ...], axes: int | None) -> Order:
@@ -212,7 +212,7 @@ def _instead(wanted: int, further: int) -> str:
         return "it holds no volume, and axes=3 asks for one"
     if wanted == 2 and further == 1:
         return (
-            "it is a stack that does not say of what: axes=3 (--axes 3) reads it as a volume, axes=2 (--axes 2) its pages as bands; "
+            "it is a stack that does not say of what: axes=3 reads it as a volume, axes=2 its pages as bands; "
             "where they are images, save each as a file"
         )
     return "one image is read, of rows, columns, slices and channels: save one time or one series apart"

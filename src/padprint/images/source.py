@@ -69,7 +69,7 @@ class Source(ABC):
             if image.ndim != first.ndim:
                 raise ImagesError(
                     f"{called(index, name)} has {axes_of(image.ndim - 1)} and the first image {first.ndim - 1}: "
-                    "all images need the same number; of files, axes= (--axes) says how they are read"
+                    "all images need the same number; of files, axes (--axes) says how they are read"
                 )
             if image.shape[0] != first.shape[0]:
                 raise ImagesError(

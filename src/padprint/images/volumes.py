@@ -31,11 +31,11 @@ def nifti_contents(path: Path, asked: Files) -> Contents:
     if len(shape) == 4 and asked.channels is None:
         raise ImagesError(
             f"it has four axes ({times(shape)}), and does not say whether the last holds times or channels: "
-            "choose with channels= (--channels 0 reads the first as one volume, --channels 0,1 two as two channels)"
+            "channels=[0] reads the first as one volume, channels=[0,1] two as two channels"
         )
     if len(shape) not in (3, 4):
         raise ImagesError(
-            f"its shape is {times(shape)}; volumes of three axes are read, or of four where channels= is given"
+            f"its shape is {times(shape)}; volumes of three axes are read, or of four where channels are chosen"
         )
     check_numbers(image.get_data_dtype())
     unit = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
