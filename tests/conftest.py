@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
-# Networks of tests are small: a second thread costs more than it gives, and two processes of pytest-xdist share two cores.
+# What tests compute is small: a second thread costs more than it gives, and two processes of pytest-xdist share two cores.
 if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's, which a plugin may have imported before
 
 
 TOGETHER = (
