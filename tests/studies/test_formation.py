@@ -271,7 +271,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_study_that_is_stopped_goes_on_to_the_same_end(at, study, tiny, tmp_path):
     def stop(progress):
         if progress.step == at and progress.finished is None:
