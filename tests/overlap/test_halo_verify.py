@@ -451,7 +451,7 @@ def of_segmentation_models(name: str) -> nn.Module:
     ("name", "reason"),
     [
         ("PAN", "interpolate in decoder.fpa samples at positions that move with the input's size"),
-        ("MAnet", "softmax in decoder.center.map_softmax sees the whole input"),
+        ("MAnet", "matmul in decoder.center sees the whole input"),
     ],
 )
 def test_networks_of_segmentation_models_that_no_overlap_helps(name: str, reason: str) -> None:

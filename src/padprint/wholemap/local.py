@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError, PaddingError
 from padprint.network.layers import Leaf, Tap, discover, run_to
+from padprint.support.reasons import Kind, Reason, sees_all
 from padprint.wholemap.network import WholeMap
 from padprint.wholemap.operators import seen_by
 
@@ -77,7 +78,7 @@ def _joined(found: Geometry, local: Geometry, through: Mapping[str, tuple[str, .
     layers, maps = dict(found.layers), dict(found.maps)
     for name, operators in through.items():
         one, spec = local[_inside(name)], local.maps.get(_inside(name))
-        reason = one.reason and one.reason.reworded(_outside)
+        reason = one.reason and _named(one.reason.reworded(_outside), operators[0])
         layers[name] = replace(one, name=name, reason=reason, sees_all_through=operators)
         if spec is not None:
             leaf = Leaf(_outside_one(spec.tap.leaf.module), spec.tap.leaf.path)
@@ -90,6 +91,13 @@ def _joined(found: Geometry, local: Geometry, through: Mapping[str, tuple[str, .
         period=(lcm(found.period[0], local.period[0]), lcm(found.period[1], local.period[1])),
         misaligned=tuple(dict.fromkeys((*found.misaligned, *joins))),
     )
+
+
+def _named(reason: Reason, operator: str) -> Reason:
+    """Why a layer has no local geometry, with the operator that sees the whole map where the reason blames none."""
+    if reason.kind is not Kind.FAR:
+        return reason
+    return sees_all(operator).more(f"; with what it sees held constant: {reason}")
 
 
 def _without(found: Geometry, names: Sequence[str], said: str) -> Geometry:
