@@ -24,8 +24,9 @@ from limit_grid import KINDS
 from padprint.errors import HaloError, ImagesError, LayerError, PaddingError, ResultError
 from padprint.overlap import Halo, halo, load, structural
 from padprint.overlap.distance import ErrorSums, halo_cells, nearest_side, worst_beyond
+from padprint.overlap.output_halo import OutputHalo
 from padprint.overlap.tiling import Map
-from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.overlap.widths import PaddingHalo
 from padprint.results.statistics import prediction_limit, promised
 from padprint.support.reasons import Kind
 

@@ -1,6 +1,6 @@
 """How much must tiles overlap? `halo` measures what a network's output loses at a tile's border, and advises.
 
-The way through: `advice` lets `running` run tiles of the `outputs` and sum errors by `distance` (`floors`: what statistics change); `widths` and `promise` read halos from the
+The way through: `advice` lets `running` run tiles of the `outputs` and sum errors by `distance` (`floors`: what statistics change); `output_halo`, `widths` and `promise` read halos from the
 sums, `tiling` makes tiles of them and `tile_sizes` of other sizes, `result` holds all (`document` saves it, `text` and `plot` show it, `tools` and
 `blending` tell it in other tools' units); `structure` needs no images; `verification` runs the tiles (`stitching`) and gives a `verdict`.
 
@@ -16,6 +16,7 @@ from padprint.support.lazy import loader
 if TYPE_CHECKING:
     from padprint.overlap.advice import halo
     from padprint.overlap.frozen import frozen_statistics
+    from padprint.overlap.output_halo import OutputHalo
     from padprint.overlap.result import Halo
     from padprint.overlap.saved import load
     from padprint.overlap.structure import Structural, structural
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from padprint.overlap.tools import monai_arguments, units, weight_map
     from padprint.overlap.verdict import Verification
     from padprint.overlap.verification import verify
-    from padprint.overlap.widths import OutputHalo, PaddingHalo
+    from padprint.overlap.widths import PaddingHalo
 
 _HOMES = {
     "Choice": "tile_sizes",
@@ -34,7 +35,7 @@ _HOMES = {
     "frozen_statistics": "frozen",
     "halo": "advice",
     "Halo": "result",
-    "OutputHalo": "widths",
+    "OutputHalo": "output_halo",
     "PaddingHalo": "widths",
     "Tiling": "tiling",
     "Verification": "verdict",

@@ -8,6 +8,9 @@ import torch
 
 from padprint.errors import HaloError
 
+LARGEST = 10**6
+"""Pixels of a tile, and other counts of a saved halo, at most."""
+
 
 def check_tolerance(tolerance: Any) -> None:
     """Raises HaloError where a tolerance is no positive number."""

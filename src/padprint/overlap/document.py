@@ -8,62 +8,48 @@ from torch import Tensor
 
 from padprint.overlap import floors
 from padprint.overlap.distance import SIDES
+from padprint.overlap.output_halo import OutputHalo
 from padprint.overlap.tiling import Tiling
 from padprint.overlap.tools import units
-from padprint.overlap.widths import OutputHalo, PaddingHalo
-from padprint.results.documents import SCHEMA, described
+from padprint.overlap.widths import PaddingHalo
+from padprint.results.documents import SCHEMA, ending_in, kinds_of
+from padprint.support.typed import described
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo
 
 PARTS = ("errors", "by_image", "resolution")
 """Tensors of an output that are saved beside the document."""
-LARGEST = 10**6
-"""Pixels of a tile, and other counts of a document, at most."""
 
 
 def document(halo: Halo) -> dict[str, Any]:
     """Everything but the errors of single images; floats stay as they are, NaN and infinities included."""
-    return {
-        "schema": SCHEMA,
-        "tile": list(halo.tile),
-        "tolerance": halo.tolerance,
-        "error": halo.error,
-        "confidence": halo.confidence,
-        "n_images": halo.n_images,
-        "n_tiles": halo.n_tiles,
-        "margin": list(halo.margin),
-        "approximate": halo.approximate,
-        "statistics": halo.statistics,
-        "unmeasured": dict(halo.unmeasured),
-        "warnings": list(halo.warnings),
-        "reasons": described(halo),
-        "provenance": dict(halo.provenance),
-        "paddings": {name: _padding_document(one) for name, one in halo.items()},
-    }
+    paddings = {name: _padding_document(padding) for name, padding in halo.items()}
+    whole = {"schema": SCHEMA, **described(halo, paddings=paddings), "reasons": kinds_of(halo)}
+    return ending_in(whole, "unmeasured", "warnings", "reasons", "provenance", "paddings")
 
 
-def _padding_document(one: PaddingHalo) -> dict[str, Any]:
-    tiles = one.tiling
-    found: dict[str, Any] = {
-        "period": list(one.period),
-        "structural_px": one.structural,
-        "effective_px": vars(one.effective),
-        "effective_px_by_image": one.image_pixels,
+def _padding_document(padding: PaddingHalo) -> dict[str, Any]:
+    tiles = padding.tiling
+    entry: dict[str, Any] = {
+        "period": list(padding.period),
+        "structural_px": padding.structural,
+        "effective_px": described(padding.effective),
+        "effective_px_by_image": padding.image_pixels,
         "advised": None,
-        "reason": one.reason,
+        "reason": padding.reason,
         "units": None,
     }
     if tiles is not None:
         errors = {
-            "error": one.error_of(tiles),
-            "worst_image_error": one.error_of(tiles, worst=True),
-            "limit": one.limit_of(tiles.halos),
+            "error": padding.error_of(tiles),
+            "worst_image_error": padding.error_of(tiles, worst=True),
+            "limit": padding.limit_of(tiles.halos),
         }
-        found |= {"advised": tiling_document(tiles) | errors, "units": units(one)}
-    found["outputs"] = {name: _output_document(out) for name, out in one.outputs.items()}
-    found["curve"] = [{**vars(point), "overlap": list(point.overlap)} for point in one.curve]
-    return found
+        entry |= {"advised": tiling_document(tiles) | errors, "units": units(padding)}
+    entry["outputs"] = {name: _output_document(out) for name, out in padding.outputs.items()}
+    entry["curve"] = described(padding.curve)
+    return entry
 
 
 def tiling_document(tiles: Tiling) -> dict[str, Any]:
@@ -79,26 +65,31 @@ def tiling_document(tiles: Tiling) -> dict[str, Any]:
     }
 
 
-def _output_document(one: OutputHalo) -> dict[str, Any]:
+def _output_document(out: OutputHalo) -> dict[str, Any]:
     return {
-        "size": list(one.map.size),
-        "channels": one.channels,
-        "stride": [str(s) for s in one.map.stride],
-        "scale": one.scale,
-        "structural": dict(zip(SIDES, one.structural, strict=True)),
-        "structural_px": dict(zip(SIDES, one.structural_pixels, strict=True)),
-        "effective": {side: vars(width) for side, width in zip(SIDES, one.effective, strict=True)},
-        "errors": {side: row.tolist() for side, row in zip(SIDES, one.errors, strict=True)},
-        "worst_image_errors": {side: row.tolist() for side, row in zip(SIDES, one.by_image.amax(0), strict=True)},
-        **({} if one.floor is None else {"floor": floors.document(one.floor)}),
+        "size": list(out.map.size),
+        "channels": out.channels,
+        "stride": [str(s) for s in out.map.stride],
+        "scale": out.scale,
+        "structural": _by_side(out.structural),
+        "structural_px": _by_side(out.structural_pixels),
+        "effective": _by_side(out.effective),
+        "errors": _by_side(out.errors),
+        "worst_image_errors": _by_side(out.by_image.amax(0)),
+        **({} if out.floor is None else {"floor": floors.document(out.floor)}),
     }
+
+
+def _by_side(values: Any) -> dict[str, Any]:
+    """Four values as they are saved, by side."""
+    return {side: described(value) for side, value in zip(SIDES, values, strict=True)}
 
 
 def errors_of(halo: Halo) -> dict[str, Tensor]:
     """Errors by distance of every padding and output."""
     return {
-        f"{padding}/{name}/{part}": getattr(out, part)
-        for padding, one in halo.items()
-        for name, out in one.outputs.items()
+        f"{name}/{output}/{part}": getattr(out, part)
+        for name, padding in halo.items()
+        for output, out in padding.outputs.items()
         for part in PARTS
     }

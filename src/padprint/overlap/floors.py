@@ -14,6 +14,7 @@ from padprint.geometry.layer import Sides
 from padprint.overlap.distance import ErrorSums, pooled
 from padprint.overlap.tiling import Map
 from padprint.results.statistics import prediction_limit
+from padprint.support.typed import described
 
 SIZES = (256, 512, 1024)
 """Tile sizes, px, on which it is measured what statistics leave, beside the tile's own, as far as the images allow."""
@@ -132,11 +133,5 @@ def corner_of(size: Size, image: Size, period: Size, seed: Sequence[int]) -> tup
 
 def document(floor: Floor) -> dict[str, Any]:
     """A floor as plain values."""
-    return {
-        "operators": list(floor.operators),
-        "value": floor.value,
-        "by_image": floor.by_image.tolist(),
-        "limit": floor.limit,
-        "share": floor.share,
-        "sizes": [[*size, value] for size, value in floor.sizes.items()],
-    }
+    document: dict[str, Any] = described(floor, sizes=[[*size, value] for size, value in floor.sizes.items()])
+    return document

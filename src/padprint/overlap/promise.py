@@ -12,7 +12,7 @@ from torch import Tensor
 from padprint.results.statistics import prediction_limit, promised
 
 if TYPE_CHECKING:
-    from padprint.overlap.widths import OutputHalo
+    from padprint.overlap.output_halo import OutputHalo
 
 
 @dataclass(frozen=True, eq=False)

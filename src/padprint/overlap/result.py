@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from padprint.geometry.layer import Sides
 from padprint.overlap import text
-from padprint.overlap.asked import STATISTICS, check_tolerance
+from padprint.overlap.asked import LARGEST, STATISTICS, check_tolerance
 from padprint.overlap.document import document, errors_of
 from padprint.overlap.tile_sizes import SIZES, Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
@@ -19,6 +19,7 @@ from padprint.results import storage
 from padprint.support import frames
 from padprint.support.mapping import Over
 from padprint.support.strict_json import finite
+from padprint.support.typed import limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,12 +52,12 @@ class Halo(Over[str, PaddingHalo]):
     ENTRIES = "paddings"
 
     paddings: dict[str, PaddingHalo]
-    tile: tuple[int, int]
+    tile: tuple[int, int] = field(metadata=limits(1, LARGEST))
     tolerance: float
     error: str
     confidence: float
-    n_images: int
-    n_tiles: int
+    n_images: int = field(metadata=limits(1, LARGEST))
+    n_tiles: int = field(metadata=limits(1, LARGEST))
     margin: Sides
     approximate: bool
     unmeasured: Mapping[str, str]

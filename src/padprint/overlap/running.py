@@ -20,9 +20,10 @@ from padprint.network.preserved import as_measured
 from padprint.network.weights import weights_sha256
 from padprint.overlap.distance import ErrorSums, changed_labels, nearest_side, pooled, scale_of, whole_numbers
 from padprint.overlap.floors import FloorSums, corner_of, other_sizes
+from padprint.overlap.output_halo import OutputHalo
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
-from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.overlap.widths import PaddingHalo
 from padprint.results.statistics import promised
 from padprint.support.reasons import Kind, Reason
 from padprint.support.version import __version__

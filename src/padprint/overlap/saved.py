@@ -9,21 +9,21 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from padprint.errors import ResultError
 from padprint.measuring.options import schemes_by_name
-from padprint.overlap.asked import STATISTICS, check_confidence, check_tolerance
+from padprint.overlap.asked import LARGEST, STATISTICS, check_confidence, check_tolerance
 from padprint.overlap.distance import ERRORS, SIDES
-from padprint.overlap.document import LARGEST, PARTS
+from padprint.overlap.document import PARTS
 from padprint.overlap.floors import Floor
+from padprint.overlap.output_halo import OutputHalo
 from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
-from padprint.overlap.widths import OutputHalo, PaddingHalo
+from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
 from padprint.results.saved import unmeasured_of, warnings_of
-from padprint.support.typed import Fields, tensor
+from padprint.support.typed import Fields, restored, tensor
 
 
 def load(folder: str | Path) -> Halo:
@@ -33,14 +33,14 @@ def load(folder: str | Path) -> Halo:
         ResultError: nothing is there, a file is missing or damaged, the files belong to different runs, or were written in
             another schema; it was measured under a scheme that has no name in padprint.
     """
-    found = storage.read(Path(folder), storage.HALO)
+    document, tensors = storage.read(Path(folder), storage.HALO)
     try:
-        return restored(*found)
+        return restore(document, tensors)
     except ResultError as error:
         raise ResultError(f"{folder}: {error}") from error
 
 
-def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo:
+def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo:
     """The halo behind an encoded document and its errors.
 
     Raises:
@@ -54,7 +54,7 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
         fields.check("error", shared["error"] in ERRORS, f"there are {', '.join(ERRORS)}")
         confidence = fields.get("confidence", float)
         check_confidence(confidence)
-        tile, images = _positive(fields, "tile", tuple[int, int]), _positive(fields, "n_images", int)
+        tile, images = fields.get("tile", tuple[int, int]), fields.get("n_images", int)
         entries = dict(fields.object("paddings").items())
         fields.check("paddings", bool(entries), "there must be one or more")
         schemes = schemes_by_name(list(entries), fields.object("provenance").get("seed", int))
@@ -65,36 +65,23 @@ def restored(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo
                 for name, out in entry.object("outputs").items()
             }
             entry.check("outputs", bool(outputs), "there must be one or more")
-            period = _positive(entry, "period", tuple[int, int])
+            period = entry.get("period", tuple[int, int])
+            entry.within("period", period, 1, LARGEST)
             paddings[padding] = PaddingHalo(padding, tile, period, outputs, confidence, schemes[padding])
-        return Halo(
-            paddings,
-            tile,
-            **shared,
-            confidence=confidence,
-            n_images=images,
-            n_tiles=_positive(fields, "n_tiles", int),
-            margin=fields.get("margin", tuple[int, int, int, int]),
-            approximate=fields.get("approximate", bool),
-            unmeasured=unmeasured_of(fields),
-            warnings=warnings_of(fields),
-            provenance=fields.get("provenance", dict[str, Any]),
-            statistics=_statistics(fields),
+        found = restored(
+            Halo, fields, paddings=paddings, unmeasured=unmeasured_of(fields), warnings=warnings_of(fields)
         )
+        fields.check("statistics", found.statistics in STATISTICS, f"there are {', '.join(STATISTICS)}")
+        return found
     except ValueError as error:  # padprint's own errors are of this kind as well
         raise ResultError(f"the saved halo lacks a field or holds a wrong one ({error}); measure again") from error
-
-
-def _statistics(fields: Fields) -> str:
-    found = fields.get("statistics", str) if "statistics" in fields else "tile"  # before there were others
-    fields.check("statistics", found in STATISTICS, f"there are {', '.join(STATISTICS)}")
-    return found
 
 
 def _output(
     key: str, name: str, fields: Fields, tensors: Mapping[str, Tensor], images: int, shared: Mapping[str, Any]
 ) -> OutputHalo:
-    size = _positive(fields, "size", tuple[int, int])
+    size = fields.get("size", tuple[int, int])
+    fields.within("size", size, 1, LARGEST)
     y, x = (_stride(fields, text) for text in fields.get("stride", tuple[str, str]))
     structural = fields.object("structural")
     top, bottom, left, right = (structural.get(side, int) for side in SIDES)
@@ -102,34 +89,30 @@ def _output(
     length = max(size)
     shapes = {"errors": (4, length), "by_image": (images, 4, length), "resolution": (images, 4, length)}
     errors: dict[str, Any] = {part: tensor(tensors, f"{key}/{part}", shapes[part]) for part in PARTS}
-    if not all(bool(((one >= 0) & (one < inf) | one.isnan()).all()) for one in errors.values()):
+    if not all(bool(((values >= 0) & (values < inf) | values.isnan()).all()) for values in errors.values()):
         raise ValueError(f"the errors of {key!r} are not all finite and 0 or more")
-    return OutputHalo(
+    floor = _floor(fields.object("floor"), images) if "floor" in fields else None
+    structural_halo = (top, bottom, left, right)
+    return restored(
+        OutputHalo,
+        fields,
         name=name,
         map=Map(size, (y, x)),
-        channels=_positive(fields, "channels", int),
-        structural=(top, bottom, left, right),
-        scale=fields.get("scale", float),
+        structural=structural_halo,
         **errors,
         **shared,
-        floor=_floor(fields.object("floor"), images) if "floor" in fields else None,
+        floor=floor,
     )
 
 
 def _floor(fields: Fields, images: int) -> Floor:
-    by_image = fields.get("by_image", tuple[float, ...])
-    fields.check("by_image", len(by_image) == images, f"there must be one for each of {images} images")
-    every = [*by_image, fields.get("value", float), fields.get("share", float)]
-    fields.check("value", all(0 <= one < inf for one in every), "errors and shares are finite and 0 or more")
     sizes = fields.get("sizes", tuple[tuple[int, int, float], ...])
-    return Floor(
-        fields.get("operators", tuple[str, ...]),
-        fields.get("value", float),
-        torch.tensor(by_image, dtype=torch.float64),
-        fields.get("limit", float),
-        fields.get("share", float),
-        {(height, width): value for height, width, value in sizes},
-    )
+    floor = restored(Floor, fields, sizes={(height, width): value for height, width, value in sizes})
+    by_image = floor.by_image.tolist()
+    fields.check("by_image", len(by_image) == images, f"there must be one for each of {images} images")
+    right = all(0 <= number < inf for number in (*by_image, floor.value, floor.share))
+    fields.check("value", right, "errors and shares are finite and 0 or more")
+    return floor
 
 
 def _stride(fields: Fields, text: str) -> Fraction:
@@ -137,11 +120,3 @@ def _stride(fields: Fields, text: str) -> Fraction:
     right = re.fullmatch(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?", text, re.ASCII) is not None
     fields.check("stride", right, "a stride is a whole number or a fraction above 0")
     return Fraction(text)
-
-
-def _positive(fields: Fields, key: str, kind: Any) -> Any:
-    """A whole number of 1 or more, or a tuple of such."""
-    found = fields.get(key, kind)
-    every = found if isinstance(found, tuple) else (found,)
-    fields.check(key, all(1 <= one <= LARGEST for one in every), f"it must be 1 to {LARGEST}")
-    return found

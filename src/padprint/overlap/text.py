@@ -12,9 +12,10 @@ from padprint.support.text_table import aligned
 from padprint.support.wording import label, number, through
 
 if TYPE_CHECKING:
+    from padprint.overlap.output_halo import Width
     from padprint.overlap.result import Halo
     from padprint.overlap.tiling import Tiling
-    from padprint.overlap.widths import PaddingHalo, Width
+    from padprint.overlap.widths import PaddingHalo
 
 HEADERS = (
     "padding",

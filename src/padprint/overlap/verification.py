@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from padprint.measuring.options import LoadOptions
+    from padprint.overlap.output_halo import OutputHalo
     from padprint.overlap.result import Halo
-    from padprint.overlap.widths import OutputHalo
 
 
 def verify(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from padprint.results.measurement import Estimate
 from padprint.results.statistics import Interval, jackknife, student_quantile
 from padprint.support import frames, strict_json, text_table, wording
 from padprint.support.mapping import Over
+from padprint.support.typed import described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,10 +176,4 @@ class ByLayer(Over[str, One], Generic[One]):
 
 def plain(value: Any) -> Any:
     """Results as dicts, lists and numbers; of an estimate, value and interval."""
-    if isinstance(value, Estimate):
-        return {"value": value.value, "low": value.low, "high": value.high}
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return described(value, without=("replicates",))

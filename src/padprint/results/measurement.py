@@ -16,6 +16,7 @@ from padprint.results.channels import ChannelTest
 from padprint.support import strict_json, wording
 from padprint.support.equality import ByValue
 from padprint.support.mapping import Over
+from padprint.support.typed import BESIDE, limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +82,9 @@ class Profile(ByValue):
         response: mean squared change, feature^2.
     """
 
-    cells: Tensor
+    cells: Tensor = field(metadata=limits(0, of=tuple[int, ...]))
     pixels: Tensor
-    count: Tensor
+    count: Tensor = field(metadata=limits(1, of=tuple[int, ...]))
     pattern: Curve
     noise: Curve
     response: Curve
@@ -98,8 +99,8 @@ class Emergence(ByValue):
         features: (k, h, w) float64, the padded features averaged over channels and over these crops, feature units.
     """
 
-    counts: tuple[int, ...]
-    features: Tensor
+    counts: tuple[int, ...] = field(metadata=limits(1))
+    features: Tensor = field(metadata=BESIDE)
 
 
 PARTS = ("local", "through", "padding", "context", "total")
@@ -121,8 +122,8 @@ class Part(ByValue):
     size: Estimate
     pattern: Estimate
     snr: Estimate
-    pattern_map: Tensor
-    size_map: Tensor
+    pattern_map: Tensor = field(metadata=BESIDE)
+    size_map: Tensor = field(metadata=BESIDE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +167,8 @@ class LayerMeasurement(ByValue):
     """
 
     name: str
-    pattern: Tensor
-    noise: Tensor
+    pattern: Tensor = field(metadata=BESIDE)
+    noise: Tensor = field(metadata=BESIDE)
     snr: Estimate
     snr_plain: Estimate
     mae: Estimate
@@ -177,9 +178,9 @@ class LayerMeasurement(ByValue):
     positional: Estimate
     stride: tuple[float, float]
     offset: tuple[float, float] | None
-    receptive_field: tuple[int, int] | None
-    rim: tuple[int, int, int, int]
-    reach: tuple[int, int, int, int]
+    receptive_field: tuple[int, int] | None = field(metadata=limits(1))
+    rim: tuple[int, int, int, int] = field(metadata=limits(0))
+    reach: tuple[int, int, int, int] = field(metadata=limits(0))
     profile: Mapping[str, Profile]
     channels: ChannelTest
     emergence: Emergence
@@ -241,11 +242,11 @@ class Measurement(ByValue, Over[str, LayerMeasurement]):
 
     layers: dict[str, LayerMeasurement]
     unmeasured: Mapping[str, str]
-    crop: tuple[int, int]
-    margin: tuple[int, int, int, int]
+    crop: tuple[int, int] = field(metadata=limits(1))
+    margin: tuple[int, int, int, int] = field(metadata=limits(0))
     numeric_floor: float
-    n_images: int
-    n_crops: int
+    n_images: int = field(metadata=limits(0))
+    n_crops: int = field(metadata=limits(0))
     approximate: bool
     warnings: tuple[str, ...]
     provenance: dict[str, Any]

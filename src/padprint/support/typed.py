@@ -1,13 +1,20 @@
-"""Values of a saved document, checked against the types they must have."""
+"""Dataclasses as saved documents (`described`) and back (`restored`), every value checked against the type it must have.
+
+One pair of functions over the fields of a dataclass and their type hints, so that a new field is saved and read without a line more.
+cattrs was tried in their place: it makes numbers of texts, flags of texts and whole numbers of fractions, so that a damaged file would
+load; every leaf, tensors and fields that older files lack would each have needed a hook, and messages a place of their own.
+"""
 
 from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
 from torch import Tensor, float64
 
 _WORDS = {
@@ -20,6 +27,72 @@ _WORDS = {
     dict: "an object",
 }
 _LARGEST = 2**63 - 1
+
+Made = TypeVar("Made")
+
+BESIDE = {"beside": True}
+"""Metadata of a field that holds a tensor which is saved in a file of its own, and not in the document."""
+
+
+def limits(least: int, most: int | None = None, of: Any = None) -> dict[str, Any]:
+    """Metadata of a field that holds whole numbers, one or several, or nothing.
+
+    Args:
+        least: that each must be.
+        most: that each may be; None for any.
+        of: how the document has it, where that is not the field's own type: ``tuple[int, ...]`` for a tensor of int64.
+    """
+    return {"least": least, "most": most, "of": of}
+
+
+def described(value: Any, without: Sequence[str] = (), **given: Any) -> Any:
+    """A value as it is saved: dataclasses as objects of their fields, tensors and tuples as lists.
+
+    Args:
+        value: a dataclass, a container of such, or what JSON has; NaN and infinities stay as they are.
+        without: names of fields that are left out, however deep.
+        **given: of the outermost dataclass, fields that are written as they are given here.
+    """
+    if is_dataclass(value):
+        kept = [part for part in fields(value) if part.name not in without and "beside" not in part.metadata]
+        return {
+            part.name: given[part.name] if part.name in given else described(getattr(value, part.name), without)
+            for part in kept
+        }
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): described(entry, without) for key, entry in value.items()}
+    return [described(entry, without) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def restored(kind: type[Made], source: Fields, **given: Any) -> Made:
+    """A dataclass from an object of a document, each field by its type hint; those with a default may be missing.
+
+    Args:
+        kind: the dataclass.
+        source: the object.
+        **given: fields that are not read there.
+
+    Raises:
+        ValueError: a field is missing, of another type, or outside its `limits`.
+    """
+    hints = get_type_hints(kind)
+    for part in fields(kind):  # type: ignore[arg-type]  # a dataclass
+        optional = part.default is not MISSING or part.default_factory is not MISSING
+        if part.name not in given and not (optional and part.name not in source):
+            given[part.name] = _field(part, hints[part.name], source)
+    return kind(**given)
+
+
+def _field(part: Field[Any], hint: Any, source: Fields) -> Any:
+    of = part.metadata.get("of") or (tuple[float, ...] if hint is Tensor else hint)
+    value = source.get(part.name, of)
+    if "least" in part.metadata:
+        source.within(part.name, value, part.metadata["least"], part.metadata["most"])
+    if hint is not Tensor:
+        return value
+    return torch.tensor(value, dtype=torch.int64 if get_args(of)[0] is int else float64)
 
 
 class Fields:
@@ -42,7 +115,7 @@ class Fields:
         return key in self._value
 
     def get(self, key: str, kind: Any) -> Any:
-        """A field as a type: float (NaN as None, infinities as "inf" and "-inf"), int, bool, str, `X | None`, tuple, dict or Any.
+        """A field as a type: float (NaN as None, infinities as "inf" and "-inf"), int, bool, str, `X | None`, tuple, dict, Any or a dataclass.
 
         A mapping of names to types stands for an object that has these fields and maybe others, a list of one type for a list.
 
@@ -76,6 +149,16 @@ class Fields:
         if not right:
             raise ValueError(f"{self._place(key)} is {reprlib.repr(self._value.get(key))}, and {must}")
 
+    def within(self, key: str, value: Any, least: int, most: int | None = None) -> None:
+        """Say between what numbers those of a field must lie: one, several, or None.
+
+        Raises:
+            ValueError: one does not.
+        """
+        numbers = () if value is None else value if isinstance(value, tuple) else (value,)
+        right = all(least <= number and (most is None or number <= most) for number in numbers)
+        self.check(key, right, f"it must be {least} {'or more' if most is None else f'to {most}'}")
+
     def _entry(self, key: str) -> Any:
         if key not in self._value:
             raise ValueError(f"{self._place(key)} is missing")
@@ -94,9 +177,11 @@ def typed(value: Any, kind: Any, where: str) -> Any:
     origin = get_origin(kind)
     if origin in (Union, UnionType):  # X | None
         return None if value is None else typed(value, get_args(kind)[0], where)
-    found = _composed(value, kind, where)
-    if found is not None:
-        return found
+    if is_dataclass(kind) and isinstance(kind, type):
+        return restored(kind, Fields(value, where))
+    composed = _composed(value, kind, where)
+    if composed is not None:
+        return composed
     if kind is float and (value is None or type(value) is float or _small(value) or value in ("inf", "-inf")):
         return math.nan if value is None else float(value)
     if kind is Any or (type(value) is kind and (kind is not int or _small(value))):
@@ -111,14 +196,15 @@ def _composed(value: Any, kind: Any, where: str) -> Any:
         fields = Fields(value, where)
         return {**value, **{key: fields.get(key, inner) for key, inner in kind.items()}}
     if isinstance(kind, list) and isinstance(value, list):
-        return [typed(one, kind[0], f"{where}[{i}]") for i, one in enumerate(value)]
+        return [typed(entry, kind[0], f"{where}[{i}]") for i, entry in enumerate(value)]
     origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, list):
         kinds = parts if parts[-1] is not ... else parts[:1] * len(value)
         if len(kinds) != len(value):
             raise ValueError(f"{where} is {reprlib.repr(value)}, not a list of {len(kinds)}")
-        return tuple(typed(one, part, f"{where}[{i}]") for i, (one, part) in enumerate(zip(value, kinds, strict=True)))
-    if origin is dict and isinstance(value, Mapping):
+        each = enumerate(zip(value, kinds, strict=True))
+        return tuple(typed(entry, part, f"{where}[{i}]") for i, (entry, part) in each)
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: typed(entry, parts[1], f"{where}[{reprlib.repr(key)}]") for key, entry in value.items()}
     return None
 
@@ -139,12 +225,12 @@ def tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | None, ...
     Raises:
         ValueError: it is missing or of another type or shape.
     """
-    found = tensors.get(key)
-    if found is None:
+    saved = tensors.get(key)
+    if saved is None:
         raise ValueError(f"the tensor {reprlib.repr(key)} is missing")
-    same = found.dim() == len(shape) and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
-    if found.dtype != float64 or not same:
+    same = saved.dim() == len(shape) and all(n in (None, m) for n, m in zip(shape, saved.shape, strict=True))
+    if saved.dtype != float64 or not same:
         wanted = " x ".join("any" if n is None else str(n) for n in shape)
-        have = " x ".join(map(str, found.shape)) or "one number"
-        raise ValueError(f"the tensor {reprlib.repr(key)} is {have} of {found.dtype}, not {wanted} of {float64}")
-    return found
+        have = " x ".join(map(str, saved.shape)) or "one number"
+        raise ValueError(f"the tensor {reprlib.repr(key)} is {have} of {saved.dtype}, not {wanted} of {float64}")
+    return saved

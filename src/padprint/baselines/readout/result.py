@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from padprint.errors import ResultError
 from padprint.results import documents, storage
 from padprint.results.estimates import plain
 from padprint.results.measurement import Estimate
-from padprint.results.saved import estimate
 from padprint.support import frames, strict_json, text_table, wording
 from padprint.support.mapping import Over
-from padprint.support.typed import Fields
+from padprint.support.typed import Fields, restored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,21 +137,10 @@ class PosENetResult(Over[str, Mapping[str, Score]]):
         path = Path(folder) / FILE
         document = storage.read_document(path)
         try:
-            found = Fields(document)
-            kinds = get_type_hints(PosENetResult)
-            rest = {one.name: kinds[one.name] for one in fields(PosENetResult) if one.name not in ("scores", "added")}
-            return PosENetResult(
-                scores={source: _restored(scores) for source, scores in found.object("scores").items()},
-                added=_restored(found.object("added")),
-                **{name: found.get(name, kind) for name, kind in rest.items()},
-            )
+            return restored(PosENetResult, Fields(document))
         except ValueError as error:
             raise ResultError(f"{path} is damaged ({error}); measure again or restore the file") from error
 
     def _long(self) -> Iterator[tuple[str, str, Score]]:
         named = {**self.scores, **({"padded - optimal": self.added} if self.added else {})}
         return ((source, pattern, score) for source, scores in named.items() for pattern, score in scores.items())
-
-
-def _restored(fields: Fields) -> dict[str, Score]:
-    return {pattern: Score(*map(estimate, (one.object("spc"), one.object("mae")))) for pattern, one in fields.items()}
