@@ -328,6 +328,22 @@ def test_a_network_of_five_bands_is_measured(tmp_path: Path) -> None:
     assert by_file["output"].snr.value == pytest.approx(by_tensor["output"].snr.value, rel=1e-6)
 
 
+def test_results_keep_what_is_known_of_the_files(tmp_path: Path) -> None:
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).random((5, 40, 44), dtype=np.float32))
+    torch.manual_seed(0)
+    net = nn.Conv2d(2, 4, 3, padding=1)
+    files = Files(tmp_path, axes=2, channels=(4, 0), spacing=0.5)
+    known = {"axes": 2, "channels": [4, 0], "spacing": [0.5, 0.5]}
+    measured = padprint.measure(net, files, crop=16, groups=3, mean=(0.5,), std=(0.25,))
+    assert measured.provenance["scenes"] == known
+    measured.save(tmp_path / "result")
+    assert padprint.load(tmp_path / "result").provenance["scenes"] == known
+    advice = padprint.halo(net, files, tile=16, mean=(0.5,), std=(0.25,))
+    assert advice.provenance["scenes"] == known
+    assert "scenes" not in padprint.measure(net, torch.rand(3, 2, 40, 44), crop=16, groups=3).provenance
+
+
 def test_without_tifffile_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rgb.tif").write_bytes(tiff(colours(), 2))
     monkeypatch.setattr("padprint.images.folder.can_read_tiffs", lambda: False)

@@ -29,6 +29,7 @@ class Counts:
         skipped: by name, why not.
         upsampled: how many were enlarged.
         repeated: how many are the same as an earlier one.
+        record: what else is known of them, see `Source.record`.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Counts:
     skipped: Mapping[str, str] = field(default_factory=dict)
     upsampled: int = 0
     repeated: int = 0
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def measurement(
@@ -85,6 +87,7 @@ def measurement(
             "images": counts.source,
             "skipped": dict(counts.skipped),
             "upsampled": counts.upsampled,
+            **({"scenes": dict(counts.record)} if counts.record else {}),
         },
     )
 

@@ -103,6 +103,7 @@ class Tally:
             dict(sorted(skipped.items())),
             sum(one["upsampled"] for one in reports),
             sum(one["images"] for one in reports) - len({seen for one in reports for seen in one["seen"]}),
+            leader["record"],
         )
         if not counts.images:
             raise nothing_decoded(source, skipped)
@@ -135,6 +136,7 @@ class Tally:
             "source": source.description,
             "fingerprint": source.fingerprint() if distributed else "",
             "skipped": dict(source.skipped),
+            "record": source.record,
             "upsampled": source.upsampled,
             "seen": self.seen,
             "first": inf if self.first is None else self.first,

@@ -212,6 +212,7 @@ class Tiles:
             )
             for padding, scheme in network.paddings.items()
         }
+        record = self.session.setup.source.record
         return Halo(
             paddings,
             tile=geometry.crop,
@@ -235,6 +236,7 @@ class Tiles:
                 "device": network.traced.device.type,
                 "images": self.session.setup.source.description,
                 "skipped": dict(self.session.setup.source.skipped),
+                **({"scenes": record} if record else {}),
                 "measured": list(self.fingerprints),
             },
         )
