@@ -21,7 +21,7 @@ import padprint
 from helpers import left_as_found, noise
 from padprint.checkup import HEADERS
 from padprint.cli import app
-from padprint.errors import ImagesError
+from padprint.errors import ImagesError, ResultError
 
 runner = CliRunner(env={"COLUMNS": "200"})
 
@@ -234,3 +234,22 @@ def test_a_folder_of_mixed_sizes_is_looked_at_as_a_whole(tmp_path: Path) -> None
     (note,) = [one for one in found.notes if "1 of 4 images are too small and were left out" in one]
     short = f"--resize-short-side {max(found.smallest)}"
     assert short in found.commands[0] and f"short side of {max(found.smallest)} px" in note
+
+
+def test_the_report_of_its_folder_is_its_own_page(tmp_path: Path) -> None:
+    found = padprint.check(uneven(), noise(3, 64), size=32)
+    folder = found.save(tmp_path / "first", report=True)
+    page = (folder / "report.html").read_text()
+    result = runner.invoke(app, ["report", str(folder), "--output", str(tmp_path / "again.html")])
+    assert result.exit_code == 0, result.output
+    again = (tmp_path / "again.html").read_text()  # strides are floating point numbers once they are read back
+    assert re.sub(r'(data-key="\d+)\.0"', r'\1"', again) == re.sub(r'(data-key="\d+)\.0"', r'\1"', page)
+    sorting = padprint.check(nn.Sequential(nets.Sorted(), nets.conv(), nn.Tanh()).eval(), size=32)
+    assert padprint.report.render(padprint.report.collect([sorting.save(tmp_path / "sorting")])) == sorting.page()
+    padprint.measure(nets.stride_two(), noise(3, 64), crop=32).save(folder)  # another measurement in its place
+    assert isinstance(padprint.report.collect([folder]), padprint.Measurement)
+    (tmp_path / "sorting" / "check.json").write_text('{"schema": 1, "result_sha256": 3}')
+    with pytest.raises(
+        ResultError, match=r"check.json is damaged \(result_sha256 is 3, not a text\); run padprint check"
+    ):
+        padprint.report.collect([tmp_path / "sorting"])

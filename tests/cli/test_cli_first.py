@@ -96,6 +96,27 @@ def test_a_network_of_ones_own_is_asked_what_it_says_in_the_same_message(here: P
         assert words in line
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "cut"),
+    [("measure", (), "crop"), ("halo", ("--tile", "60"), "tile"), ("compare", (), "crop")],
+)
+def test_the_size_that_margins_need_is_told_beside_what_else_is_missing(
+    here: Path, command: str, options: tuple[str, ...], cut: str
+) -> None:
+    sizes = options or ("--crop", "60", *(("--padding", "own", "reflect") if command == "compare" else ()))
+    found = run(command, "ownnet:net", "photos", *sizes)
+    assert found.exit_code == 1
+    (line,) = found.stderr.splitlines()
+    assert "ownnet:net does not say how its images must be normalised" in line
+    assert f"3 of 3 images are too small (the first is 0.png, 64x72 px): a 60x60 {cut} with the margins " in line
+    short = int(line.partition("--resize-short-side ")[2].partition(")")[0])
+    assert (
+        run(command, "ownnet:net", "photos", *sizes, "--mean", "none", "--resize-short-side", str(short)).exit_code != 2
+    )
+    still = run(command, "ownnet:net", "photos", *sizes, "--mean", "none").stderr
+    assert f"--resize-short-side {short}" in still  # what the work itself says
+
+
 def test_nothing_is_built_where_what_is_missing_is_known_before(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("padprint.network.loading.load_model", lambda *_, **__: pytest.fail("it was built"))
     assert "does not say" in run("measure", "torchvision:resnet18", "photos").stderr
@@ -512,3 +533,34 @@ def test_a_warning_is_said_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert found.exit_code == 0, found.stderr
     assert found.stderr.count("have never seen data") == 1
+
+
+# ------------------------------------------------------------------------------------------------------- inspections
+
+
+def test_an_inspection_is_written_like_everything_else(here: Path) -> None:
+    done = run("inspect", "ownnet:net", "--size", "33", "--output", "pads", "--report")
+    assert done.exit_code == 0, done.output
+    assert "wrote pads/inspection.json" in done.stderr and "wrote pads/report.html" in done.stderr
+    document = json.loads((here / "pads" / "inspection.json").read_text())
+    assert document["model"] == "ownnet:net" and [pad["module"] for pad in document["operators"]] == ["0", "2"]
+    assert run("report", "pads", "--output", "again.html").exit_code == 0
+    assert (here / "again.html").read_text() == (here / "pads" / "report.html").read_text()
+    assert run("inspect", "--config", "pads/inspect.toml", "--output", "more").exit_code == 0
+    assert (here / "more" / "report.html").exists()
+    document["operators"][0]["shape"] = "x"
+    (here / "pads" / "inspection.json").write_text(json.dumps(document))
+    assert "operators[0]['shape'] is 'x', not a list" in run("report", "pads").stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--report", "page.html"), "--report writes report.html into the folder of --output"),
+        (("--report",), "--report needs --output"),
+    ],
+)
+def test_a_page_of_an_inspection_needs_a_folder(here: Path, options: tuple[str, ...], words: str) -> None:
+    done = run("inspect", "ownnet:net", "--size", "33", *options)
+    assert done.exit_code == 2
+    assert words in " ".join(done.stderr.replace("│", " ").split())

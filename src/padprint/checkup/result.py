@@ -13,14 +13,14 @@ from padprint.geometry.layer import Geometry
 from padprint.report.first_look import FirstLook, first_look_page
 from padprint.report.layout import publish
 from padprint.report.levels import level
-from padprint.results import storage
+from padprint.results import documents, storage
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
 from padprint.support import frames
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REPORT_FILE, DOCUMENT_FILE = "report.html", "check.json"
+REPORT_FILE, DOCUMENT_FILE = "report.html", storage.CHECK_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,6 @@ class Checkup:
         Raises:
             MissingPackageError: jinja2 or matplotlib is missing.
         """
-        made = None if self.measurement is None else self.measurement.provenance.get("command")
         return first_look_page(
             FirstLook(
                 self.name,
@@ -120,12 +119,16 @@ class Checkup:
                 self.rows(),
                 self.remarks(),
                 self.commands,
-                str(made or "padprint.check(...)"),
+                self._command(),
             )
         )
 
+    def _command(self) -> str:
+        made = None if self.measurement is None else self.measurement.provenance.get("command")
+        return str(made or "padprint.check(...)")
+
     def save(self, folder: str | Path, *, report: bool = False) -> Path:
-        """Write ``check.json``, and where there is a measurement its files, which `padprint.load` reads.
+        """Write ``check.json``, and where there is a measurement its files, which `padprint.load` reads; `padprint report` makes the page again.
 
         Args:
             folder: where to write; made with its parents.
@@ -141,7 +144,16 @@ class Checkup:
         folder = Path(folder)
         if self.measurement is not None:
             self.measurement.save(folder)
-        storage.write_document(folder / DOCUMENT_FILE, self.to_dict())
+        document = {
+            "schema": documents.SCHEMA,
+            **self.to_dict(),
+            "headers": list(text.HEADERS),
+            "remarks": self.remarks(),
+        }
+        document |= {"command": self._command(), "result_sha256": None}
+        if self.measurement is not None:
+            document["result_sha256"] = storage.saved_sha256(folder)  # whoever reads it knows its measurement
+        storage.write_document(folder / DOCUMENT_FILE, document)
         if report:
             publish(self.page(), folder / REPORT_FILE)
         return folder

@@ -15,6 +15,7 @@ from padprint.cli._options import (
     FILES,
     MODEL_HELP,
     NETWORK,
+    Config,
     Crops,
     Files,
     Images,
@@ -23,6 +24,7 @@ from padprint.cli._options import (
     Padding,
     Photographs,
     Place,
+    Report,
     Screen,
 )
 from padprint.cli._parse import Command, Group, Repeatable
@@ -142,27 +144,36 @@ def compare(
 app.command(epilog=_layers.EPILOG, cls=Command)(_layers.layers)
 
 
-@app.command(epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320", cls=Command)
+@app.command(
+    epilog="Example: padprint inspect timm:tf_efficientnet_b0 --size 256x320 --output pads --report", cls=Repeatable
+)
 @bundled()
 def inspect(
     model: Model,
+    page: Annotated[str | None, typer.Argument(hidden=True)] = None,  # where --report took a file, before it was a flag
     *,
     size: Annotated[
         str,
         typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
     ] = "224",
-    report: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(
-            "--report", metavar="FILE", help="Also write the inspection as one HTML page.", rich_help_panel=FILES
-        ),
+        typer.Option("--output", metavar="DIR", help="Folder for inspection.json.", rich_help_panel=FILES),
     ] = None,
+    report: Report = False,
+    config: Config = None,  # noqa: ARG001  # read before the command runs
     screen: Screen,
 ) -> None:
     """List every operator of a model that pads, how, and whether its stride divides evenly."""
     from padprint.cli import _commands, _parse
 
-    _commands.inspect(model, _parse.crop(size, "--size"), screen, page=report)
+    if page is not None:
+        raise typer.BadParameter(
+            f"inspect takes one model, and {page!r} is one more; --report writes report.html into the folder of --output: "
+            "--output DIR --report"
+        )
+    Files(output, report=report).checked()
+    _commands.inspect(model, _parse.crop(size, "--size"), screen, output, report=report)
 
 
 @app.command(epilog="Example: padprint report result --output report.html", cls=Command)

@@ -15,6 +15,7 @@ from padprint.cli._options import Files, Screen
 from padprint.errors import PadprintError, ResultError
 
 if TYPE_CHECKING:
+    from padprint.geometry.inspection import Inspection
     from padprint.network.loading import LoadedModel
     from padprint.results.comparison import Comparison
     from padprint.results.measurement import Measurement
@@ -62,25 +63,40 @@ def report(folders: Sequence[Path], output: Path, screen: Screen) -> None:
             _show.lines(console, [f"wrote {written}"])
 
 
-def inspect(model: str, size: tuple[int, int], screen: Screen, *, page: Path | None = None) -> None:
-    """Show every operator of a model that pads, and write a page of it where wanted."""
+def inspect(model: str, size: tuple[int, int], screen: Screen, folder: Path | None, *, report: bool) -> None:
+    """Show every operator of a model that pads, and write what was found, and a page of it, where wanted."""
     with _show.reporting(screen) as console:
-        check_output(None if page is None else page.parent, report=page is not None)
+        check_output(folder, report=report)
         from padprint.geometry.inspection import inspect
         from padprint.network.example import input_channels
         from padprint.network.loading import load_model
+        from padprint.support.progress import phase
 
-        loaded = load_model(model)
+        with phase("loading"):
+            loaded = load_model(model)
         warn_uncalibrated(loaded)
-        found = inspect(loaded.model, size, channels=input_channels(loaded.model))
-        if not (screen.json or screen.quiet):
-            _show.inspection(console, found)
-        if page is not None:
-            from padprint.report import write
-
-            _show.lines(console, [f"wrote {write(found, page, name=model)}"])
+        with phase("inspecting"):
+            result = inspect(loaded.model, size, channels=input_channels(loaded.model))
+        written = _write_inspection(result, model, folder, report=report)
+        if not screen.quiet:
+            if not screen.json:
+                _show.inspection(console, result)
+            _show.lines(console, written)
     if screen.json:
-        _show.as_json(found.to_dict())
+        _show.as_json(result.to_dict())
+
+
+def _write_inspection(result: Inspection, model: str, folder: Path | None, *, report: bool) -> list[str]:
+    """Save an inspection, with its page where wanted; lines about what was written."""
+    if folder is None:
+        return []
+    from padprint.report import write
+    from padprint.results import documents, storage
+
+    document = {"schema": documents.SCHEMA, "model": model, **result.to_dict()}
+    storage.write_document(folder / storage.INSPECTION_FILE, document)
+    pages = [f"wrote {write(result, folder / 'report.html', name=model)}"] if report else []
+    return [f"wrote {folder}/{storage.INSPECTION_FILE}", *pages]
 
 
 def demo(output: Path, screen: Screen) -> None:

@@ -141,6 +141,8 @@ def halo(
         raise typer.BadParameter("there are no images after the model; --structural needs none", param_hint="IMAGES")
     with _show.reporting(screen) as console:
         _commands.check_output(output, plots=output is not None, report=report)
+        from padprint.network.layers import OUTPUT
+
         if structural:
             document, lines, failed = _structure(model, network.weights, None if names == "auto" else names, size)
         elif saved:
@@ -164,7 +166,9 @@ def halo(
                 "batch_size": batch_size,
                 "progress": _show.wants_progress(screen.quiet),
             }
-            job = _loading.Job([(model, network.weights)], given, photographs, network, {"crop": size, "seed": seed})
+            outputs = [OUTPUT] if names == "auto" else names
+            options = {"layers": outputs, "crop": size, "margin": asked["margin"], "seed": seed}
+            job = _loading.Job([(model, network.weights)], given, photographs, network, options, what="tile")
             document, lines, failed = _measure(job, verify, output, report, asked, shared)
         if not screen.quiet:
             _show.lines(console, lines)

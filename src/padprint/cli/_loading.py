@@ -37,6 +37,7 @@ class Job:
         place: where networks run, and on how many images BatchNorm is calibrated.
         options: keywords of the work, without the normalisation; "crop", "seed" and "layers" are read here too.
         whole: whether images are taken as they are, however small, and not cut into crops.
+        what: messages call a crop.
     """
 
     models: Sequence[tuple[str, Path | None]]
@@ -45,6 +46,7 @@ class Job:
     place: Place
     options: dict[str, Any] = field(default_factory=dict)
     whole: bool = False
+    what: str = "crop"
 
     def __post_init__(self) -> None:
         self.photographs.rgb, self.given  # noqa: B018  # wrong usage is told before anything is done
@@ -93,20 +95,20 @@ def load(job: Job) -> Loaded:
     from padprint.support.progress import phase
 
     with together(_processes.several()), phase("loading"):
-        problems = list(_of_images(job))
+        problems, small = _of_images(job)
         unsaid = [spec for spec, weights in job.models if _says_nothing(spec, weights)]
         if None in job.photographs.rgb and unsaid:
             problems.append(ImagesError(_unsaid(unsaid[0], job.photographs.rgb)))
-        if problems and (unsaid or all(_built_elsewhere(spec) for spec, _ in job.models)):
-            raise _together(problems)
+        if [*problems, *small] and (unsaid or all(_built_elsewhere(spec) for spec, _ in job.models)):
+            raise _together([*problems, *small])
         models = _models(job)
         problems += _of_layers(job, models)
         try:
             mean, std = common_normalisation(job.photographs, list(models.values()))
         except ImagesError as error:
             problems.append(error)
-        if problems:
-            raise _together(problems)
+        if problems or small:
+            raise _together([*problems, *(_of_margins(job, models) or small)])
         for loaded in models.values():
             if job.place.calibrate:
                 _calibrate(loaded, job, mean, std)
@@ -126,26 +128,57 @@ def _together(problems: Sequence[PadprintError]) -> PadprintError:
     return problems[0] if len(problems) == 1 else ImagesError("; and ".join(str(one) for one in problems))
 
 
-def _of_images(job: Job) -> Iterator[PadprintError]:
-    """What the files and their headers say against the work."""
+def _of_images(job: Job) -> tuple[list[PadprintError], list[PadprintError]]:
+    """What the files and their headers say against the work: that they cannot be read; that they are smaller than a crop."""
     from padprint.images.photographs import as_source
 
     try:
         source = as_source(job.given, mean=_RAW, std=_UNIT, **job.photographs.keywords())
         sizes = [size for size in source.sizes() or () if size is not None]
     except ImagesError as error:
-        yield error
-        return
+        return [error], []
     crop, least = job.crop, "x".join(map(str, job.crop))
     small = [size for size in sizes if len(size) == len(crop) and any(n < c for n, c in zip(size, crop, strict=True))]
-    if small and not job.whole:
-        first = "x".join(map(str, small[0]))
-        short = max(ceil(min(size) * max(c / n for n, c in zip(size, crop, strict=True))) for size in small)
-        yield ImagesError(
-            f"{len(small)} of {len(sizes)} images are smaller than the crop of {least} px (the first is {first} px), "
-            "and a margin around it is needed too: give larger ones, a smaller crop, or enlarge them (to "
-            f"resize_short_side={short} or more)"
-        )
+    if job.whole or not small:
+        return [], []
+    first = "x".join(map(str, small[0]))
+    short = max(ceil(min(size) * max(c / n for n, c in zip(size, crop, strict=True))) for size in small)
+    told = ImagesError(
+        f"{len(small)} of {len(sizes)} images are smaller than the crop of {least} px (the first is {first} px), "
+        "and a margin around it is needed too: give larger ones, a smaller crop, or enlarge them (to "
+        f"resize_short_side={short} or more)"
+    )
+    return [], [told]
+
+
+def _of_margins(job: Job, models: dict[str, LoadedModel]) -> list[PadprintError]:
+    """That images hold no crop with the margins that the layers need, as far as headers and a trace can tell.
+
+    Asked where something else is missing, so that all of it is in one message; the work itself says it otherwise.
+    """
+    from padprint.images.photographs import as_source
+    from padprint.measuring.options import DEFAULTS, OWN, run_settings
+    from padprint.measuring.session import planned, traced_on_blank
+    from padprint.network.example import input_channels
+
+    options = {key: job.options.get(key, default) for key, default in DEFAULTS.items()}
+    if job.whole or isinstance(options["margin"], str):
+        return []
+    try:
+        source = as_source(job.given, mean=_RAW, std=_UNIT, **job.photographs.keywords())
+        sizes = source.sizes() or ()
+        traced = [
+            traced_on_blank(loaded.model, options["layers"], job.crop, input_channels(loaded.model), {OWN: None})
+            for loaded in models.values()
+        ]
+        plan = planned(traced, run_settings(options))
+    except PadprintError:  # said already, or for the work to say
+        return []
+    try:
+        plan.refuse_small(sizes, job.what, source.called)
+    except ImagesError as error:
+        return [error]
+    return []
 
 
 def _of_layers(job: Job, models: dict[str, LoadedModel]) -> Iterator[PadprintError]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from padprint.errors import ResultError
 from padprint.geometry.inspection import Inspection
 from padprint.geometry.inspection_text import table
 from padprint.report.advice import Step
@@ -12,7 +14,10 @@ from padprint.report.layout import fill
 from padprint.report.measured import MEANING, content
 from padprint.report.numbers import cells
 from padprint.report.plain import Plain, Table, plain_page
+from padprint.results import storage
 from padprint.results.measurement import Measurement
+from padprint.results.saved import load
+from padprint.support.typed import Fields
 
 _TEXTS = {
     "measure": "Measure it on more images, with narrower intervals:",
@@ -49,31 +54,68 @@ class FirstLook:
     commands: Sequence[str]
     command: str
 
+    def page(self) -> str:
+        """The page as text."""
+        return first_look_page(self)
 
-def first_look_page(found: FirstLook) -> str:
+
+def saved_first_look(folder: Path) -> FirstLook | None:
+    """What `padprint.check` wrote into a folder; None where nothing did, or where its measurement has been replaced since.
+
+    Raises:
+        ResultError: something of it is missing or damaged.
+    """
+    file = folder / storage.CHECK_FILE
+    if not storage.is_saved(file):
+        return None
+    document = storage.read_document(file)
+    try:
+        source = Fields(document)
+        measured = source.get("result_sha256", str | None)
+        if measured is not None and measured != storage.saved_sha256(folder):
+            return None
+        layers = source.get("layers", tuple[dict[str, str], ...])
+        return FirstLook(
+            model=source.get("model", str),
+            verdict=source.get("verdict", tuple[str, str, str]),
+            measurement=None if measured is None else load(folder),
+            inspection=None if document.get("inspection") is None else source.get("inspection", Inspection),
+            headers=source.get("headers", tuple[str, ...]),
+            rows=[tuple(row.values()) for row in layers],
+            remarks=source.get("remarks", tuple[str, ...]),
+            commands=source.get("commands", tuple[str, ...]),
+            command=source.get("command", str),
+        )
+    except ValueError as error:
+        raise ResultError(f"{file} is damaged ({error}); run padprint check again or restore the file") from error
+
+
+def first_look_page(look: FirstLook) -> str:
     """The page as text."""
-    pads, marks, advice = found.verdict
-    steps: list[Step] = [{"text": _TEXTS[one.split()[1]], "command": one} for one in found.commands]
-    tables = [Table("Layers, their geometry and their marks", found.headers, found.rows)]
-    if found.inspection is not None:
-        tables.append(Table("Padding operators, in order of execution", *table(found.inspection)))
-    if found.measurement is None or not found.measurement.layers:
+    pads, marks, advice = look.verdict
+    steps: list[Step] = [{"text": _TEXTS[command.split()[1]], "command": command} for command in look.commands]
+    tables = [Table("Layers, their geometry and their marks", look.headers, look.rows)]
+    if look.inspection is not None:
+        tables.append(Table("Padding operators, in order of execution", *table(look.inspection)))
+    if look.measurement is None or not look.measurement.layers:
         return plain_page(
             Plain(
                 heading="What padding does in",
-                title=found.model,
+                title=look.model,
                 verdict=pads,
                 lead=[marks, advice],
                 steps=steps,
                 tables=tables,
-                remarks=found.remarks,
+                remarks=look.remarks,
             )
         )
-    page = content({found.model: found.measurement}, None)
+    page = content({look.model: look.measurement}, None)
     page |= {"verdict": marks, "lead": [advice, pads, MEANING], "steps": steps}
-    page["remarks"] = [*found.remarks, *page["remarks"]]
-    page["measurements"] = [one | {"command": found.command} for one in page["measurements"]]
-    shown = [{"title": one.title, "headers": one.headers, "rows": [_row(row) for row in one.rows]} for one in tables]
+    page["remarks"] = [*look.remarks, *page["remarks"]]
+    page["measurements"] = [entry | {"command": look.command} for entry in page["measurements"]]
+    shown = [
+        {"title": each.title, "headers": each.headers, "rows": [_row(row) for row in each.rows]} for each in tables
+    ]
     return fill("page.html.j2", **page, tables=shown)
 
 

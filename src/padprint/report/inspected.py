@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from padprint.errors import ResultError
 from padprint.geometry.inspection import Inspection, PaddingOperator, stride_record
 from padprint.geometry.inspection_text import table, times
 from padprint.plot._base import COLOURS, MARKERS, distinct, figure_of, new_figure
 from padprint.report.advice import SWAPS, Step, strides_step
 from padprint.report.charts import svg
 from padprint.report.plain import Chart, Plain, Table, plain_page
+from padprint.results import storage
+from padprint.support.typed import Fields, restored
 from padprint.support.wording import count, listed
 
 if TYPE_CHECKING:
@@ -54,6 +59,34 @@ def inspection_page(found: Inspection, model: str) -> str:
             ],
         )
     )
+
+
+@dataclass(frozen=True)
+class SavedInspection:
+    """An inspection, and the model's name as a command takes it."""
+
+    inspection: Inspection
+    model: str
+
+    def page(self) -> str:
+        """The page as text."""
+        return inspection_page(self.inspection, self.model)
+
+
+def saved_inspection(folder: Path) -> SavedInspection:
+    """What ``padprint inspect --output`` wrote.
+
+    Raises:
+        ResultError: it is missing or damaged.
+    """
+    file = folder / storage.INSPECTION_FILE
+    try:
+        source = Fields(storage.read_document(file))
+        return SavedInspection(restored(Inspection, source), source.get("model", str))
+    except ResultError:
+        raise
+    except ValueError as error:
+        raise ResultError(f"{file} is damaged ({error}); inspect again or restore the file") from error
 
 
 def inspection_verdict(found: Inspection) -> str:

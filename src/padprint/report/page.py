@@ -10,8 +10,9 @@ from padprint.errors import ResultError
 from padprint.geometry.inspection import Inspection
 from padprint.overlap.result import Halo
 from padprint.overlap.saved import load as load_halo
+from padprint.report.first_look import saved_first_look
 from padprint.report.halos import halo_page
-from padprint.report.inspected import inspection_page
+from padprint.report.inspected import inspection_page, saved_inspection
 from padprint.report.layout import check_available, fill, publish
 from padprint.report.measured import content
 from padprint.results import storage
@@ -68,35 +69,50 @@ def render(results: Results, *, name: str | None = None) -> str:
     if isinstance(results, Halo):
         return halo_page(results)
     named = _named(results)
-    if not any(one.layers for one in named.values()):
+    if not any(measured.layers for measured in named.values()):
         raise ResultError("no layer was measured, so there is nothing to report")
     return fill("page.html.j2", **content(named, results if isinstance(results, Comparison) else None))
 
 
-def collect(folders: Sequence[str | Path]) -> Measurement | Comparison | dict[str, Measurement] | Halo:
-    """What was saved in one folder (a measurement, a comparison or a halo), or measurements in several, by the folders' names.
+def collect(folders: Sequence[str | Path]) -> Results:
+    """What was saved in one folder (a first look, a measurement, a comparison, a halo, an inspection), or measurements in several, by their names.
 
     Raises:
         ResultError: nothing is there, or it cannot be read.
     """
-    found: dict[str, Measurement] = {}
-    if len(folders) == 1 and storage.is_saved(Path(folders[0]) / storage.HALO[0]):
-        return load_halo(folders[0])
-    for folder in map(Path, folders):
+    paths = [Path(folder) for folder in folders]
+    alone = _alone(paths[0]) if len(paths) == 1 else None
+    if alone is not None:
+        return alone
+    named: dict[str, Measurement] = {}
+    for folder in paths:
         if storage.is_saved(folder / storage.COMPARISON_FILE):
             several = load_comparison(folder)
-            if len(folders) == 1:
+            if len(paths) == 1:
                 return several
-            added = {f"{folder.name} / {name}": one for name, one in several.items()}
+            added = {f"{folder.name} / {name}": measured for name, measured in several.items()}
         else:
             added = {folder.resolve().name: load(folder)}
-        for name, one in added.items():
-            while name in found:
+        for name, measured in added.items():
+            while name in named:
                 name += "'"  # noqa: PLW2901  # two folders of one name
-            found[name] = one
-    if len(found) == 1:
-        return next(iter(found.values()))
-    return _compared(found)
+            named[name] = measured
+    if len(named) == 1:
+        return next(iter(named.values()))
+    return _compared(named)
+
+
+def _alone(folder: Path) -> Results | None:
+    """What has a page of its own kind; None for measurements and comparisons."""
+    if storage.is_saved(folder / storage.HALO[0]):
+        return load_halo(folder)
+    look = saved_first_look(folder)
+    if look is not None:
+        return look
+    others = (storage.RESULT_FILE, storage.COMPARISON_FILE)
+    if storage.is_saved(folder / storage.INSPECTION_FILE) and not any(storage.is_saved(folder / x) for x in others):
+        return saved_inspection(folder)
+    return None
 
 
 def _compared(found: dict[str, Measurement]) -> Comparison | dict[str, Measurement]:

@@ -24,6 +24,8 @@ from padprint.support.version import __version__
 RESULT_FILE = "result.json"
 PATTERNS_FILE = "patterns.safetensors"
 COMPARISON_FILE = "comparison.json"
+INSPECTION_FILE = "inspection.json"
+CHECK_FILE = "check.json"
 MEASUREMENT = (RESULT_FILE, PATTERNS_FILE)
 HALO = ("halo.json", "halo.safetensors")
 """A document, and the tensors that belong to it."""
@@ -111,6 +113,12 @@ def read(
 def is_saved(path: Path) -> bool:
     """Whether a file is there to be read."""
     return atomic.current(path).is_file()
+
+
+def saved_sha256(folder: Path) -> str | None:
+    """Of the measurement's document in a folder; None where there is none."""
+    file = folder / RESULT_FILE
+    return sha256(_content(file)) if is_saved(file) else None
 
 
 def read_document(path: Path) -> dict[str, Any]:
