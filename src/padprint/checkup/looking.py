@@ -20,6 +20,7 @@ from padprint.network.example import crop_size, input_channels
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model, declared_normalisation
 from padprint.results.measurement import Measurement
+from padprint.support.defaults import CROP
 from padprint.support.progress import display, phase
 
 _CROPS = 4
@@ -29,7 +30,7 @@ def check(
     model: nn.Module | str,
     images: Images | None = None,
     *,
-    size: int | tuple[int, int] = 224,
+    size: int | tuple[int, int] = CROP,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     resize_short_side: int | None = None,

@@ -10,6 +10,7 @@ from padprint.geometry.inspection import Inspection
 from padprint.geometry.layer import Geometry
 from padprint.images.photographs import Images
 from padprint.report.advice import SWAPS
+from padprint.support.defaults import CROP
 
 
 def commands(
@@ -68,5 +69,5 @@ def _options(plan: Plan, short_side: int | None, given: Sequence[str]) -> list[s
 
 
 def _sizes(plan: Plan, size: str) -> list[str]:
-    crop = [] if plan.crop == (224, 224) else ["--crop", size]
+    crop = [] if plan.crop == (CROP, CROP) else ["--crop", size]
     return crop + ([] if plan.margin is None else ["--margin", str(plan.margin)])

@@ -28,6 +28,7 @@ from padprint.cli._options import (
     Screen,
 )
 from padprint.cli._parse import Command, Group, Repeatable
+from padprint.support.defaults import CROP
 from padprint.support.version import __version__
 
 app = typer.Typer(
@@ -155,7 +156,7 @@ def inspect(
     size: Annotated[
         str,
         typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
-    ] = "224",
+    ] = str(CROP),
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="DIR", help="Folder for inspection.json.", rich_help_panel=FILES),

@@ -11,6 +11,7 @@ import typer
 
 from padprint.cli._bundles import bundled
 from padprint.cli._options import CROPS, Config, Files, Mean, Model, Output, Report, Resize, Screen, Seed, Std, Weights
+from padprint.support.defaults import CROP
 
 EPILOG = "Examples: padprint check torchvision:resnet50 | padprint check mynet:make photos/ --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25"
 
@@ -30,7 +31,7 @@ def check(
     size: Annotated[
         str,
         typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
-    ] = "224",
+    ] = str(CROP),
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,

@@ -10,6 +10,7 @@ import typer
 
 from padprint.cli._bundles import bundled
 from padprint.cli._options import CROPS, Crop, Layers, Margin, Model, Screen, Weights
+from padprint.support.defaults import CROP
 
 if TYPE_CHECKING:
     from padprint.geometry.layer import Geometry
@@ -36,7 +37,7 @@ def layers(
             rich_help_panel=CROPS,
         ),
     ] = None,
-    crop: Crop = "224",
+    crop: Crop = str(CROP),
     margin: Margin = None,
     weights: Weights = None,
     screen: Screen,

@@ -25,6 +25,7 @@ from padprint.cli._options import (
     Screen,
     Seed,
 )
+from padprint.support.defaults import CROP
 
 if TYPE_CHECKING:
     from padprint.results.estimates import ByLayer
@@ -58,7 +59,7 @@ def shift(
     step: Annotated[int, typer.Option("--step", metavar="PX", min=1, help="Shifts are multiples of this.")] = 1,
     pairs_per_image: Annotated[int, typer.Option("--pairs-per-image", min=1, help="Pairs of crops per image.")] = 4,
     layers: Layers = None,
-    crop: Crop = "224",
+    crop: Crop = str(CROP),
     groups: Groups = 10,
     margin: SceneMargin = None,
     seed: Seed = 0,
@@ -175,7 +176,7 @@ def constant(
     ] = None,
     crops_per_image: Annotated[int, typer.Option("--crops-per-image", min=1, help="Crops of each image.")] = 4,
     layers: Layers = None,
-    crop: Crop = "224",
+    crop: Crop = str(CROP),
     groups: Groups = 10,
     seed: Seed = 0,
     batch_size: BatchSize = 16,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from padprint.cli import _parse
+from padprint.support.defaults import BATCH_SIZE, CROP, CROPS_PER_IMAGE, GROUPS, SEED
 
 MODEL_HELP = (
     "torchvision:NAME or torchvision:NAME@WEIGHTS, timm:NAME, package.module:factory, or FILE.pt2. A factory and an exported "
@@ -353,12 +354,12 @@ class Crops:
     """Layers, crops and statistics."""
 
     layers: Layers = None
-    crop: Crop = "224"
-    crops_per_image: CropsPerImage = 16
-    groups: Groups = 20
+    crop: Crop = str(CROP)
+    crops_per_image: CropsPerImage = CROPS_PER_IMAGE
+    groups: Groups = GROUPS
     margin: SceneMargin = None
-    seed: Seed = 0
-    batch_size: BatchSize = 16
+    seed: Seed = SEED
+    batch_size: BatchSize = BATCH_SIZE
 
     def keywords(self) -> dict[str, Any]:
         """Of `padprint.measure`.

@@ -24,6 +24,7 @@ from padprint.cli._options import (
     SceneMargin,
     Screen,
 )
+from padprint.support.defaults import CROP
 
 if TYPE_CHECKING:
     from padprint.cli._loading import Job
@@ -63,7 +64,7 @@ def posenet(
         str, typer.Option("--patterns", metavar="NAMES", help="What is to be drawn, out of H,V,G,HS,VS.")
     ] = "H,V,G,HS,VS",
     layers: Layers = None,
-    crop: Crop = "224",
+    crop: Crop = str(CROP),
     crops_per_image: Annotated[
         int | None, typer.Option("--crops-per-image", min=1, help="Crops drawn from each image. Default: 4.")
     ] = None,

@@ -20,6 +20,7 @@ from padprint.network.weights import weights_sha256
 from padprint.padding import Scheme
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Measurement
+from padprint.support.defaults import BATCH_SIZE, CROP, CROPS_PER_IMAGE, GROUPS, SEED
 from padprint.support.processes import share, together
 from padprint.support.progress import display
 
@@ -31,12 +32,12 @@ def measure(
     model: nn.Module | str,
     images: Images,
     layers: str | Sequence[str] | Geometry = "auto",
-    crop: int | tuple[int, int] = 224,
-    crops_per_image: int = 16,
-    groups: int = 20,
+    crop: int | tuple[int, int] = CROP,
+    crops_per_image: int = CROPS_PER_IMAGE,
+    groups: int = GROUPS,
     margin: int | str | None = None,
-    batch_size: int = 16,
-    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    seed: int = SEED,
     device: str | torch.device | None = None,
     progress: bool = False,
     *,

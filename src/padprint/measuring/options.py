@@ -14,6 +14,7 @@ from padprint.errors import ImagesError, ModelError, PaddingError
 from padprint.geometry.layer import Geometry
 from padprint.network.loading import declared_normalisation
 from padprint.padding import Scheme, make
+from padprint.support.defaults import BATCH_SIZE, CROP, CROPS_PER_IMAGE, GROUPS, SEED
 
 
 class LoadOptions(TypedDict, total=False):
@@ -46,12 +47,12 @@ class Options(LoadOptions, total=False):
 
 DEFAULTS: Options = {
     "layers": "auto",
-    "crop": 224,
-    "crops_per_image": 16,
-    "groups": 20,
+    "crop": CROP,
+    "crops_per_image": CROPS_PER_IMAGE,
+    "groups": GROUPS,
     "margin": None,
-    "batch_size": 16,
-    "seed": 0,
+    "batch_size": BATCH_SIZE,
+    "seed": SEED,
     "device": None,
     "progress": False,
     "mean": None,
@@ -64,7 +65,7 @@ DEFAULTS: Options = {
     "spend": 1.0,
     "distributed": False,
 }
-"""Those of `padprint.measure`."""
+"""Those of `padprint.measure`, for whoever takes some of its options; the numbers are `padprint.support.defaults`'."""
 
 EFFECTIVE = "effective"
 """Margin that is as wide as the scene matters."""

@@ -22,6 +22,7 @@ from padprint.network.layers import unwrapped
 from padprint.network.preserved import as_measured, inputs_made, on_device
 from padprint.padding import Scheme
 from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support.defaults import BATCH_SIZE, CROP, CROPS_PER_IMAGE, GROUPS, SEED
 from padprint.support.optional import torchmetrics_module
 
 if TYPE_CHECKING:
@@ -87,14 +88,14 @@ class PatternMetric(Metric):
         self,
         model: nn.Module,
         layers: str | Sequence[str] | Geometry = "auto",
-        crop: int | tuple[int, int] = 224,
+        crop: int | tuple[int, int] = CROP,
         *,
         channels: int = 3,
-        crops_per_image: int = 16,
-        groups: int = 20,
+        crops_per_image: int = CROPS_PER_IMAGE,
+        groups: int = GROUPS,
         margin: int | None = None,
-        batch_size: int = 16,
-        seed: int = 0,
+        batch_size: int = BATCH_SIZE,
+        seed: int = SEED,
         spend: float = 1.0,
         padding: str | Scheme | None = None,
         inputs: Callable[[Tensor], Any] | None = None,
