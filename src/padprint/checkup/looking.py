@@ -64,17 +64,14 @@ def check(
         ImagesError: there is no image among those given.
 
     Examples:
-        >>> import torch
-        >>> from torch import nn
         >>> import padprint
-        >>> _ = torch.manual_seed(0)
-        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
-        >>> found = padprint.check(net, size=32)
-        >>> pads, marks, advice = found.verdict
+        >>> from torch import nn
+        >>> look = padprint.check(nn.Conv2d(3, 4, 5, padding=2), size=32)
+        >>> pads, marks, advice = look.verdict
         >>> pads
-        '2 operators of this network pad (2 with zeros); all can be given other padding; ...'
-        >>> found.smallest  # image that all layers can be measured on, px
-        (38, 38)
+        '1 operator of this network pads (1 with zeros); all can be given other padding.'
+        >>> look.smallest  # image that all layers can be measured on, px
+        (36, 36)
     """
     crop = crop_size(size)
     spec = name or (model if isinstance(model, str) else "MODEL")

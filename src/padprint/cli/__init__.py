@@ -83,7 +83,7 @@ def measure(
     from padprint.cli import _commands, _loading
 
     options = {**crops.keywords(), **photographs.keywords()}
-    job = _loading.Job([(model, network.weights)], images, photographs, network, options)
+    job = _loading.Job([(model, network.weights)], images, photographs, network, options, told=True)
     _commands.measure(job, padding, files.checked(), screen)
 
 
@@ -138,7 +138,7 @@ def compare(
     from padprint.cli import _commands, _loading, _parse
 
     models, images = _parse.compared(arguments, model or [], checkpoints or [])
-    job = _loading.Job(models, images, photographs, place, {**crops.keywords(), **photographs.keywords()})
+    job = _loading.Job(models, images, photographs, place, {**crops.keywords(), **photographs.keywords()}, told=True)
     _commands.compare(job, padding or (), files.checked(), screen)
 
 

@@ -168,7 +168,7 @@ def halo(
             }
             outputs = [OUTPUT] if names == "auto" else names
             options = {"layers": outputs, "crop": size, "margin": asked["margin"], "seed": seed}
-            job = _loading.Job([(model, network.weights)], given, photographs, network, options, what="tile")
+            job = _loading.Job([(model, network.weights)], given, photographs, network, options, what="tile", told=True)
             document, lines, failed = _measure(job, verify, output, report, asked, shared)
         if not screen.quiet:
             _show.lines(console, lines)

@@ -38,6 +38,7 @@ class Job:
         options: keywords of the work, without the normalisation; "crop", "seed" and "layers" are read here too.
         whole: whether images are taken as they are, however small, and not cut into crops.
         what: messages call a crop.
+        told: whether results say themselves that BatchNorm never saw data; else it is said when the model is loaded.
     """
 
     models: Sequence[tuple[str, Path | None]]
@@ -47,6 +48,7 @@ class Job:
     options: dict[str, Any] = field(default_factory=dict)
     whole: bool = False
     what: str = "crop"
+    told: bool = False
 
     def __post_init__(self) -> None:
         self.photographs.rgb, self.given  # noqa: B018  # wrong usage is told before anything is done
@@ -118,8 +120,8 @@ def load(job: Job) -> Loaded:
                     "--weights FILE, or set BatchNorm's statistics with --calibrate N",
                     stacklevel=2,
                 )
-            else:
-                warn_uncalibrated(loaded, named=len(models) > 1)
+            elif not job.told:
+                warn_uncalibrated(loaded)
     return Loaded(models, job.given, {"mean": mean, "std": std})
 
 
@@ -228,13 +230,13 @@ def _models(job: Job) -> dict[str, LoadedModel]:
     return found
 
 
-def warn_uncalibrated(loaded: LoadedModel, *, named: bool = False) -> None:
-    """Say so where a model has BatchNorm that never saw data, with its name where there are several."""
+def warn_uncalibrated(loaded: LoadedModel) -> None:
+    """Say so where a model has BatchNorm that never saw data."""
     from padprint.network.batchnorm import uncalibrated
 
     fresh = uncalibrated(loaded.model)
     if fresh is not None:
-        warnings.warn(f"{loaded.name}: {fresh}" if named else fresh, stacklevel=2)
+        warnings.warn(fresh, stacklevel=2)
 
 
 def common_normalisation(photographs: Photographs, models: Sequence[LoadedModel]) -> tuple[Channels, Channels]:

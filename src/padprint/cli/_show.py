@@ -39,10 +39,6 @@ _KEYWORDS = re.compile(
 )
 
 
-_warned: set[str] = set()
-"""Lines that the command at hand has printed: what the loader warns of, results say again."""
-
-
 @contextlib.contextmanager
 def reporting(screen: Screen | None = None) -> Iterator[Console]:
     """A console on standard error, with the phases of the work; one line for a warning, and one and status 1 for an expected failure.
@@ -64,8 +60,6 @@ def reporting(screen: Screen | None = None) -> Iterator[Console]:
     console = Console(
         stderr=True, markup=False, highlight=False, emoji=False, width=_UNBOUND if unbound else None, soft_wrap=False
     )
-
-    _warned.clear()
 
     def one_line(message: Warning | str, *_: Any, **__: Any) -> None:
         lines(console, [f"warning: {_tidy(message)}"])
@@ -125,13 +119,8 @@ def wants_progress(quiet: bool) -> bool:
 
 
 def lines(console: Console, texts: Sequence[str]) -> None:
-    """Print lines as they are, however long, a warning once; only the first of several processes does."""
-    if not _processes.first():
-        return
-    for text in texts:
-        if text.startswith("warning: ") and text in _warned:
-            continue
-        _warned.add(text)
+    """Print lines as they are, however long; only the first of several processes does."""
+    for text in texts if _processes.first() else ():
         console.print(text, soft_wrap=True)
 
 

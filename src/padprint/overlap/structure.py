@@ -155,15 +155,13 @@ def structural(
         ModelError, LayerError: see `padprint.trace`.
 
     Examples:
-        >>> import torch
-        >>> from torch import nn
         >>> import padprint
-        >>> _ = torch.manual_seed(0)
+        >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
-        >>> found = padprint.overlap.structural(net, tile=64)
-        >>> found.pixels
+        >>> need = padprint.overlap.structural(net, tile=64)
+        >>> need.pixels
         4
-        >>> found.tiling.step
+        >>> need.tiling.step
         (58, 58)
     """
     network = unwrapped(as_model(model))

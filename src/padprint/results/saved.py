@@ -30,16 +30,13 @@ def load(folder: str | Path, *, expected: str | None = None) -> Measurement:
             the result was written in another schema.
 
     Examples:
-        >>> import torch
-        >>> from torch import nn
         >>> import padprint
-        >>> blur = nn.Conv2d(3, 1, 3, padding=1, bias=False)
-        >>> _ = nn.init.constant_(blur.weight, 1 / 27)
-        >>> found = padprint.measure(blur, [torch.ones(3, 64, 64)] * 3, crop=16)
-        >>> folder = found.save("result")
-        >>> sorted(one.name for one in folder.iterdir())
+        >>> from padprint.scenes import DeadLeaves
+        >>> from torch import nn
+        >>> measured = padprint.measure(nn.Conv2d(3, 1, 3, padding=1), DeadLeaves(3, 64), crop=16)
+        >>> sorted(file.name for file in measured.save("result").iterdir())
         ['patterns.safetensors', 'result.json']
-        >>> padprint.load("result") == found
+        >>> padprint.load("result") == measured
         True
     """
     document, tensors = storage.read(Path(folder), expected=expected)
