@@ -24,7 +24,7 @@ from padprint.measuring import checked
 from padprint.report import measured
 from padprint.results.comparison import Comparison, load_comparison
 from padprint.results.measurement import Curve, Estimate, Measurement, Profile
-from padprint.studies import pages, scores
+from padprint.studies import formation_page, properties_page, reliability_page, scores
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document
 from padprint.studies.scores import Score
@@ -567,11 +567,11 @@ def two_scores(monkeypatch) -> None:
 
 def test_the_page_of_a_reliability_study_says_which_metric_errs(two_scores) -> None:
     found = made_reliability()
-    assert pages.reliability_verdict(found) == (
+    assert reliability_page.reliability_verdict(found) == (
         "On 2 networks of which the truth is known, the fewest errors are made by PPP-SNR (none), the most by PosENet (2); without "
         "a false alarm, the smallest pattern is seen by PPP-SNR: 10 % of the features' size."
     )
-    page = Page(pages.reliability_page(found))
+    page = Page(reliability_page.reliability_page(found))
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 3
     assert "--repetitions 12" in page.text
     assert "nan" not in page.text
@@ -583,7 +583,7 @@ def test_the_page_of_a_formation_study_says_what_training_does() -> None:
     found = document(table, FormationConfig())
     half = 4.302653 * 0.1 / 3**0.5
     low, high = (f"{10 ** (1 + side * half):.3g}" for side in (-1, 1))
-    text = pages.formation_verdict(found)
+    text = formation_page.formation_verdict(found)
     assert text.startswith(
         f"Training makes the pattern larger against the noise with zeros (10.0 [{low}, {high}] times); with reflect (1.00 ["
     )
@@ -591,25 +591,25 @@ def test_the_page_of_a_formation_study_says_what_training_does() -> None:
         " times) no change can be told from these seeds; after training reflect has the least SNR (0.0100), zeros the most (1.00)."
         in text
     )
-    page = Page(pages.formation_page(table, found))
+    page = Page(formation_page.formation_page(table, found))
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2 + 2 + 1  # networks, layers, variances
     assert "convert(model, 'reflect')" in page.text
     none = table.assign(learned=False)
-    page = Page(pages.formation_page(none, document(none, FormationConfig()))).text
+    page = Page(formation_page.formation_page(none, document(none, FormationConfig()))).text
     assert "there is nothing to say yet" in page
     assert "no training of the study has finished and learned its task" in page
 
 
 def test_the_page_of_a_properties_study_says_what_the_size_goes_with() -> None:
     tables = {"swap": made_swaps()}
-    assert pages.properties_verdict(tables) == (
+    assert properties_page.properties_verdict(tables) == (
         "Over all that these networks were trained with, running them with reflect leaves the least SNR in the last layer "
         "(0.0100), with zeros the most (1.00); 100 % of the variance of its logarithm goes with the padding that is run with, "
         "0 % with the one of the training."
     )
-    page = Page(pages.properties_page(tables))
+    page = Page(properties_page.properties_page(tables))
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 2
-    svgs = pages.properties_page(tables).split('<svg class="figure"')
+    svgs = properties_page.properties_page(tables).split('<svg class="figure"')
     assert "#fefefe" in svgs[1]  # words in dark squares stay white where the page is dark
     assert "#010101" in svgs[1]
     assert "#010101" not in svgs[2]  # all alike: all dark

@@ -26,7 +26,10 @@ from padprint import check, halo, inspect, report
 from padprint.results.channels import ChannelTest
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Estimate
-from padprint.studies import pages, scores
+from padprint.studies import formation_page as formations
+from padprint.studies import properties_page as properties
+from padprint.studies import reliability_page as reliabilities
+from padprint.studies import scores
 from padprint.studies.formation_config import FormationConfig
 from padprint.studies.formation_report import document
 from padprint.studies.scores import Score
@@ -131,20 +134,22 @@ def study_page(tmp_path_factory) -> Path:
     pair = (Score("PPP-SNR", ppp, "us", "position"), Score("PosENet", ppp, "them", "position"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "SCORES", pair)
-        page = pages.reliability_page(made_reliability())
+        page = reliabilities.reliability_page(made_reliability())
     return report.publish(page, tmp_path_factory.mktemp("report") / "reliability.html")
 
 
 @pytest.fixture(scope="module")
 def formation_page(tmp_path_factory) -> Path:
     table = made_formation()
-    page = pages.formation_page(table, document(table, FormationConfig()))
+    page = formations.formation_page(table, document(table, FormationConfig()))
     return report.publish(page, tmp_path_factory.mktemp("report") / "formation.html")
 
 
 @pytest.fixture(scope="module")
 def properties_page(tmp_path_factory) -> Path:
-    return report.publish(pages.properties_page({"swap": made_swaps()}), tmp_path_factory.mktemp("report") / "p.html")
+    return report.publish(
+        properties.properties_page({"swap": made_swaps()}), tmp_path_factory.mktemp("report") / "p.html"
+    )
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def reliability(
         found.save(output)
         if report:
             from padprint.report import publish
-            from padprint.studies.pages import reliability_page
+            from padprint.studies.reliability_page import reliability_page
 
             publish(reliability_page(found), output / "report.html")
         if not screen.quiet:

@@ -93,8 +93,8 @@ def formation(
         from padprint.report import publish
         from padprint.studies import formation as study
         from padprint.studies.formation_config import FormationConfig
+        from padprint.studies.formation_page import formation_page
         from padprint.studies.formation_report import document, pictures, words
-        from padprint.studies.pages import formation_page
 
         check_output(output, plots=plots, report=report)
         settings = {} if config is None else FormationConfig.read(config).to_dict()
@@ -139,8 +139,8 @@ def properties(
     with _show.reporting(screen) as console:
         from padprint.cli._commands import check_output
         from padprint.report import publish
-        from padprint.studies.pages import properties_page
         from padprint.studies.properties import PARTS, properties
+        from padprint.studies.properties_page import properties_page
         from padprint.studies.properties_report import document, pictures, words
         from padprint.support.progress import progress_bar
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from padprint.errors import ModelError
+from padprint.network.state import WRITES
+from padprint.network.state import state_kept as state_kept  # noqa: PLC0414  # offered here with the others
 from padprint.support.wording import first_line
 
 
@@ -24,10 +24,11 @@ def generators(model: nn.Module) -> list[torch.Generator]:
     Modules that are kept in dictionaries are looked into last.
     """
     held = [value for module in model.modules() for value in vars(module).values()]
-    inner = [one for value in held if isinstance(value, dict) for one in value.values() if isinstance(one, nn.Module)]
+    inside = (entry for value in held if isinstance(value, dict) for entry in value.values())
+    inner = [module for module in inside if isinstance(module, nn.Module)]
     known = set(map(id, model.modules()))
     own = {id(value): value for value in held if isinstance(value, torch.Generator)}
-    further = {id(g): g for one in inner if id(one) not in known for g in generators(one)}
+    further = {id(g): g for module in inner if id(module) not in known for g in generators(module)}
     return list({**own, **further}.values())
 
 
@@ -70,48 +71,41 @@ def weights_kept(model: nn.Module) -> Iterator[None]:
         ModelError: it does not; they are put back.
     """
     plain = [
-        (name, one)
-        for name, one in model.named_parameters()
-        if not any((is_lazy(one), one.is_meta, one.is_nested)) and one.layout is torch.strided
+        (name, weight)
+        for name, weight in model.named_parameters()
+        if not any((is_lazy(weight), weight.is_meta, weight.is_nested)) and weight.layout is torch.strided
     ]
-    before = [one.detach().clone() for _, one in plain]
+    before = [weight.detach().clone() for _, weight in plain]
     try:
         yield
     finally:
         written = []
-        for (name, one), value in zip(plain, before, strict=True):
-            if one.shape != value.shape or not _same(one.detach(), value):
+        for (name, weight), value in zip(plain, before, strict=True):
+            if weight.shape != value.shape or not _same(weight.detach(), value):
                 written.append(name)
-                one.data = value
+                weight.data = value
         if written:
-            raise ModelError(_WRITES.format(", ".join(written[:3])))
+            raise ModelError(WRITES.format(", ".join(written[:3])))
 
 
-def _same(one: Tensor, two: Tensor) -> bool:
+def _same(a: Tensor, b: Tensor) -> bool:
     """Whether all numbers are equal; NaN equals NaN."""
-    return torch.equal(one, two) or bool(((one == two) | (one.isnan() & two.isnan())).all())
-
-
-_WRITES = (
-    "the network writes to its own parameters in a forward pass ({}), so that no two passes run the same network; take that "
-    "out of its forward"
-)
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 @contextmanager
 def observers_off(model: nn.Module) -> Iterator[None]:
     """Let quantisation-aware networks quantise as they were calibrated: observers that watch every input are switched off."""
-    switches = [
-        one for module in model.modules() if isinstance(one := getattr(module, "observer_enabled", None), Tensor)
-    ]
-    before = [one.clone() for one in switches]
-    for one in switches:
-        one.zero_()
+    held = (getattr(module, "observer_enabled", None) for module in model.modules())
+    switches = [switch for switch in held if isinstance(switch, Tensor)]
+    before = [switch.clone() for switch in switches]
+    for switch in switches:
+        switch.zero_()
     try:
         yield
     finally:
-        for one, value in zip(switches, before, strict=True):
-            one.copy_(value)
+        for switch, value in zip(switches, before, strict=True):
+            switch.copy_(value)
 
 
 @contextmanager
@@ -142,125 +136,6 @@ def inputs_made(model: nn.Module, make: Callable[[Tensor], Any] | None) -> Itera
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def state_kept(model: nn.Module) -> Iterator[None]:
-    """Put back whatever the modules of a network hold: attributes, what is in their containers, buffers.
-
-    A module that keeps something of one input, a grid or a ratio say, would serve the next one with it. Blocks around the
-    same model nest; all go back to what the outermost one found.
-
-    Raises:
-        ModelError: a forward pass has written to a parameter.
-    """
-    known = _KNOWN.get(model)
-    found = _State(model) if known is None else known
-    _KNOWN[model] = found
-    try:
-        yield
-    finally:
-        found.restore()
-        if known is None:
-            del _KNOWN[model]
-    found.check()
-
-
-_KNOWN: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
-"""What models held when the outermost block around them was entered, which blocks inside go back to."""
-
-_DEPTH = 6  # how deep objects inside attributes are followed
-_FOREIGN = (
-    "torch",
-    "numpy",
-    "builtins",
-    "logging",
-    "threading",
-    "collections",
-    "weakref",
-)  # no state of a network's own
-
-
-def _is_own(value: Any) -> bool:
-    """Whether an object may hold state of a network's own: a record, a cache."""
-    if isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
-        return False
-    return isinstance(value, SimpleNamespace) or type(value).__module__.partition(".")[0] not in _FOREIGN
-
-
-class _State:
-    """What the attributes of a network's modules hold at one moment."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._seen: set[int] = set()
-        self._mappings: list[tuple[MutableMapping[Any, Any], dict[Any, Any]]] = []
-        self._sequences: list[tuple[list[Any], list[Any]]] = []
-        self._sets: list[tuple[set[Any], set[Any]]] = []
-        self._tensors: list[tuple[Tensor, int, Tensor]] = []
-        self._notes: list[tuple[dict[str, Any], dict[str, Any]]] = []  # what tensors have as attributes
-        self._weights: list[tuple[str, Tensor, int]] = []
-        for module in model.modules():
-            self._keep(vars(module), _DEPTH)
-        for name, weight in model.named_parameters():
-            if not any((is_lazy(weight), weight.is_inference())):
-                self._weights.append((name, weight, weight._version))
-
-    def _keep(self, value: Any, depth: int) -> None:
-        if isinstance(value, (bool, int, float, str, type(None))) or id(value) in self._seen or depth == 0:
-            return
-        self._seen.add(id(value))
-        if isinstance(value, Tensor):
-            self._keep_tensor(value)
-        elif isinstance(value, dict):
-            self._mappings.append((value, dict(value)))
-            for key, one in list(value.items()):
-                if not (isinstance(key, str) and "_hooks" in key):  # who adds a hook meanwhile wants it there
-                    self._keep(one, depth - 1)
-        elif isinstance(value, (list, tuple)):
-            if isinstance(value, list):
-                self._sequences.append((value, list(value)))
-            for one in value:
-                self._keep(one, depth - 1)
-        elif isinstance(value, set):
-            self._sets.append((value, set(value)))
-        elif isinstance(value, nn.Module):
-            self._keep(vars(value), _DEPTH)
-        elif _is_own(value):
-            self._keep(vars(value), depth - 1)
-
-    def _keep_tensor(self, tensor: Tensor) -> None:
-        self._notes.append((vars(tensor), dict(vars(tensor))))
-        odd = any((is_lazy(tensor), tensor.is_meta, tensor.is_inference(), tensor.is_nested))
-        if not (odd or isinstance(tensor, nn.Parameter)) and tensor.layout is torch.strided:
-            self._tensors.append((tensor, tensor._version, tensor.detach().clone()))
-
-    def restore(self) -> None:
-        """Put everything back; what is as it was is not touched."""
-        for mapping, before in self._mappings:
-            if len(mapping) != len(before) or any(mapping.get(key, self) is not one for key, one in before.items()):
-                mapping.clear()
-                mapping.update(before)
-        for sequence, items in self._sequences:
-            if len(sequence) != len(items) or any(a is not b for a, b in zip(sequence, items, strict=True)):
-                sequence[:] = items
-        for one, members in self._sets:
-            if one != members:
-                one.clear()
-                one.update(members)
-        for notes, found in self._notes:
-            if notes.keys() != found.keys() or any(notes[key] is not one for key, one in found.items()):
-                notes.clear()
-                notes.update(found)
-        with torch.no_grad():
-            for tensor, version, value in self._tensors:
-                if tensor._version != version:
-                    tensor.copy_(value)
-
-    def check(self) -> None:
-        """Raise ModelError where a parameter was written to."""
-        written = [name for name, weight, version in self._weights if weight._version != version]
-        if written:
-            raise ModelError(_WRITES.format(", ".join(written[:3])))
 
 
 @contextmanager

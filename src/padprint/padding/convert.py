@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from padprint.network.calls import refuse_opaque
 from padprint.network.copies import copied
 from padprint.network.layers import unwrapped
 from padprint.padding.example import Found, look, run_through
+from padprint.padding.layer_scheme import scheme_for
 from padprint.padding.scheme import Scheme, make
 from padprint.padding.schemes.edges import whole
 from padprint.padding.space import Form, Verdict, form
@@ -85,22 +85,22 @@ def convert(
     seed = None if seed is None else whole(seed, "seed", 0)
     made = _copy(model)
     _revert_all(made)
-    found = Found() if example is None else look(made, example)
+    calls = Found() if example is None else look(made, example)
     stock = {name for name, module in made.named_modules() if isinstance(module, STOCK) and may_pad(module)}
     if example is None:
-        found.kept |= _unclear(made)
-    wanting = (stock - found.kept) | set(found.seen)
+        calls.kept |= _unclear(made)
+    wanting = (stock - calls.kept) | set(calls.seen)
     layers = {name: module for name, module in made.named_modules() if name in wanting}
     if not layers:
         hint = "give an example, so that functional calls are found" if example is None else "no call pads"
         raise PaddingError(f"{type(made).__name__} has nothing to convert to {title(wanted)} padding: {hint}")
     home = next((parameter.device for parameter in made.parameters()), None)
     for index, (name, module) in enumerate(layers.items()):
-        channels = found.seen.get(name) or found.passing.get(name) or set()
-        own = _own_scheme(wanted, name, module, channels, seed, index)
+        channels = calls.seen.get(name) or calls.passing.get(name) or set()
+        own = scheme_for(wanted, name, module, channels, seed, index)
         weights = next(module.parameters(), None)  # of pooling there are none
         device = home if weights is None else weights.device
-        _convert(name, module, own if device is None else own.to(device), found.known.get(name, {}))
+        _convert(name, module, own if device is None else own.to(device), calls.known.get(name, {}))
     if wanted.changes_size and example is not None:
         run_through(made, example, wanted)
     return made
@@ -191,7 +191,7 @@ def _converted_class(original: Any) -> type[Converted]:
     def forward(self: Converted, *args: Any, **kwargs: Any) -> Any:
         with _Swapping(self.padding_scheme, self.padding_layer, self.padding_known):
             out = original.forward(self, *args, **kwargs)
-        return _reached(out, [one for one in self.padding_scheme.parameters() if one.requires_grad])
+        return _reached(out, [weight for weight in self.padding_scheme.parameters() if weight.requires_grad])
 
     body = {"original_class": original, "forward": forward, "__module__": original.__module__}
     return cast("type[Converted]", type(f"Padded{original.__name__}", (Converted, original), body))
@@ -281,34 +281,3 @@ def _change_class(module: nn.Module, change: Callable[[type[nn.Module]], type[nn
     base = change(outer.__bases__[0])
     body = {key: value for key, value in vars(outer).items() if key not in ("__dict__", "__weakref__", "__doc__")}
     module.__class__ = type(f"Parametrized{base.__name__}", (base,), body)
-
-
-# -------------------------------------------------------------------------------------------------- what is converted
-
-
-def _own_scheme(
-    scheme: Scheme, name: str, module: nn.Module, channels: set[int], seed: int | None, index: int
-) -> Scheme:
-    """A copy of `scheme` for one layer: sized and seeded."""
-    own = copy.deepcopy(scheme)
-    if own.learned:
-        channels = channels or {n for n in [getattr(module, "in_channels", None)] if n is not None}
-        if len(channels) != 1:
-            many = " and ".join(map(str, sorted(channels)))
-            why = (
-                f"its calls pad maps of {many} channels"
-                if many
-                else "its channels are not known: give an example input that reaches it"
-            )
-            raise PaddingError(f"{title(own)} padding cannot be sized for {name or 'the model'}: {why}")
-        own = own.sized(channels.pop())
-    if own.stochastic:  # copies would draw the same numbers
-        seed = getattr(own, "seed", None) if seed is None else seed
-        own.reseed(None if seed is None else _layer_seed(seed, index))
-    return own.train(module.training)
-
-
-def _layer_seed(seed: int, index: int) -> int:
-    """A seed for one layer: different for every pair, and far from its neighbours."""
-    generator = torch.Generator().manual_seed(seed)
-    return int(torch.randint(2**62, (index + 1,), generator=generator)[index])
