@@ -1,7 +1,9 @@
-"""Pages of the site that are made when it is built: the command line's options, the glossary, the changelog."""
+"""Pages of the site that are made when it is built: the command line's options, the glossary, the changelog, the notebooks."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from padprint.cli import app
 from padprint.report.terms import GLOSSARY
 
 ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "docs" / "notebooks"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -21,7 +24,33 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made = {"command-line.md": command_line(), "glossary.md": glossary(), "changelog.md": changelog()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        for name, content in notebook_page(notebook):
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files
+
+
+def notebook_page(file: Path) -> Iterator[tuple[str, str | bytes]]:
+    """A notebook's pictures, and its page: texts, code, and what the code printed when it was stored."""
+    parts, pictures = [], 0
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                pictures += 1
+                name = f"{file.stem}-{pictures}.png"
+                yield name, base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![Drawn by the code above]({name})")
+            else:
+                parts.append(f"```text\n{''.join(data['text/plain']).rstrip()}\n```")
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    link = f"[Take it as a notebook]({file.name}) and run it yourself; it takes less than a minute."
+    yield f"{file.stem}.md", f"{title}\n{rest.lstrip()}\n\n{link}\n"
 
 
 def glossary() -> str:

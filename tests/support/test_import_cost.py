@@ -48,6 +48,11 @@ def test_measuring_loads_torch_and_little_else() -> None:
     assert loaded.isdisjoint({*HEAVY, "torchmetrics", "transformers", "scipy", "lightning"})
 
 
+def test_watching_loads_torch_and_little_else() -> None:
+    loaded = modules_after("from padprint.training import Watch")
+    assert loaded.isdisjoint({*HEAVY, "torchmetrics", "transformers", "scipy", "lightning"})
+
+
 def test_help_does_not_load_torch() -> None:
     code = (
         "import sys; from padprint.cli import main\n"

@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers import noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
 from padprint.errors import MissingPackageError
-from padprint.training.metric import scalars
+from padprint.training.logs import scalars
 from training_runs import OPTIONS, Drawn, assert_equal, batches, left, network
 
 pytestmark = [

@@ -21,7 +21,7 @@ from helpers import in_processes, left_as_found, noise
 from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
 from padprint.measuring.self_check import self_check
 from padprint.training import PatternMetric, Watch
-from padprint.training.metric import QUANTITIES, scalars
+from padprint.training.logs import QUANTITIES, scalars
 from training_runs import Net
 
 OPTIONS: dict[str, Any] = {"crop": 16, "crops_per_image": 3}

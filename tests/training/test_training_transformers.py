@@ -13,7 +13,7 @@ import torch
 from helpers import noise
 from padprint import LayerError, PadprintError, measure
 from padprint.errors import MissingPackageError
-from padprint.training.metric import scalars
+from padprint.training.logs import scalars
 from training_runs import OPTIONS, Augmented, Drawn, assert_equal, left, network
 
 transformers = pytest.importorskip("transformers", reason="the callback is for Hugging Face Transformers")

@@ -20,7 +20,7 @@ from padprint import ImagesError, LayerError, ModelError, PadprintError, measure
 from padprint.measuring import checked
 from padprint.training import Watch
 from padprint.training.budget import Budget
-from padprint.training.metric import scalars
+from padprint.training.logs import scalars
 from training_runs import OPTIONS, STEPS, Drawn, assert_equal, batches, left, network
 
 Values = dict[int, dict[str, float]]

@@ -13,8 +13,18 @@ from padprint.errors import PadprintError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from padprint.results.measurement import LayerMeasurement
+
+QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional", "rms", "mae_corrected")
+"""What is logged of each layer, see `padprint.LayerMeasurement`."""
+
 _METHODS = ("log_metrics", "log_dict", "log")
 """Methods that take a dictionary of numbers: Lightning's and MLflow's, Fabric's, Weights & Biases' and HF Trainer's."""
+
+
+def scalars(layers: Mapping[str, LayerMeasurement]) -> dict[str, float]:
+    """``"layer/quantity"``: the estimate, for each of `QUANTITIES`."""
+    return {f"{name}/{what}": getattr(layer, what).value for name, layer in layers.items() for what in QUANTITIES}
 
 
 class Log:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,26 +21,18 @@ from padprint.measuring.sums import NetworkSums
 from padprint.network.layers import unwrapped
 from padprint.network.preserved import as_measured, inputs_made, on_device
 from padprint.padding import Scheme
-from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.results.measurement import Measurement
 from padprint.support.defaults import BATCH_SIZE, CROP, CROPS_PER_IMAGE, GROUPS, SEED
 from padprint.support.optional import torchmetrics_module
+from padprint.training.logs import scalars
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 else:
     Metric = torchmetrics_module().Metric
 
-QUANTITIES = ("snr", "mae", "mae_floor", "response", "relative", "positional", "rms", "mae_corrected")
-"""What is reported of each layer, see `padprint.LayerMeasurement`."""
-
-
 REMEMBERED = 4096
 """So many first scenes are told apart, to count those that come again."""
-
-
-def scalars(layers: Mapping[str, LayerMeasurement]) -> dict[str, float]:
-    """``"layer/quantity"``: the estimate, for each of `QUANTITIES`."""
-    return {f"{name}/{what}": getattr(layer, what).value for name, layer in layers.items() for what in QUANTITIES}
 
 
 class PatternMetric(Metric):

@@ -23,8 +23,7 @@ from padprint.network.preserved import randomness_kept
 from padprint.results.measurement import Measurement
 from padprint.training.budget import Budget
 from padprint.training.cached import CachedScenes
-from padprint.training.logs import Log
-from padprint.training.metric import scalars
+from padprint.training.logs import Log, scalars
 
 
 class WatchOptions(TypedDict, total=False):
