@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from padprint.results.channels import SIDES, ChannelTest
+from padprint.results.channels import ChannelTest, places
 from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Measurement, Profile
 
 NAN = math.nan
@@ -22,7 +22,7 @@ def made_profile(n: int) -> Profile:
 def made_channels(count: int) -> ChannelTest:
     """The first half is called padding-aware, of sides in turn, snr falling from 4."""
     p = torch.linspace(0.001, 0.099, count, dtype=torch.float64)
-    sides = tuple(SIDES[c % len(SIDES)] for c in range(count))
+    sides = tuple(places(2)[c % len(places(2))] for c in range(count))
     return ChannelTest(p, p.clone(), 4 / torch.arange(1, count + 1, dtype=torch.float64), sides, 0.05)
 
 

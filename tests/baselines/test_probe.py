@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from helpers import left_as_found, noise
 from nets import Lambda, box_filter, pointwise, stack, valid
 from padprint.baselines.probe import (
+    BORDER,
     STRENGTHS,
-    TARGETS,
     FoldGrams,
     cross_validated,
     fit,
@@ -158,7 +158,7 @@ def test_zeros_around_ones() -> None:
     expected = float(torch.corrcoef(torch.stack([x, y]))[0, 1]) ** 2
     assert found.border.padded.value == pytest.approx(expected, abs=1e-6)
     assert found.row.padded.value == pytest.approx(0, abs=1e-6)
-    for target in TARGETS:
+    for target in ("row", "column", BORDER):
         assert getattr(found, target).optimal.value == pytest.approx(0, abs=1e-12)
         assert getattr(found, target).added.value == pytest.approx(getattr(found, target).padded.value, abs=1e-12)
 
@@ -166,7 +166,7 @@ def test_zeros_around_ones() -> None:
 @pytest.mark.parametrize("make", [pointwise, valid])
 def test_nothing_is_added_where_nothing_is_padded(make: object) -> None:
     for layer in probe(make(), noise(6, 48), **OPTIONS).values():
-        for target in TARGETS:
+        for target in ("row", "column", BORDER):
             gain = getattr(layer, target)
             assert numbers(gain.padded) == pytest.approx(numbers(gain.optimal), abs=1e-6)
             assert numbers(gain.added) == pytest.approx((0, 0, 0), abs=1e-6)
@@ -175,7 +175,7 @@ def test_nothing_is_added_where_nothing_is_padded(make: object) -> None:
 def test_dead_leaves_hold_no_position_and_padding_adds_some() -> None:
     scenes = DeadLeaves(12, 64, seed=1, radii=(2, 12))
     found = probe(stack(), scenes, crop=16, crops_per_image=8)["4"]
-    for target in TARGETS:
+    for target in ("row", "column", BORDER):
         optimal = getattr(found, target).optimal
         assert optimal.low <= 0 <= optimal.high or -0.02 < optimal.value < 0
         assert abs(optimal.value) < 0.02
@@ -197,7 +197,7 @@ def test_no_false_alarm_where_features_hold_slopes_by_chance() -> None:
 def test_batches_do_not_matter() -> None:
     images = noise(5, 40)
     one, two = (probe(stack(), images, **OPTIONS, batch_size=n)["4"] for n in (1, 4))
-    for target in TARGETS:
+    for target in ("row", "column", BORDER):
         a, b = getattr(one, target).padded, getattr(two, target).padded
         assert a.value == pytest.approx(b.value, abs=1e-6)
         assert a.low == pytest.approx(b.low, abs=1e-5)
@@ -209,7 +209,7 @@ def test_a_mirrored_network_on_mirrored_scenes_scores_the_same() -> None:
     mirrored.inner = net
     one = probe(net, images, crop=16)["4"]
     two = next(iter(probe(mirrored, [x.flip(-1) for x in images], crop=16, layers=[""]).values()))
-    for target in TARGETS:
+    for target in ("row", "column", BORDER):
         assert getattr(one, target).padded.value == pytest.approx(getattr(two, target).padded.value, abs=1e-5)
 
 
@@ -220,7 +220,9 @@ def test_cells_handed_over_are_those_that_are_probed() -> None:
         sums.add(batch.group, batch.padded["4"])
     expected, _ = cross_validated(sums.stacked(), 3, STRENGTHS)
     found = probe(net, images, **OPTIONS, groups=4)
-    assert [getattr(found["4"], target).padded.value for target in TARGETS] == pytest.approx(expected.tolist())
+    assert [getattr(found["4"], target).padded.value for target in ("row", "column", BORDER)] == pytest.approx(
+        expected.tolist()
+    )
     assert (found.n_images, found.n_crops) == (4, 16) == (crops.n_images, crops.n_crops)
     text = str(found)
     assert "border" in text

@@ -574,21 +574,21 @@ def test_a_network_in_quantisation_aware_training() -> None:
 # -------------------------------------------------------------------------------------------- what is not for one number
 
 
-def test_lazy_modules_signals_and_volumes() -> None:
+def test_lazy_modules_and_networks_for_other_images() -> None:
     with pytest.raises(ModelError, match="lazy parameters"):
         padprint.trace(nn.Sequential(nn.LazyConv2d(4, 3, padding=1)), crop=CROP)
     with pytest.raises(ModelError, match="lazy parameters"):
         padprint.inspect(nn.Sequential(nn.LazyConv2d(4, 3, padding=1)), CROP)
     volumes = nn.Sequential(nn.Conv3d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv3d(8, 1, 3, padding=1)).eval()
     for run in (
-        lambda: padprint.trace(volumes, crop=CROP, channels=1),
+        lambda: padprint.trace(volumes, crop=(CROP, CROP), channels=1),
         lambda: padprint.measure(volumes, noise(3, 64, channels=1), crop=CROP),
         lambda: padprint.halo(volumes, noise(3, 64, channels=1), tile=CROP),
     ):
-        with pytest.raises(ModelError, match="for volumes"):
+        with pytest.raises(ModelError, match="images have 2 space axes, the network takes 3"):
             run()
-    with pytest.raises(ModelError, match="for signals"):
-        padprint.trace(nn.Sequential(nn.Conv1d(1, 4, 3, padding=1)), crop=CROP, channels=1)
+    with pytest.raises(ModelError, match="images have 2 space axes, the network takes 1"):
+        padprint.measure(nn.Sequential(nn.Conv1d(1, 4, 3, padding=1)), noise(3, 64, channels=1), crop=CROP)
 
 
 def test_a_list_of_maps_is_no_batch() -> None:

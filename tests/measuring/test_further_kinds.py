@@ -281,7 +281,7 @@ def test_classes_that_were_not_seen_to_change_may_change(error: str, as_numbers:
 
 def test_resolution_of_whole_numbers() -> None:
     """Half a cell of 100: one that changes by 1 is an rms of 0.1, and of 0.05 on a scale of 2."""
-    sums = ErrorSums(3)
+    sums = ErrorSums(3, 4)
     sums.count[:] = 100
     rms = (0.5 / 100) ** 0.5
     assert sums.resolution("absolute", 2.0, whole=True)[0, 0] == pytest.approx(rms)

@@ -13,6 +13,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import nets
+import nets_by_axes
 from helpers import ESTIMATES, distance, gap, noise, photographs
 from padprint import ImagesError, measure
 from padprint.errors import MissingPackageError
@@ -27,9 +28,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even k
 
 
 def features(model: nn.Module, layer: str, x: Tensor) -> Array:
-    """`(C, h, w)` output of a layer for one image."""
+    """`(C, *cells)` output of a layer for one image."""
     found: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, out: found.append(out.detach().clone()))
+    handle = model.get_submodule("" if layer == "output" else layer).register_forward_hook(
+        lambda m, i, out: found.append(out.detach().clone())
+    )
     try:
         with torch.no_grad():
             model(x[None])
@@ -49,33 +52,33 @@ class Reference:
         draw = CropPlan(
             result.crop, result.margin, tuple(options["period"]), options["crops_per_image"], options["seed"]
         )
-        (height, width), (top, bottom, left, right) = result.crop, result.margin
-        sy, sx = result[layer].stride
+        crop, before, after = result.crop, result.margin[::2], result.margin[1::2]
         self.diffs: list[Array] = []
         self.optimal: list[Array] = []
         self.group: list[int] = []
-        self.corners: list[tuple[int, int, int]] = []
+        self.corners: list[tuple[int, ...]] = []
         for index, image in enumerate(images):
-            for canvas in draw.canvases((image.shape[1], image.shape[2]), index):
-                for dy, dx in canvas.crops:
-                    y, x = canvas.top + dy, canvas.left + dx
+            for canvas in draw.canvases(tuple(image.shape[1:]), index):
+                for place in canvas.crops:
+                    corner = [a + b for a, b in zip(canvas.corner, place, strict=True)]
                     # where the margin is short, more scene is better: all that the canvas holds
-                    first = (canvas.top, canvas.left) if result.approximate else (y - top, x - left)
-                    last = (
-                        (canvas.top + canvas.height, canvas.left + canvas.width)
-                        if result.approximate
-                        else (y + height + bottom, x + width + right)
-                    )
-                    surrounded = image[:, first[0] : last[0], first[1] : last[1]]
-                    assert surrounded.shape[1:] == (last[0] - first[0], last[1] - first[1])
-                    padded = features(model, layer, image[:, y : y + height, x : x + width])
+                    first, last = list(canvas.corner), [a + n for a, n in zip(canvas.corner, canvas.size, strict=True)]
+                    if not result.approximate:
+                        first = [a - m for a, m in zip(corner, before, strict=True)]
+                        last = [a + n + m for a, n, m in zip(corner, crop, after, strict=True)]
+                    surrounded = image[(slice(None), *(slice(a, b) for a, b in zip(first, last, strict=True)))]
+                    assert list(surrounded.shape[1:]) == [b - a for a, b in zip(first, last, strict=True)]
+                    own = [slice(a, a + n) for a, n in zip(corner, crop, strict=True)]
+                    padded = features(model, layer, image[(slice(None), *own)])
                     whole = features(model, layer, surrounded)
-                    i, j = int((y - first[0]) / sy), int((x - first[1]) / sx)
-                    window = whole[:, i : i + padded.shape[1], j : j + padded.shape[2]]
+                    cells = [int((a - b) / s) for a, b, s in zip(corner, first, result[layer].stride, strict=True)]
+                    window = whole[
+                        (slice(None), *(slice(i, i + n) for i, n in zip(cells, padded.shape[1:], strict=True)))
+                    ]
                     self.diffs.append(padded - window)
                     self.optimal.append(window)
                     self.group.append(index % self.groups)
-                    self.corners.append((index, y, x))
+                    self.corners.append((index, *corner))
 
     def means(self, kept: Sequence[int]) -> list[Array]:
         return [np.mean([d for d, g in zip(self.diffs, self.group, strict=True) if g == one], axis=0) for one in kept]
@@ -97,10 +100,10 @@ class Reference:
         return (diffs**2).mean(0) - mean**2 + variance
 
     def energy(self, kept: Sequence[int], centred: bool = False) -> Array:
-        """`(h, w)` unbiased squared pattern, averaged over channels."""
+        """`(*cells)` unbiased squared pattern, averaged over channels."""
         means = self.means(kept)
         if centred:
-            means = [mean - mean.mean((1, 2), keepdims=True) for mean in means]
+            means = [mean - mean.mean(tuple(range(1, mean.ndim)), keepdims=True) for mean in means]
         pairs = [means[g] * means[h] for g in range(len(kept)) for h in range(len(kept)) if g != h]
         return np.mean(pairs, axis=0).mean(0)
 
@@ -248,8 +251,9 @@ def compare(model: nn.Module, images: Sequence[Tensor], result: Measurement, lay
 
 def profiles(reference: Reference, measured: LayerMeasurement, every: list[int]) -> dict[str, float]:
     """Profiles by distance in cells: over all sides; top alone, over the cells nearest to it."""
-    _, h, w = reference.diffs[0].shape
-    fewest = np.array([[min(y, h - 1 - y, x, w - 1 - x) for x in range(w)] for y in range(h)])
+    _, *size = reference.diffs[0].shape
+    places = np.indices(size)
+    fewest = np.minimum.reduce([side for n, at in zip(size, places, strict=True) for side in (at, n - 1 - at)])
     profile = measured.profile["all"]
     assert profile.cells.tolist() == sorted(set(fewest.flatten().tolist()))
     found = {}
@@ -310,6 +314,37 @@ def test_small_networks_agree_in_single_precision(name: str) -> None:
     result = measure(model, images, layers=layers, crop=crop, crops_per_image=3, batch_size=2)
     for layer in layers:
         compare(model, images, result, layer, 1e-5)
+
+
+AXES = [
+    (axes, name)
+    for axes in (1, 3)
+    for name in (
+        "padded",
+        "dilated",
+        "strided",
+        "transposed",
+        "U-Net",
+        "circular time",
+        "even",
+        "causal",
+        "anisotropic",
+    )
+    if (name, axes) not in (("causal", 3), ("anisotropic", 1))
+]
+
+
+@pytest.mark.parametrize(("axes", "name"), AXES)
+def test_networks_over_one_and_over_three_axes_agree(axes: int, name: str) -> None:
+    model = nets_by_axes.local(axes)[name]
+    crop, size = {1: (24, 120), 3: (8, 32)}[axes]
+    images = [
+        *nets_by_axes.scenes(axes, size, 3),
+        *nets_by_axes.scenes(axes, tuple(size + 2 * i for i in range(axes)), 2),
+    ]
+    layer = "output" if not hasattr(model, "0") else list(dict(model.named_children()))[-1]
+    result = measure(model, images, layers=layer, crop=crop, crops_per_image=3, groups=3, seed=5)
+    compare(model, images, result, layer, 1e-9)
 
 
 @pytest.mark.parametrize(("n", "groups"), [(1, 10), (2, 10), (3, 10), (11, 4), (6, 1)])

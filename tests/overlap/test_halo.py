@@ -735,7 +735,7 @@ def test_sums_are_those_of_loops() -> None:
     change, reference = torch.randn(2, 3, 5, 7, generator=g), torch.randn(2, 3, 5, 7, generator=g)
     labels = torch.rand(2, 5, 7, generator=g) < 0.5
     side, distance = nearest_side((5, 7), (1, 1), (2, 2, 2, 2))
-    sums = ErrorSums(7)
+    sums = ErrorSums(7, 4)
     sums.add(change, labels, reference, side, distance)
     for s in range(4):
         for d in range(7):

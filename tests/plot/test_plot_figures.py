@@ -23,8 +23,9 @@ from padprint import plot
 from padprint.errors import MissingPackageError, ResultError
 from padprint.results.channels import ChannelTest
 from padprint.results.comparison import Comparison
-from padprint.results.documents import ESTIMATES, PROFILES
+from padprint.results.documents import ESTIMATES
 from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Measurement
+from padprint.support.axes import side_names
 from padprint.support.wording import number
 
 CROP = (224, 144)
@@ -266,7 +267,8 @@ def of_one_image(layer: LayerMeasurement) -> Measurement:
     bare = {key: Estimate(getattr(layer, key).value, NAN, NAN) for key in ESTIMATES}
     curve = Curve(*(torch.full((4,), value, dtype=torch.float64) for value in (0.5, NAN, NAN)))
     profile = {
-        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve) for side in PROFILES
+        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve)
+        for side in ("all", *side_names(2))
     }
     emergence = Emergence((1,), layer.emergence.features[:1])
     layer = dataclasses.replace(layer, **bare, profile=profile, emergence=emergence)
@@ -292,7 +294,8 @@ def broken(value: float) -> LayerMeasurement:
 
     curve = Curve(full(4), full(4), full(4))
     profile = {
-        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve) for side in PROFILES
+        side: dataclasses.replace(made_profile(4), pattern=curve, noise=curve, response=curve)
+        for side in ("all", *side_names(2))
     }
     return made_layer(
         "broken",
@@ -327,7 +330,7 @@ def test_channels_to_draw_are_counted(count: object) -> None:
 def test_distances_outside_the_crop_are_on_the_axis() -> None:
     """Receptive fields that begin in the padding, as of upsampled maps."""
     profile = dataclasses.replace(made_profile(4), pixels=torch.tensor([-3.0, -1.0, 1.0, 3.0], dtype=torch.float64))
-    layer = made_layer(profile=dict.fromkeys(PROFILES, profile), stride=(2, 2), rim=(3, 3, 3, 3))
+    layer = made_layer(profile=dict.fromkeys(("all", *side_names(2)), profile), stride=(2, 2), rim=(3, 3, 3, 3))
     figure = plot.profile(layer)
     low, high = figure.axes[0].get_xlim()
     assert low < -3

@@ -12,7 +12,7 @@ import nets
 from helpers import noise as scenes
 from helpers import only
 from padprint import load, measure
-from padprint.results.channels import LEVEL, SIDES, ChannelTest, position_test, regions
+from padprint.results.channels import LEVEL, ChannelTest, places, position_test, regions
 from padprint.results.statistics import discovery_rates, student_tail
 
 SIZE, RIM = (8, 10), (1, 1, 2, 1)
@@ -119,7 +119,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("value", [1.0, 0.1, 1 / 3, -7e-5])
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", places(2))
 def test_a_detector_of_borders_alone_is_certain(side: str, value: float) -> None:
     """The same in every image, and zero elsewhere: no noise at all. A shift, just as certain, is no position."""
     means = torch.stack([CASES[side].double() * value, torch.full(SIZE, value, dtype=torch.float64)])
@@ -142,12 +142,12 @@ def test_what_is_not_finite_is_not_called(value: float) -> None:
     assert found.snr.isnan().tolist() == [False, True]
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", places(2))
 def test_a_pattern_at_one_place_is_found_there(side: str) -> None:
     found = found_in(placed_at(CASES[side]))
     assert found.aware.tolist() == [True]
     assert found.side == (side,)
-    assert found.by_side() == {name: int(name == side) for name in SIDES}
+    assert found.by_side() == {name: int(name == side) for name in places(2)}
 
 
 def test_edges_that_add_up_in_the_corners_are_not_a_corner_pattern() -> None:

@@ -79,9 +79,11 @@ def typed(value: Any, hint: Any) -> bool:
         return True
     if origin in (typing.Union, UnionType):
         return any(typed(value, part) for part in parts)
+    if origin is tuple and not isinstance(value, tuple):
+        return False
     if origin is tuple:
         kinds = parts if parts[-1] is not ... else parts[:1] * len(value)
-        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(typed, value, kinds))
+        return len(value) == len(kinds) and all(map(typed, value, kinds))
     if origin is not None and issubclass(origin, Mapping):
         return all(typed(key, parts[0]) and typed(one, parts[1]) for key, one in value.items())
     if is_dataclass(hint):

@@ -140,7 +140,9 @@ MADE: dict[str, Callable[[], Any]] = {
     "Measurement": lambda: made_measurement(made_layer("a"), made_layer("b")),
     "Comparison": lambda: Comparison({"own": made_measurement(), "reflect": made_measurement()}),
     "Structural": lambda: structural(nets.stride_two(), tile=32),
-    "probe": lambda: ByLayer({"a": LayerProbe(contrast(), contrast(), contrast())}, {}, 3, 6),
+    "probe": lambda: ByLayer(
+        {"a": LayerProbe({"row": contrast(), "column": contrast(), "border": contrast()})}, {}, 3, 6
+    ),
     "ring": lambda: ByLayer({"a": LayerRing(4, 28, {"own": next(NEW), "reflect": next(NEW)})}, {}, 3, 6),
     "shift": lambda: ShiftConsistency({"a": LayerShift(contrast())}, {}, 3, 6),
     "tiles": lambda: ByLayer({n: LayerTiles(next(NEW), next(NEW), next(NEW)) for n in "ab"}, {}, 3, 6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -601,17 +602,36 @@ def test_results_are_saved_and_shown(tmp_path: Path) -> None:
 def test_tokens_are_cut_row_by_row(stride: int, flattened_with: int) -> None:
     crop, canvas, corner = (32, 48), (56, 64), (16, 8)
     growth = (128, 192)
-    shapes = [
+    own, *grown = [
         (flattened_with * (h // stride) * (w // stride),)
         for h, w in (crop, (crop[0] + growth[0], crop[1]), (crop[0], crop[1] + growth[1]))
     ]
-    (extent,) = extents(*shapes, crop, growth, Fraction(stride))
+    (extent,) = extents(own, grown, crop, growth, [Fraction(stride)] * 2)
     assert extent is not None
     assert extent.cells == (crop[0] // stride, crop[1] // stride)
     pixels = torch.arange(flattened_with * canvas[0] * canvas[1]).view(flattened_with, *canvas)[:, ::stride, ::stride]
     cut = Window(crop, canvas, corner).cut(pixels.flatten(), 0, extent)
     y, x = (c // stride for c in corner)
     assert torch.equal(cut, pixels[:, y : y + crop[0] // stride, x : x + crop[1] // stride].flatten())
+
+
+@pytest.mark.parametrize("stride", [(2, 2, 2), (2, 4, 4)])
+def test_tokens_of_a_volume_are_cut_plane_by_plane(stride: tuple[int, int, int]) -> None:
+    crop, canvas, corner, growth = (8, 16, 24), (16, 24, 40), (4, 8, 12), (64, 96, 128)
+
+    def tokens(*more: int) -> tuple[int]:
+        return (5 * prod((n + extra) // s for n, extra, s in zip(crop, more, stride, strict=True)),)
+
+    grown = [tokens(*(extra * (i == axis) for i, extra in enumerate(growth))) for axis in range(3)]
+    (extent,) = extents(tokens(0, 0, 0), grown, crop, growth, [Fraction(s) for s in stride])
+    assert extent is not None
+    assert extent.cells == tuple(n // s for n, s in zip(crop, stride, strict=True))
+    cells = tuple(n // s for n, s in zip(canvas, stride, strict=True))
+    pixels = torch.arange(5 * prod(cells)).view(5, *cells)
+    z, y, x = (c // s for c, s in zip(corner, stride, strict=True))
+    d, h, w = extent.cells
+    cut = Window(crop, canvas, corner).cut(pixels.flatten(), 0, extent)
+    assert torch.equal(cut, pixels[:, z : z + d, y : y + h, x : x + w].flatten())
 
 
 def test_a_window_off_the_grid_is_refused() -> None:

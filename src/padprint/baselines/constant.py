@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from padprint.errors import ImagesError, LayerError, ModelError
 from padprint.images.photographs import Images
 from padprint.measuring.options import LoadOptions, check_counts
-from padprint.measuring.session import Scene, Setup
+from padprint.measuring.session import Scene, Setup, refuse_other_axes
 from padprint.network.example import crop_size
 from padprint.network.layers import Tap, discover, run_to, select
 from padprint.network.preserved import as_measured
@@ -30,6 +30,7 @@ from padprint.results.estimates import ByLayer, GroupSums, estimate_of, ratio
 from padprint.results.measurement import Estimate
 from padprint.results.statistics import jackknife, unbiased_energy
 from padprint.support import frames, wording
+from padprint.support.axes import Size
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -119,6 +120,7 @@ def constant_image(
         for scene in opened:
             with as_measured(setup.model):
                 if not n_images:
+                    refuse_other_axes(scene.size, "the constant image")
                     blank = torch.full((1, scene.image.shape[0], *size), value, device=scene.device, dtype=scene.dtype)
                     found = {tap.name: _Layer(tap, size) for tap in _chosen(setup.model, layers, blank)}
                     for name, maps in _features(setup.model, blank, found).items():
@@ -132,7 +134,7 @@ def constant_image(
     return ByLayer(results, {}, n_images, n_images * crops_per_image)
 
 
-def grid_of(shape: Sequence[int], crop: tuple[int, int]) -> tuple[int, int, int] | None:
+def grid_of(shape: Sequence[int], crop: Size) -> tuple[int, int, int] | None:
     """How a tensor of a crop is read as a map: first dimension of its rows (1 for tokens), rows, columns; None where it cannot be.
 
     Args:
@@ -151,7 +153,7 @@ def grid_of(shape: Sequence[int], crop: tuple[int, int]) -> tuple[int, int, int]
     return None
 
 
-def _divides(cells: Sequence[int], crop: tuple[int, int]) -> bool:
+def _divides(cells: Sequence[int], crop: Size) -> bool:
     """Whether so many rows and columns are square cells of a crop, more than one."""
     rows, columns = cells
     return rows * columns > 1 and crop[0] % rows == 0 and rows * crop[1] == columns * crop[0]
@@ -183,7 +185,7 @@ def _features(model: nn.Module, x: Tensor, layers: Mapping[str, _Layer]) -> dict
     return found
 
 
-def _crops(scene: Scene, size: tuple[int, int], count: int, seed: int) -> Tensor:
+def _crops(scene: Scene, size: Size, count: int, seed: int) -> Tensor:
     """`(count, C, H, W)` crops from anywhere in an image, drawn by (seed, index of the image)."""
     room = [n - m for n, m in zip(scene.size, size, strict=True)]
     if min(room) < 0:
@@ -198,7 +200,7 @@ def _crops(scene: Scene, size: tuple[int, int], count: int, seed: int) -> Tensor
 class _Layer:
     """One layer: how it is read, what the constant image shows of it, and running sums over images."""
 
-    def __init__(self, tap: Tap, crop: tuple[int, int]) -> None:
+    def __init__(self, tap: Tap, crop: Size) -> None:
         grid = grid_of(tap.shape, crop)
         if grid is None:
             raise ModelError(f"{tap.name} gives no map")

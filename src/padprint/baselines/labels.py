@@ -31,7 +31,7 @@ from padprint.measuring.checked import reseed
 from padprint.measuring.crops import paddings
 from padprint.measuring.forwards import swapping
 from padprint.measuring.options import LoadOptions, check_counts
-from padprint.measuring.session import Scene, Setup
+from padprint.measuring.session import Scene, Setup, refuse_other_axes
 from padprint.network.example import crop_size
 from padprint.network.layers import Tap, discover, run_to
 from padprint.network.preserved import as_measured
@@ -39,6 +39,7 @@ from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, GroupSums, ratio
 from padprint.results.measurement import Estimate
 from padprint.support import frames, wording
+from padprint.support.axes import Size
 from padprint.support.reasons import by_layer
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class LayerLabels:
     def rows(self) -> list[dict[str, Any]]:
         """One row: stride_y, stride_x (px), mean_entropy (bits) and disagreeing, each with _low and _high."""
         found = frames.estimate("mean_entropy", self.mean_entropy) | frames.estimate("disagreeing", self.disagreeing)
-        return [{**frames.pair("stride", self.stride), **found}]
+        return [{**frames.by_axis("stride", self.stride), **found}]
 
 
 def label_consistency(
@@ -125,6 +126,7 @@ def label_consistency(
     with setup.opened() as opened:
         for scene in opened:
             if not n_images:
+                refuse_other_axes(scene.size, "label consistency")
                 found = _Labelled(setup.model, layers, size, scene.image.shape[0], step, cells)
             with as_measured(setup.model), swapping(scheme):
                 reseed(setup.model, [scheme], setup.settings.seed, scene.index)
@@ -179,7 +181,7 @@ class _Labelled:
         self,
         model: nn.Module,
         layers: str | Sequence[str],
-        window: tuple[int, int],
+        window: Size,
         channels: int,
         step: int | None,
         cells: Cells,

@@ -1,6 +1,6 @@
 r"""A position probe in closed form: how well a linear readout of the features tells where a cell lies.
 
-Ridge regression from a cell's C features to its row, its column and its distance to the border, once from the padded
+Ridge regression from a cell's C features to its place (row, column) and its distance to the border, once from the padded
 features F(x; p) and once from the optimally padded features F(x; *) of the same crops. What the second already knows is
 content: the sky is above. What the first knows beyond that, padding told it.
 
@@ -15,8 +15,8 @@ and optimal padding as the control, are padprint's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,14 +30,16 @@ from padprint.measuring.crops import iterate
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, Contrast, estimate_of
 from padprint.results.statistics import interval_of
+from padprint.support.axes import Size, cell_names
+from padprint.support.typed import INLINE
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from padprint.measuring.options import Options
 
-TARGETS = ("row", "column", "border")
-"""What is read out of a cell's features."""
+BORDER = "border"
+"""What is read out of a cell's features beside its place along each axis."""
 
 STRENGTHS = (1e-4, 1e-2, 1.0, 1e2)
 """Ridge strengths to choose from, in units of the mean variance of a feature times the number of cells."""
@@ -50,22 +52,26 @@ class LayerProbe:
     """How well a linear readout of one layer tells position: R^2 out of fold; 1 is perfect, 0 no better than the mean.
 
     Attributes:
-        row, column: where a cell lies in the crop.
-        border: how far it is from the nearest border.
+        targets: by what is read out: ``row`` and ``column``, where a cell lies in the crop (``cell`` in waveforms, ``plane``, ``row``
+            and ``column`` in volumes), and ``border``, how far it is from the nearest border.
     """
 
     HEADERS: ClassVar[tuple[str, ...]] = ("target", "R2 padded [95 %]", "R2 optimal [95 %]", "added by padding [95 %]")
-    row: Contrast
-    column: Contrast
-    border: Contrast
+    targets: Mapping[str, Contrast] = field(metadata=INLINE)
+
+    def __getattr__(self, name: str) -> Contrast:
+        targets: Mapping[str, Contrast] = self.__dict__.get("targets", {})
+        if name in targets:
+            return targets[name]
+        raise AttributeError(f"no {name!r} was read out, only {', '.join(targets)}")
 
     def cells(self) -> list[tuple[str, ...]]:
         """Rows for people, without the layer's name."""
-        return [(target, *getattr(self, target).cells()) for target in TARGETS]
+        return [(target, *one.cells()) for target, one in self.targets.items()]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each target: target, r2_padded, r2_optimal and r2_added, each with _low and _high."""
-        return [{"target": target, **getattr(self, target).columns("r2")} for target in TARGETS]
+        return [{"target": target, **one.columns("r2")} for target, one in self.targets.items()]
 
 
 def probe(
@@ -113,20 +119,22 @@ def probe(
 
 
 class FoldGrams:
-    """Gram matrices of one layer's cells, by fold."""
+    """Gram matrices of one layer's cells, by fold; `axes` are those of its maps."""
 
     def __init__(self) -> None:
         self.grams: dict[int, Tensor] = {}
         self.rounding = 0.0
         """Mean variance of features that is rounding alone: what differs by so little says nothing of position."""
+        self.axes = 0
         self._shift: Tensor | None = None
 
     def add(self, fold: int, features: Tensor) -> None:
-        """Add the cells of `(B, C, h, w)` features."""
+        """Add the cells of `(B, C, *cells)` features."""
         if self._shift is None:  # near the mean, so that little is lost when the mean is taken away
-            self._shift = features.double().mean((0, 2, 3))
+            self._shift = features.double().mean((0, *range(2, features.dim())))
             self.rounding = (4 * torch.finfo(features.dtype).eps) ** 2 * float(self._shift.square().mean())
-        y = targets((features.shape[-2], features.shape[-1])).to(features.device) - 0.5
+        self.axes = features.dim() - 2
+        y = targets(tuple(features.shape[2:])).to(features.device) - 0.5
         for one in features:  # one by one bounds memory
             found = gram(one.double().flatten(1).T - self._shift, y)
             self.grams[fold] = self.grams[fold] + found if fold in self.grams else found
@@ -142,7 +150,8 @@ class FoldGrams:
 
 
 def _read_out(padded: FoldGrams, optimal: FoldGrams, strengths: Sequence[float]) -> LayerProbe:
-    scores = [cross_validated(sums.stacked(), len(TARGETS), strengths, sums.rounding) for sums in (padded, optimal)]
+    names = (*cell_names(padded.axes), BORDER)
+    scores = [cross_validated(sums.stacked(), len(names), strengths, sums.rounding) for sums in (padded, optimal)]
     values, replicates = (torch.stack(part) for part in zip(*scores, strict=True))  # (2, T), (2, folds, T)
 
     def contrast(t: int) -> Contrast:
@@ -150,22 +159,21 @@ def _read_out(padded: FoldGrams, optimal: FoldGrams, strengths: Sequence[float])
         pairs = [(value[0], own[0]), (value[1], own[1]), (value[0] - value[1], own[0] - own[1])]
         return Contrast(*(estimate_of(interval_of(*pair)) for pair in pairs))
 
-    return LayerProbe(*map(contrast, range(len(TARGETS))))
+    return LayerProbe({name: contrast(t) for t, name in enumerate(names)})
 
 
 # --------------------------------------------------------------------------------------------- pure tensor functions
 
 
-def targets(size: tuple[int, int]) -> Tensor:
-    """`(h w, 3)` row, column and distance to the nearest border of every cell, float64.
+def targets(size: Size) -> Tensor:
+    """`(cells, T)` place along each axis (row, column) and distance to the nearest border of every cell, float64.
 
-    Rows and columns go from 0 to 1 between the map's edges, cells have their centres in between; the distance is 1 in
-    the middle.
+    Places go from 0 to 1 between the map's edges, cells have their centres in between; the distance is 1 in the middle.
     """
-    row, column = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in size)
-    y, x = torch.meshgrid(row, column, indexing="ij")
-    border = 2 * torch.stack([y, 1 - y, x, 1 - x]).amin(0)
-    return torch.stack([y, x, border], -1).flatten(0, 1)
+    along = [(torch.arange(n, dtype=torch.float64) + 0.5) / n for n in size]
+    places = torch.meshgrid(*along, indexing="ij")
+    border = 2 * torch.stack([side for place in places for side in (place, 1 - place)]).amin(0)
+    return torch.stack([*places, border], -1).flatten(0, -2)
 
 
 def gram(x: Tensor, y: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ network is a valid one; NaN padding makes any network valid.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import nan
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,13 +39,17 @@ from padprint.padding.windowed import supply_cells
 from padprint.results.estimates import ByLayer, GroupSums, ratio
 from padprint.results.measurement import Estimate
 from padprint.support import frames, wording
+from padprint.support.axes import map_form, times
+from padprint.support.axes import window as part_of
+from padprint.support.typed import BESIDE
 from padprint.support.wording import first_line
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 SIZE = 28
-WINDOW = 768
+WINDOW = {1: 1 << 15, 2: 768, 3: 96}
+"""Px along each side of a window, by axes of space."""
 FEWEST = 4
 """Cells along each side of a crop of a map, below which a map is not measured."""
 
@@ -65,10 +69,11 @@ class LayerRing:
     channels: int
     size: int
     nmse: dict[str, Estimate]
+    axes: int = field(default=2, metadata=BESIDE)
 
     def cells(self) -> list[tuple[str, ...]]:
         """Rows for people, without the operator's name."""
-        about = (str(self.channels), f"{self.size} x {self.size}")
+        about = (str(self.channels), times([self.size] * self.axes, " x "))
         return [(*about, name, wording.interval(one)) for name, one in self.nmse.items()]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -96,8 +101,8 @@ def ring_nmse(
         model: see `padprint.measure`.
         images: likewise; at least as large as a window.
         padding: schemes to measure, by name or as schemes; ``"own"`` is what each operator does itself.
-        window: px along each side of the windows on which the network runs; None: 768, or the shorter side of the first
-            image where that is less. Deep maps have cells that no padding reaches in large windows only.
+        window: px along each side of the windows on which the network runs; None: 768 (32768 of waveforms, 96 of volumes), or the
+            shortest side of the first image where that is less. Deep maps have cells that no padding reaches in large windows only.
         size: cells along each side of the part of a map that is padded; as many as there are where a map has fewer.
         width: of the ring, cells.
         grid: windows along each side of an image, spread from edge to edge.
@@ -123,7 +128,7 @@ def ring_nmse(
     n_images = n_windows = 0
     with setup.opened() as opened:
         for scene in opened:
-            window = window or min(WINDOW, *scene.size)
+            window = window or min(WINDOW[len(scene.size)], *scene.size)
             with as_measured(setup.model):
                 reseed(setup.model, schemes.values(), setup.settings.seed, scene.index)
                 for part in _windows(scene, window, grid):
@@ -137,15 +142,15 @@ def ring_errors(truth: Tensor, padded: Tensor, width: int = 1) -> tuple[Tensor, 
     """Squared error and variance of a ring of cells, averaged over its cells and summed over images and channels.
 
     Args:
-        truth: `(B, C, n, n)`, the ring of `width` cells included.
+        truth: `(B, C, n, ...)`, the ring of `width` cells included.
         padded: the same, its ring as a scheme supplies it.
         width: of the ring.
 
     Returns:
         Sum of mean squared errors, and sum of variances of the true ring around its mean.
     """
-    ring = torch.ones(truth.shape[-2:], dtype=torch.bool, device=truth.device)
-    ring[width:-width, width:-width] = False
+    ring = torch.ones(truth.shape[2:], dtype=torch.bool, device=truth.device)
+    ring[(slice(width, -width),) * ring.dim()] = False
     true, supplied = truth[..., ring].double(), padded[..., ring].double()
     variance = (true - true.mean(-1, keepdim=True)).square().mean(-1)
     return (supplied - true).square().mean(-1).sum(), variance.sum()
@@ -159,19 +164,21 @@ class _Rings:
 
     def __init__(self, schemes: Paddings, size: int, width: int) -> None:
         self.schemes, self.size, self.width = schemes, size, width
-        self.shapes: dict[str, tuple[int, int]] = {}  # by operator: channels, and cells along a side
+        self.shapes: dict[
+            str, tuple[int, int, int]
+        ] = {}  # by operator: channels, cells along a side, and how many axes there are
         self.sums: dict[str, dict[str, GroupSums]] = {}  # by operator, by scheme
         self.unmeasured: dict[str, str] = {}
         self._sized: dict[tuple[str, int], Scheme] = {}
 
     def see(self, model: nn.Module, x: Tensor, group: int) -> None:
-        """Run the network on a window `(1, C, H, W)` with NaN for its padding, and measure what enters each operator."""
+        """Run the network on a window `(1, C, *space)` with NaN for its padding, and measure what enters each operator."""
 
         def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
             op = read_call(func, args, kwargs)
             if op is None or not op.supplies:
                 return func(*args, **kwargs)
-            self._operator(call, op, args[2] if func is supply_cells else None, group)
+            self._operator(call, op, args[2] if func is supply_cells else None, group, x.dim() - 2)
             fill = dict.fromkeys(op.axes, nan) if op.input.is_floating_point() else {}
             return op.apply(op, op.padded(fill))
 
@@ -183,46 +190,47 @@ class _Rings:
         except Exception as error:
             raise ModelError(f"the model fails on a window of {tuple(x.shape)}: {first_line(error)}") from error
 
-    def _operator(self, call: Call, op: Windowed, replaced: Scheme | None, group: int) -> None:
+    def _operator(self, call: Call, op: Windowed, replaced: Scheme | None, group: int, axes: int) -> None:
         name = f"{call.module or '(model)'} {call.operator}{f' {call.ordinal + 1}' if call.ordinal else ''}"
-        truth = self._truth(op, replaced is not None)
+        truth = self._truth(op, axes, replaced is not None)
         if isinstance(truth, str):
             self.unmeasured[name] = truth
             return
-        inner = truth[..., self.width : -self.width, self.width : -self.width]
-        self.shapes[name] = truth.shape[1], inner.shape[-1]
+        inner: Tensor = truth[part_of((self.width,) * axes, [n - 2 * self.width for n in truth.shape[2:]])]
+        self.shapes[name] = truth.shape[1], inner.shape[-1], axes
         for label, scheme in self.schemes.items():
             sums = self.sums.setdefault(name, {}).setdefault(label, GroupSums())
             own = _own(op, replaced) if scheme is None else self._for(scheme, name, op)
             if own is not None:
-                pads = ((self.width, self.width),) * 2
+                pads = ((self.width, self.width),) * axes
                 try:
                     padded = own.pad(inner.contiguous(), pads)
                 except PaddingError as error:
                     raise PaddingError(f"{name}, padded by {label}: {error}") from error
                 sums.add(group, *ring_errors(truth, padded, self.width))
 
-    def _truth(self, op: Windowed, replaced: bool) -> Tensor | str:
+    def _truth(self, op: Windowed, axes: int, replaced: bool) -> Tensor | str:
         """The middle of a map, ring included, where no padding reaches it; or why there is none."""
         reason = None if replaced else fixed(op)
         if reason is not None:
             return reason
-        if op.input.dim() != 4 or not set(op.axes) <= {-2, -1}:
-            return "what it pads is not a (batch, channels, height, width) map"
+        if op.input.dim() != axes + 2 or not set(op.axes) <= set(range(-axes, 0)):
+            return f"what it pads is not a {map_form(axes)} map"
         free = ~op.input.isnan().any(0).any(0)
-        rows, columns = free.any(1).nonzero()[:, 0], free.any(0).nonzero()[:, 0]
-        if not len(rows):
+        if not bool(free.any()):
             return "no cell is free of padding: something before it sees the whole input, or the window is too small"
-        (top, bottom), (left, right) = ((int(side[0]), int(side[-1]) + 1) for side in (rows, columns))
-        n = min(self.size, bottom - top - 2 * self.width, right - left - 2 * self.width)
+        places = free.nonzero()
+        first, end = places.amin(0).tolist(), (places.amax(0) + 1).tolist()
+        have = [b - a for a, b in zip(first, end, strict=True)]
+        n = min(self.size, *(one - 2 * self.width for one in have))
         if n < min(FEWEST, self.size):
             return (
-                f"only {bottom - top} x {right - left} cells of {op.input.shape[-2]} x {op.input.shape[-1]} are free of "
+                f"only {times(have, ' x ')} cells of {times(op.input.shape[2:], ' x ')} are free of "
                 f"padding, and {min(FEWEST, self.size) + 2 * self.width} are needed: a larger window (--window) has more"
             )
         n += 2 * self.width
-        y, x = top + (bottom - top - n) // 2, left + (right - left - n) // 2
-        truth = op.input[..., y : y + n, x : x + n]
+        corner = [a + (one - n) // 2 for a, one in zip(first, have, strict=True)]
+        truth: Tensor = op.input[part_of(corner, (n,) * axes)]
         return "padding reaches cells in the middle of its map" if truth.isnan().any() else truth
 
     def _for(self, scheme: Scheme, name: str, op: Windowed) -> Scheme:
@@ -238,9 +246,10 @@ class _Rings:
         """By operator."""
         return {
             name: LayerRing(
-                *self.shapes[name], {label: one.estimate(lambda total: ratio(*total)) for label, one in sums.items()}
+                channels, size, {label: one.estimate(lambda total: ratio(*total)) for label, one in sums.items()}, axes
             )
             for name, sums in self.sums.items()
+            for channels, size, axes in [self.shapes[name]]
         }
 
     def remarks(self) -> Iterator[str]:
@@ -265,7 +274,7 @@ def _own(op: Windowed, replaced: Scheme | None) -> Scheme | None:
 
 
 def _windows(scene: Scene, size: int, grid: int) -> Iterator[Tensor]:
-    """`(1, C, size, size)` windows spread over an image from edge to edge; each position once.
+    """Windows `(1, C, size, ...)` spread over an image from edge to edge; each position once.
 
     Raises:
         ImagesError: the image is smaller.
@@ -273,9 +282,9 @@ def _windows(scene: Scene, size: int, grid: int) -> Iterator[Tensor]:
     spare = [n - size for n in scene.size]
     if min(spare) < 0:
         raise ImagesError(
-            f"{scene.called} is {scene.size[0]}x{scene.size[1]} px, smaller than a window of {size} px: "
+            f"{scene.called} is {times(scene.size)} px, smaller than a window of {size} px: "
             "use larger images or a smaller window"
         )
     steps = [sorted({free * i // max(1, grid - 1) for i in range(grid)}) for free in spare]
-    for top, left in product(*steps):
-        yield scene.image[None, :, top : top + size, left : left + size]
+    for corner in product(*steps):
+        yield scene.image[part_of(corner, (size,) * len(corner))][None]

@@ -10,9 +10,10 @@ optimal padding as the control, are padprint's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import sub
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ from padprint.network.preserved import as_measured
 from padprint.padding import Scheme
 from padprint.results.estimates import ByLayer, Contrast, GroupSums, ratio, share_of
 from padprint.results.measurement import Estimate
+from padprint.support.axes import Size, times, window
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -99,7 +101,7 @@ def shift_consistency(
     Args:
         model: see `padprint.measure`.
         images: likewise; they must hold a crop with its margins and the shift.
-        shift: both crops of a pair lie up to so many px, exclusive, below and to the right of a common corner.
+        shift: both crops of a pair lie up to so many px, exclusive, behind a common corner along each axis (below it and to its right).
         step: shifts are multiples of so many px; multiples of the total stride leave no aliasing.
         padding: see `padprint.measure`.
         **options: see `padprint.measure`. `crops_per_image` counts pairs of crops, 4 unless said otherwise.
@@ -127,7 +129,7 @@ def shift_consistency(
                     for name, spec in network.geometry.maps.items():
                         cells = tuple(round(d / s) for d, s in zip(moved, spec.stride, strict=True))
                         kinds = (one.padded, two.padded), (one.optimal, two.optimal)
-                        sums = [change_squares(a[name][0], b[name][0], (cells[0], cells[1])) for a, b in kinds]
+                        sums = [change_squares(a[name][0], b[name][0], cells) for a, b in kinds]
                         layers.setdefault(name, GroupSums()).add(scene.group, *torch.cat(sums))
                     classes.add(network, scene.group, one, two)
                     n_pairs += 1
@@ -142,19 +144,19 @@ def shift_consistency(
     )
 
 
-def change_squares(one: Tensor, two: Tensor, cells: tuple[int, int]) -> Tensor:
+def change_squares(one: Tensor, two: Tensor, cells: Sequence[int]) -> Tensor:
     """Sums of squares behind the change of a map under a shift, float64.
 
     Args:
-        one: `(C, h, w)` map of the first crop.
-        two: map of the second crop, which lies `cells` (rows, columns) further down and to the right.
+        one: map `(C, *cells)` of the first crop.
+        two: map of the second crop, which lies so many `cells` further on along each axis.
         cells: may be negative.
 
     Returns:
         `(2,)`: squared difference, and mean of both maps' squares, over the cells that both show.
     """
     a, b = one.double(), two.double()
-    for axis, d in zip((-2, -1), cells, strict=True):
+    for axis, d in enumerate(cells, start=1):
         n = max(0, a.shape[axis] - abs(d))
         a, b = (
             a.narrow(axis, min(max(d, 0), a.shape[axis] - n), n),
@@ -179,36 +181,35 @@ def _root_ratio(total: Tensor) -> Tensor:
     return ratio(*total).sqrt()
 
 
-def _pairs(plan: CropPlan, scene: Scene, shift: int, step: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _pairs(plan: CropPlan, scene: Scene, shift: int, step: int) -> list[tuple[Size, Size]]:
     """Corners of pairs of crops, px: a common corner anywhere in the image, and two offsets from it.
 
     Raises:
         ImagesError: the image is too small.
     """
-    top, _, left, _ = plan.margin
     free = [n - least - (shift - 1) // step * step for n, least in zip(scene.size, plan.smallest, strict=True)]
     if min(free) < 0:
-        need = "x".join(str(n + (shift - 1) // step * step) for n in plan.smallest)
+        need = times([n + (shift - 1) // step * step for n in plan.smallest])
         raise ImagesError(
-            f"{scene.called} is {scene.size[0]}x{scene.size[1]} px: a crop with its margins and a shift of {shift} px "
+            f"{scene.called} is {times(scene.size)} px: a crop with its margins and a shift of {shift} px "
             f"needs {need} px; use larger images, a smaller crop, shift or margin, or earlier layers"
         )
     rng = np.random.default_rng((plan.seed, scene.index))
     pairs = []
     for _ in range(plan.crops):
-        y, x = (int(rng.integers(n + 1)) for n in free)
-        steps = rng.integers(-(-shift // step), size=(2, 2)).tolist()
-        first, second = ((top + y + dy * step, left + x + dx * step) for dy, dx in steps)
+        corner = [margin + int(rng.integers(n + 1)) for margin, n in zip(plan.before, free, strict=True)]
+        steps = rng.integers(-(-shift // step), size=(2, len(free))).tolist()
+        first, second = (tuple(at + d * step for at, d in zip(corner, own, strict=True)) for own in steps)
         pairs.append((first, second))
     return pairs
 
 
-def _view(network: Checked, scene: Scene, corner: tuple[int, int]) -> Batch:
+def _view(network: Checked, scene: Scene, corner: Size) -> Batch:
     """One crop anywhere in a scene, with its margins around it: the canvas moves with the crop, so phases agree."""
-    margin, (height, width) = network.plan.margin, network.plan.smallest
-    top, left = corner[0] - margin[0], corner[1] - margin[2]
-    x = network.forwards.placed(scene.image[:, top : top + height, left : left + width])
-    return batch_of(network, scene, x, network.forwards.maps(x), [(margin[0], margin[2])])
+    plan = network.plan
+    start = tuple(map(sub, corner, plan.before))
+    x = network.forwards.placed(scene.image[window(start, plan.smallest)])
+    return batch_of(network, scene, x, network.forwards.maps(x), [plan.before])
 
 
 # ------------------------------------------------------------------------------------------------------ the top class
@@ -273,15 +274,16 @@ def _output(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _output_from(model: nn.Module, spec: MapSpec, x: Tensor, features: Tensor) -> Tensor:
-    """The output for `x` with other features, `(B, C, h, w)`, in the place of a layer's map."""
+    """The output for `x` with other features, `(B, C, *cells)`, in the place of a layer's map."""
     module = model.get_submodule(spec.tap.leaf.module)
     calls = 0
 
     def replace(*_: object) -> Tensor | None:
         nonlocal calls
         calls += 1
-        placed = features if len(spec.tap.shape) == 4 else features.squeeze(1)
-        return placed.movedim((-2, -1), spec.dims).clone() if calls == spec.tap.calls else None
+        axes = len(spec.dims)
+        placed = features if len(spec.tap.shape) == axes + 2 else features.squeeze(1)
+        return placed.movedim(tuple(range(-axes, 0)), spec.dims).clone() if calls == spec.tap.calls else None
 
     handle = module.register_forward_hook(replace)
     try:

@@ -93,17 +93,19 @@ def seam_squares(tiles: Tensor, whole: Tensor, width: int = 1) -> Tensor:
     """Sums of squares behind the tile mismatch, float64.
 
     Args:
-        tiles: `(B, C, h, w)` features of tiles.
+        tiles: `(B, C, *cells)` features of tiles.
         whole: the same windows of the pass over the whole image.
         width: of the seam, cells.
 
     Returns:
         `(4,)`: squared change and squared features at the seam, then both elsewhere; NaN where there is no elsewhere.
     """
-    pairs = torch.stack([(tiles.double() - whole.double()).square(), whole.double().square()]).sum((1, 2))  # (2, h, w)
+    pairs = torch.stack([(tiles.double() - whole.double()).square(), whole.double().square()]).sum(
+        (1, 2)
+    )  # (2, *cells)
     inner = torch.zeros(pairs.shape[1:], dtype=torch.bool, device=pairs.device)
-    inner[width:-width, width:-width] = True
-    elsewhere = pairs[:, inner].sum(1) if inner.any() else torch.full_like(pairs[:, 0, 0], torch.nan)
+    inner[(slice(width, -width),) * inner.dim()] = True
+    elsewhere = pairs[:, inner].sum(1) if inner.any() else pairs.new_full((2,), torch.nan)
     return torch.cat([pairs[:, ~inner].sum(1), elsewhere])
 
 

@@ -16,10 +16,11 @@ from padprint.geometry.layer import Geometry
 from padprint.geometry.tracing import trace
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.measuring.engine import measure
-from padprint.network.example import crop_size, input_channels
+from padprint.network.example import crop_for, input_channels
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model, declared_normalisation
 from padprint.results.measurement import Measurement
+from padprint.support.axes import Size
 from padprint.support.defaults import CROP
 from padprint.support.progress import display, phase
 
@@ -30,7 +31,7 @@ def check(
     model: nn.Module | str,
     images: Images | None = None,
     *,
-    size: int | tuple[int, int] = CROP,
+    size: int | tuple[int, ...] = CROP,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     resize_short_side: int | None = None,
@@ -43,9 +44,9 @@ def check(
     """Look at a network: geometry, uneven strides, what pads, and a quick measurement. It is left as found.
 
     Args:
-        model: any network that takes one `(B, C, H, W)` tensor, or its name, see `padprint.load_model`.
+        model: any network that takes one `(B, C, *space)` tensor, or its name, see `padprint.load_model`.
         images: see `padprint.measure`; a few are used. None, or images that are too small: dead leaves.
-        size: of the input, px, one number or (height, width).
+        size: of the input, px, one number or one for each axis, (height, width).
         mean: see `padprint.measure`; None: what the model declares, else 0.5.
         std: likewise; else 0.25.
         resize_short_side: see `padprint.measure`.
@@ -73,11 +74,11 @@ def check(
         >>> look.smallest  # image that all layers can be measured on, px
         (36, 36)
     """
-    crop = crop_size(size)
     spec = name or (model if isinstance(model, str) else "MODEL")
     with display(progress):
         with phase("loading"):
             network = unwrapped(as_model(model, seed=seed))
+        crop = crop_for(network, size, "size")
         declared = declared_normalisation(network)
         channels = _channels(network, images, declared)
         geometry = trace(network, crop=crop, channels=channels, inputs=inputs)
@@ -124,7 +125,7 @@ def _channels(network: nn.Module, images: Images | None, declared: Any) -> int:
 
 
 @phase("inspecting")
-def _inspected(network: nn.Module, crop: tuple[int, int], channels: int) -> Inspection | None:
+def _inspected(network: nn.Module, crop: Size, channels: int) -> Inspection | None:
     """What pads; None where the network cannot be inspected."""
     try:
         return inspect(network, crop, channels=channels)

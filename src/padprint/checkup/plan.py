@@ -6,16 +6,19 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from padprint.errors import ImagesError
 from padprint.geometry.layer import Geometry
 from padprint.images.photographs import Images, as_source, holds_pixels
 from padprint.images.source import Source
 from padprint.images.synthetic import DeadLeaves
 from padprint.network.batchnorm import calibrate_batchnorm, uncalibrated
+from padprint.support.axes import Size, times
 
 SCENES = 6
 """Images of a quick measurement."""
@@ -36,29 +39,29 @@ class Plan:
 
     Attributes:
         network: it.
-        crop: (height, width), px.
+        crop: size along each axis, px.
         channels: of the images.
         mean, std: of the images, by channel.
         normalised: whether the model or the caller says so.
-        smallest: (height, width) of the smallest image that all layers can be measured on, px.
+        smallest: size of the smallest image that all layers can be measured on, px.
         needed: likewise, of the images that are used: smaller where the margin is less than the layers reach.
         margin: px of scene around a crop; None for as many as the layers reach.
-        period: (rows, columns) of the grid that crops lie on, px.
+        period: of the grid that crops lie on along each axis, px.
         uncalibrated: what is said of BatchNorm that never saw data; None where there is none.
         seed: of scenes.
         notes: what a reader must know.
     """
 
     network: nn.Module
-    crop: tuple[int, int]
+    crop: Size
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     normalised: bool
-    smallest: tuple[int, int]
-    needed: tuple[int, int]
+    smallest: Size
+    needed: Size
     margin: int | None
-    period: tuple[int, int]
+    period: Size
     uncalibrated: str | None
     seed: int
     notes: tuple[str, ...]
@@ -71,13 +74,19 @@ class Plan:
         calibrate_batchnorm(trained, self.leaves(STEMS // 2, self.crop, seed=1), batch_size=8)
         return trained
 
-    def leaves(self, count: int, size: tuple[int, int], seed: int = 0) -> Sequence[Tensor]:
-        """So many dead leaves (C, H, W) of a size in px, in the network's bands."""
+    def leaves(self, count: int, size: Size, seed: int = 0) -> Sequence[Tensor]:
+        """So many dead leaves (C, H, W) of a size in px, in the network's bands.
+
+        Raises:
+            ImagesError: they are wanted of another number of axes than two.
+        """
+        if len(size) != 2:
+            raise ImagesError(f"synthetic scenes have 2 space axes, and the network takes {len(size)}: give images")
         if self.channels == 3:
-            return DeadLeaves(count, size, self.seed + seed, mean=self.mean, std=self.std)
+            return DeadLeaves(count, (size[0], size[1]), self.seed + seed, mean=self.mean, std=self.std)
         bands = [i % 3 for i in range(self.channels)]
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        plain = DeadLeaves(count, size, self.seed + seed, mean=(0.0,) * 3, std=(1.0,) * 3)
+        plain = DeadLeaves(count, (size[0], size[1]), self.seed + seed, mean=(0.0,) * 3, std=(1.0,) * 3)
         return [(scene[bands] - mean) / std for scene in plain]
 
 
@@ -110,10 +119,10 @@ def planned(
     if any(most > max(_LARGEST, 2 * n) for most, n in zip(smallest, crop, strict=True)):
         room = max(max(0, (_LARGEST - n) // 2) for n in crop)
         margin = min(room, max(geometry.margin))
-        needed = crop[0] + 2 * margin, crop[1] + 2 * margin
+        needed = tuple(n + 2 * margin for n in crop)
         notes.append(
             f"the layers see up to {max(geometry.margin)} px beyond the crop, and {margin} px were used, for which images of "
-            f"{needed[0]} x {needed[1]} px do: deep layers are approximate"
+            f"{times(needed, ' x ')} px do: deep layers are approximate"
         )
     fresh = uncalibrated(network)
     if fresh is not None:
@@ -170,21 +179,18 @@ def chosen(plan: Plan, images: Images | None, short_side: int | None) -> Scenes:
     small = [size for size in sizes or () if size and not _fits(size, plan.needed)]
     if sizes is None or len(small) < len(sizes):
         return _given(plan, source, small, short_side, pixels=pixels)
-    height, width = small[0]
     note = (
-        f"the images are too small ({height} x {width} px, {plan.needed[0]} x {plan.needed[1]} are needed), so dead leaves "
+        f"the images are too small ({times(small[0], ' x ')} px, {times(plan.needed, ' x ')} are needed), so dead leaves "
         f"stood in for them: give larger ones, or enlarge them (--resize-short-side {max(plan.needed)})"
     )
     return _synthetic(plan, (note,), max(plan.needed), replaced=True)
 
 
-def _fits(size: Sequence[int], needed: tuple[int, int]) -> bool:
+def _fits(size: Sequence[int], needed: Size) -> bool:
     return all(n >= least for n, least in zip(size, needed, strict=True))
 
 
-def _given(
-    plan: Plan, source: Source, small: Sequence[tuple[int, ...]], short_side: int | None, *, pixels: bool
-) -> Scenes:
+def _given(plan: Plan, source: Source, small: Sequence[Size], short_side: int | None, *, pixels: bool) -> Scenes:
     """The first images that are large enough."""
     notes = []
     if pixels and not plan.normalised:
@@ -202,6 +208,6 @@ def _given(
 
 
 def _synthetic(plan: Plan, notes: tuple[str, ...], short_side: int | None, *, replaced: bool) -> Scenes:
-    size = plan.needed[0] + plan.period[0], plan.needed[1] + plan.period[1]
-    words = f"{SCENES} synthetic scenes (dead leaves) of {size[0]} x {size[1]} px"
+    size = tuple(map(add, plan.needed, plan.period))
+    words = f"{SCENES} synthetic scenes (dead leaves) of {times(size, ' x ')} px"
     return Scenes(list(plan.leaves(SCENES, size)), words, notes, short_side, replaced)

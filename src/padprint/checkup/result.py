@@ -16,6 +16,7 @@ from padprint.report.levels import level
 from padprint.results import documents, storage
 from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
 from padprint.support import frames
+from padprint.support.axes import Size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ class Checkup:
 
     Attributes:
         name: of the network.
-        size: (height, width) of its input, px.
+        size: of its input along each axis, (height, width), px.
         geometry: of the last layer at each stride.
         inspection: what pads; None where the network cannot be inspected.
         measurement: a quick one; None where it was refused.
@@ -42,13 +43,13 @@ class Checkup:
     """
 
     name: str
-    size: tuple[int, int]
+    size: Size
     geometry: Geometry
     inspection: Inspection | None
     measurement: Measurement | None
     refused: str | None
     scenes: str
-    smallest: tuple[int, int]
+    smallest: Size
     notes: tuple[str, ...]
     commands: tuple[str, ...]
     replaced: bool = False

@@ -231,7 +231,7 @@ def _note(result: Measurement, job: Job, loaded: LoadedModel, strides: dict[str,
     )
 
 
-def _strides(loaded: LoadedModel, crop: tuple[int, int]) -> dict[str, Any] | None:
+def _strides(loaded: LoadedModel, crop: tuple[int, ...]) -> dict[str, Any] | None:
     """How many strides are uneven at the crop's size, for the report; None where the model cannot be inspected."""
     from padprint.geometry.inspection import inspect, stride_record
     from padprint.network.example import input_channels

@@ -138,7 +138,8 @@ def measurement(console: Console, result: Measurement) -> None:
         said = [*voids(result), verdict(result), what_to_do(result, result.provenance.get("strides"))]
         lines(console, [wording.printable(line) for line in said])
     rows = [tables.cells(layer) for layer in result.layers.values()]
-    table(console, tables.HEADERS, rows, tables.LESS)
+    axes = len(result.crop)
+    table(console, tables.headers(axes), rows, tables.less(axes))
     _parts(console, {"": result})
     lines(console, [tables.summary(result), *tables.remarks(result)])
 

@@ -1,23 +1,26 @@
-"""One image axis of a network's geometry, read from runs over strips of input."""
+"""One axis of space of a network's geometry, read from runs over strips of input."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from math import ceil, lcm, nan
+from math import ceil, lcm, nan, prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError
-from padprint.geometry.receptive import Spans, fields_from, offset_of
+from padprint.geometry.axis_layer import AxisLayer
+from padprint.geometry.fading import OPEN, untouched
+from padprint.geometry.growth import GROWTH, LARGEST_STRIDE, along_strip, grown_dims, grown_strips, joining, strides_of
+from padprint.geometry.receptive import fields_from, offset_of
 from padprint.geometry.strip import SQUARE, Run, Strip, run_strip
-from padprint.geometry.witness import OPEN, Expected, Sizes, hear, untouched
+from padprint.geometry.witness import Expected, Lengths, find_by_change
 from padprint.network.calls import Call
 from padprint.network.layers import Leaf, Tap
+from padprint.support.axes import Size
 from padprint.support.reasons import (
     Reason,
     depends_on_size,
@@ -30,72 +33,14 @@ from padprint.support.reasons import (
     sees_all,
 )
 
-_GROWTH = 64 * 3 * 5 * 7  # px by which a collapsed strip grows to find strides: a multiple of every common total stride
-_LARGEST_STRIDE = (
-    512  # px: a stride above it means that the growth was no multiple of it, or that the map grows unevenly
-)
-_LONGEST = 32_768  # px: a layer whose rims still meet on a strip of this length is called out of reach
-_NARROW = 64  # px
+# by axes of space, where a network is the dearer the more it has
+_LESS = {1: 5, 2: 5, 3: 10}  # times by which strips grow less that cannot be collapsed
+_LONGEST = {1: 1 << 18, 2: 1 << 15, 3: 1 << 15}  # px: a layer whose rims still meet on a strip so long is out of reach
+_SHORTER = {1: 1, 2: 8, 3: 32}  # times by which strips are shorter that cannot be collapsed
+_NARROW = {1: 64, 2: 64, 3: 32}  # px
 _PERIODS = 3  # total strides that are tried, each the one before with what the second witness found
 _SIZED = 1e-3  # of a layer's mean size: by how much features may differ with the input's size by rounding in single precision
 _BUDGET = 1 << 21  # input cells of the receptive-field probe, which runs one strip for each phase
-
-
-@dataclass(frozen=True)
-class AxisLayer:
-    """A layer along one axis.
-
-    Attributes:
-        dim: the dimension of the layer's output that runs along the axis, or None.
-        flat: the output's shape does not depend on the input's size.
-        size: cells at the crop's size.
-        stride: input pixels from cell to cell.
-        period: input pixels after which the cells repeat.
-        rim: cells touched by padding (before, after) on a map long enough to hold both.
-        seen: the part of the rim that the second witness saw move; None where it saw nothing at all, or did not run.
-        wider: whether the second witness saw more cells move than the first one could tell.
-        exact: whether the first witness could read every operator on the way.
-        fields: the input pixels that can reach each of the first cells, one period of them; empty where not found. Behind
-            upsampling the cells of one period differ.
-        reason: the operator that makes the layer global, or another reason why it cannot be measured.
-    """
-
-    dim: int | None = None
-    flat: bool = False
-    size: int = 0
-    stride: Fraction = Fraction(1)
-    period: int = 1
-    rim: tuple[int, int] = (0, 0)
-    seen: tuple[int, int] | None = None
-    wider: bool = False
-    exact: bool = True
-    fields: tuple[Spans, ...] = ()
-    reason: Reason | None = None
-
-    @property
-    def phases(self) -> int:
-        """Cells in one period."""
-        return int(self.period / self.stride)
-
-    @property
-    def offset(self) -> float:
-        """Centre of cell 0's receptive field, in pixels; where the cells of a period differ, what fits them on average."""
-        return float(offset_of(self.fields, self.stride)) if self.fields else nan
-
-    @property
-    def field_size(self) -> int:
-        """Receptive field of one cell in pixels, the largest in a period."""
-        return max((one[-1][1] - one[0][0] for one in self.fields), default=0)
-
-    def reach(self, crop: int) -> tuple[int, int]:
-        """Pixels beyond the crop's edge that the map sees (before, after)."""
-        if not self.fields:
-            return ceil(self.rim[0] * self.stride), ceil(self.rim[1] * self.stride)
-        n = self.phases
-        before = min((one[0][0] for one in self.fields[: self.size]), default=0)
-        cells = range(max(0, self.size - n), self.size)
-        after = max((self.fields[i % n][-1][1] + i // n * self.period for i in cells), default=0) - crop
-        return max(0, -before) if self.rim[0] else 0, max(0, after) if self.rim[1] else 0
 
 
 class Axis:
@@ -107,9 +52,9 @@ class Axis:
     Args:
         model: the copy; it is run on strips of two lengths, in evaluation mode and without gradients.
         taps: the layers; a run ends when all were reached.
-        crop: (height, width).
+        crop: size along each axis, px.
         channels: of the input.
-        axis: 0 vertical, 1 horizontal.
+        axis: of space, 0 the first one.
         dtype: that the copy runs in.
 
     Raises:
@@ -117,14 +62,17 @@ class Axis:
     """
 
     def __init__(
-        self, model: nn.Module, taps: Sequence[Tap], crop: tuple[int, int], channels: int, axis: int, dtype: torch.dtype
+        self, model: nn.Module, taps: Sequence[Tap], crop: Size, channels: int, axis: int, dtype: torch.dtype
     ) -> None:
-        self.crop, self._across = crop[axis], crop[1 - axis]
+        axes = len(crop)
+        self.crop, self._across = crop[axis], (*crop[:axis], *crop[axis + 1 :])
         best = -1, -1
-        widths = {None: _GROWTH, _narrow(self._across): _GROWTH // 5, self._across: _GROWTH // 5, SQUARE: self.crop}
+        full, less = GROWTH[axes], GROWTH[axes] // _LESS[axes]
+        narrow = tuple(_narrow(n, _NARROW[axes]) for n in self._across)
+        widths: dict[Size | None, int] = {None: full, narrow: less, self._across: less, SQUARE: self.crop}
         for width, step in widths.items():
-            strip = Strip(model, axis, channels, width, dtype)
-            short, long, by = _grown(strip, self.crop, step, taps)
+            strip = Strip(model, axis, axes, channels, width, dtype)
+            short, long, by = grown_strips(strip, self.crop, step, taps)
             reached = short.leaves.keys() & long.leaves.keys()
             numbers = sum(leaf in reached for leaf in _holding_numbers(strip, self.crop, taps))
             if (len(reached), numbers) > best:
@@ -141,27 +89,27 @@ class Axis:
                 reasons=reasons,
             )
         self._error = self._short.error or self._long.error
-        self._along = _grown_dims(self._short, self._long, strip=self.strip)
+        self._along = grown_dims(self._short, self._long, strip=self.strip)
         self._length = self.crop
         self._suspects: dict[Leaf, Reason] = {}
         self._soft: dict[Leaf, str] = {}
         self.lost: dict[str, str] = {}
         self.joins: dict[Call, tuple[Fraction, ...]] = {}
-        strides = _strides(self._short, self._long, self._growth)
-        self.period = lcm(1, *(n for n in strides if n <= _LARGEST_STRIDE))
+        strides = strides_of(self._short, self._long, self._growth)
+        self.period = lcm(1, *(n for n in strides if n <= LARGEST_STRIDE[axes]))
         self._taps = list(taps)
         self._shapes()
 
-    def trace(self, taps: Sequence[Tap], other: Axis) -> None:
+    def trace(self, taps: Sequence[Tap], others: Sequence[Axis]) -> None:
         """Find the rims and receptive fields of `taps`, all of them maps; those that have none get a reason.
 
         Args:
             taps: the layers.
-            other: the other axis.
+            others: the other axes.
         """
         self._find(taps)
         for _ in range(_PERIODS):
-            longer = self._look(taps, other)
+            longer = self._check_by_change(taps, others)
             if longer is None:
                 break
             self.period = longer  # cells repeat after more px than sizes tell
@@ -188,9 +136,7 @@ class Axis:
         short, long = self._short.leaves.get(tap.leaf), self._long.leaves.get(tap.leaf)
         if short is None or long is None:
             return AxisLayer(reason=one_size(error))
-        grown = [d for d, (a, b) in enumerate(zip(short, long, strict=False)) if a != b]
-        if self.strip.width == SQUARE and len(grown) == 2:
-            grown = [grown[self.strip.axis]]
+        grown = along_strip(self.strip, short, long)
         if len(short) != len(long) or len(grown) != 1:
             return AxisLayer(flat=short == long)
         dim = grown[0]
@@ -212,7 +158,11 @@ class Axis:
             length += ceil(length / self.period) * self.period
 
     def _find_rims(self, taps: list[Tap]) -> None:
-        longest = {None: _LONGEST, SQUARE: 4 * self.crop}.get(self.strip.width, _LONGEST // 8)
+        longest = _LONGEST[self.strip.axes]
+        if self.strip.width == SQUARE:
+            longest = 4 * self.crop
+        elif self.strip.width is not None:
+            longest //= _SHORTER[self.strip.axes]
         self.lost = {}
         for length in self._lengths(self.crop + self.period, longest):
             if not taps:
@@ -263,13 +213,13 @@ class Axis:
         Returns:
             Whether it is longer now.
         """
-        known, longer = self.period, self.period
-        while longer <= _LARGEST_STRIDE:
+        known, longer, most = self.period, self.period, LARGEST_STRIDE[self.strip.axes]
+        while longer <= most:
             run = run_strip(self.strip, self.crop + longer, taps, Run())
             if all(tap.leaf in run.leaves for tap in taps):
                 break
             longer *= 2
-        found = known < longer <= _LARGEST_STRIDE
+        found = known < longer <= most
         if found:
             self.period = longer
             self.layers = {leaf: replace(layer, period=longer) for leaf, layer in self.layers.items()}
@@ -299,15 +249,13 @@ class Axis:
 
     def _find_fields(self, taps: list[Tap]) -> None:
         """Mark one input row in each of `period` strips; the cells it reaches give the receptive field to the pixel."""
-        across = self.strip.width or 1
-        joining = _joining(self._short, self._long, self._growth, self.strip)
-        joins = {call: dim for call, (dim, _) in joining.items()}
+        joined = joining(self._short, self._long, self._growth, self.strip)
+        joins = {call: dim for call, (dim, _) in joined.items()}
         # what the marked rows reach, if it is as far as padding does, a period of rows, and one more to spare on each side
         need = max((ceil(sum((layer := self.layers[tap.leaf]).rim) * layer.stride) for tap in taps), default=0)
         start = self.crop + max(1, ceil(need / self.period) + 4 - self.crop // self.period) * self.period
-        for length in self._lengths(start, _LONGEST):
-            cells = length if across == SQUARE else across
-            if not taps or length * cells * self.period > _BUDGET:
+        for length in self._lengths(start, _LONGEST[self.strip.axes]):
+            if not taps or length * prod(self.strip.across(length)) * self.period > _BUDGET:
                 return
             strip = self.strip.blank(length, self.period)
             first = (length - self.period) // 2
@@ -316,7 +264,7 @@ class Axis:
                 rows[i, first + i] = nan
             run = self._marked(strip, taps, joins)
             for call, masks in run.joined.items():
-                self._join(call, masks, first, joining[call][1])
+                self._join(call, masks, first, joined[call][1])
             self._blame([tap for tap in taps if (m := run.masks.get(tap.leaf)) is not None and bool(m.all())], strip)
             taps = [
                 tap
@@ -374,31 +322,32 @@ class Axis:
             if None not in found:
                 self.joins[call] = tuple(offset_of(one, stride) for one in found if one is not None)
 
-    def _look(self, taps: Sequence[Tap], other: Axis) -> int | None:
+    def _check_by_change(self, taps: Sequence[Tap], others: Sequence[Axis]) -> int | None:
         """Widen rims by what the second witness sees, and refuse what it contradicts.
 
         Returns:
             A longer total stride, where shifts by the one found change more than where cells lie.
         """
+        expected = {}
+        for tap in taps:
+            layer, across = self.layers[tap.leaf], [other.layers[tap.leaf].dim for other in others]
+            if layer.reason is None and layer.dim is not None and None not in across:
+                dims = tuple(dim for dim in across if dim is not None)
+                expected[tap.leaf] = Expected(layer.dim, layer.stride, layer.phases, layer.rim, layer.size, dims)
         taps = [tap for tap in taps if self.layers[tap.leaf].reason is None]
-        expected = {
-            tap.leaf: Expected(dim, layer.stride, layer.phases, layer.rim, layer.size, across)
-            for tap in taps
-            if (dim := (layer := self.layers[tap.leaf]).dim) is not None
-            and (across := other.layers[tap.leaf].dim) is not None
-        }
-        sizes = Sizes(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, other.period)
-        heard = hear(self.strip, sizes, expected, taps)
-        if heard.error is not None:
+        periods = tuple(other.period for other in others)
+        lengths = Lengths(self.crop, self._across, self._length, self.period, 4 if self.lost else 1, periods)
+        found = find_by_change(self.strip, lengths, expected, taps)
+        if found.error is not None:
             for leaf in expected:
                 self._set(leaf, exact=False)
-        if heard.period is not None:
-            return heard.period
-        for leaf in self._soft.keys() - heard.layers.keys():
+        if found.period is not None:
+            return found.period
+        for leaf in self._soft.keys() - found.layers.keys():
             if self.layers[leaf].reason is None:
                 self._set(leaf, reason=sees_all(self._soft[leaf], sure=False))
         blame = "; ".join(f"{call} {what}" for call, what in list(self.lost.items())[:3])
-        for leaf, one in heard.layers.items():
+        for leaf, one in found.layers.items():
             if one.reason is not None:
                 self._set(leaf, reason=one.reason.more(blame and f" (it may be that {blame})"))
                 continue
@@ -443,9 +392,9 @@ def _holding_numbers(strip: Strip, length: int, taps: Sequence[Tap]) -> list[Lea
     return [leaf for leaf, tensor in (run.values or {}).items() if not bool(tensor.isnan().any())]
 
 
-def _narrow(across: int) -> int:
+def _narrow(across: int, least: int) -> int:
     """A width in px of strips for networks that cannot be collapsed: like the crop's modulo the usual total strides."""
-    return across if across <= 2 * _NARROW else _NARROW + across % _NARROW
+    return across if across <= 2 * least else least + across % least
 
 
 def _differ(one: Run, two: Run, leaf: Leaf) -> bool:
@@ -466,60 +415,3 @@ def _holed(tap: Tap, run: Run, layer: AxisLayer) -> bool:
         for side in (touched[:before], touched[len(touched) - after :])
         if len(side) and layer.reason is None
     )
-
-
-def _grown(strip: Strip, crop: int, growth: int, taps: Sequence[Tap]) -> tuple[Run, Run, int]:
-    """A run on a strip of the crop's length, one on a longer strip, and how much longer that is."""
-    short, long = (run_strip(strip, n, taps, Run()) for n in (crop, crop + growth))
-    if max(_strides(short, long, growth), default=1) > _LARGEST_STRIDE:
-        growth *= 4
-        long = run_strip(strip, crop + growth, taps, Run())
-    return short, long, growth
-
-
-def _paired(short: Run, long: Run) -> set[tuple[str, str]]:
-    """Modules and operators whose calls are as many in both runs, so that they can be told from each other by number."""
-    counts = [Counter((call.module, call.operator) for call in run.shapes) for run in (short, long)]
-    return {where for where, n in counts[0].items() if counts[1][where] == n}
-
-
-def _grown_dims(short: Run, long: Run, strip: Strip) -> dict[Call, set[int]]:
-    """For each operator that pads: the dimensions of its input, counted from the end, that run along the strip."""
-    grown = {}
-    paired = _paired(short, long)
-    for call, shape in short.inputs.items():
-        other = long.inputs.get(call)
-        if other is not None and len(other) == len(shape) and (call.module, call.operator) in paired:
-            dims = [d - len(shape) for d, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b]
-            if strip.width == SQUARE and len(dims) == 2:
-                dims = [dims[strip.axis]]
-            grown[call] = set(dims)
-    return grown
-
-
-def _joining(short: Run, long: Run, growth: int, strip: Strip) -> dict[Call, tuple[int, Fraction]]:
-    """For each call that returns a map: the dimension, counted from the end, that runs along the strip, and its stride."""
-    found = {}
-    paired = _paired(short, long)
-    for call, shapes in short.shapes.items():
-        one, other = shapes[0], long.shapes.get(call, ((),))[0]
-        if (call.module, call.operator) not in paired or len(one) != len(other):
-            continue
-        dims = [d for d, (a, b) in enumerate(zip(one, other, strict=True)) if b > a]
-        if strip.width == SQUARE and len(dims) == 2:
-            dims = [dims[strip.axis]]
-        if len(dims) == 1:
-            found[call] = dims[0] - len(one), Fraction(growth, other[dims[0]] - one[dims[0]])
-    return found
-
-
-def _strides(short: Run, long: Run, growth: int) -> set[int]:
-    """Strides of every tensor on the way, in pixels; for one of 3/2 px, the 3 after which its cells fall on pixels again."""
-    strides = set()
-    paired = _paired(short, long)
-    for call, shapes in short.shapes.items():
-        if (call.module, call.operator) not in paired:
-            continue
-        for shape, other in zip(shapes, long.shapes.get(call, ()), strict=False):
-            strides |= {Fraction(growth, b - a).numerator for a, b in zip(shape, other, strict=False) if b > a}
-    return strides

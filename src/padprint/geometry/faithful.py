@@ -12,12 +12,13 @@ from padprint.errors import ModelError
 from padprint.network.copies import cpu_copy
 from padprint.network.example import blank_for
 from padprint.network.layers import Tap, discover, run_to
+from padprint.support.axes import Size
 from padprint.support.reasons import Reason, depends_on_batch, no_map
 from padprint.support.wording import first_line
 
 
 def faithful_copy(
-    model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: tuple[int, int]
+    model: nn.Module, unused: set[str], taps: Sequence[Tap], channels: int, size: Size
 ) -> tuple[nn.Module, torch.dtype, dict[str, Reason]]:
     """A copy on the CPU that computes what the model does; its precision, double where the network runs in it; and layers
     that do not hold one map of each image of a batch, with the reason.
@@ -28,8 +29,7 @@ def faithful_copy(
     Raises:
         ModelError: it computes something else, or does not run.
     """  # noqa: D205
-    height, width = (n if n <= 2 * _SMALL else _SMALL + n % _SMALL for n in size)
-    small = height, width
+    small = tuple(n if n <= 2 * _SMALL else _SMALL + n % _SMALL for n in size)
     if small != size:
         try:
             pair = _pair(model, channels, small)
@@ -66,7 +66,7 @@ def faithful_copy(
     raise ModelError(f"a copy of the model on the CPU does not run: {first_line(error) if error else ''}")
 
 
-def _pair(model: nn.Module, channels: int, size: tuple[int, int]) -> Tensor:
+def _pair(model: nn.Module, channels: int, size: Size) -> Tensor:
     """Two images of noise: where numbers are equal, as in a ramp, which of them is the largest is up to rounding."""
     like = blank_for(model, channels, size)
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1)).to(like.device, like.dtype)
@@ -130,7 +130,7 @@ def _alike_in_double(model: nn.Module, tap: Tap, pair: Tensor) -> bool:
         return False
 
 
-def holding_nan(model: nn.Module, names: Sequence[str], channels: int, size: tuple[int, int]) -> list[str]:
+def holding_nan(model: nn.Module, names: Sequence[str], channels: int, size: Size) -> list[str]:
     """Those of some layers that hold NaN on an ordinary input."""
     x, spoilt = _pair(model, channels, size)[1:], []
     taps = [tap for tap in discover(model, x) if tap.name in names]

@@ -12,7 +12,7 @@ from padprint.errors import ModelError, PadprintError
 from padprint.geometry import inspection_text
 from padprint.geometry.evenness import EvenSizes, StridedWindow, even_sizes, strided_window
 from padprint.network.calls import Call, Interceptor
-from padprint.network.example import blank_for, crop_size
+from padprint.network.example import blank_for, crop_for
 from padprint.network.layers import leaves_of, refuse_lazy, unwrapped
 from padprint.network.loading import as_model
 from padprint.network.preserved import as_measured, weights_kept
@@ -109,7 +109,7 @@ class Inspection(Sequence[PaddingOperator]):
 _NO_WINDOW = ("pad", "interpolate", "roll")
 
 
-def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, int] = 224, *, channels: int = 3) -> Inspection:
+def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, ...] = 224, *, channels: int = 3) -> Inspection:
     """List every call of a forward pass that pads, and every call that may hide padding. The model is left as found.
 
     Calls in modules and in functions alike, of eager modules and of unflattened exported programs. Padding made of
@@ -117,7 +117,8 @@ def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, int] = 22
 
     Args:
         model: any network, or its name, see `padprint.load_model`; it is run once in evaluation mode, then on shapes alone, at several sizes.
-        example: an input `(B, C, *spatial)`; or a size in pixels, one number or (height, width).
+        example: an input `(B, C, *spatial)`; or a size in pixels, one for each axis such as (height, width), or one
+            number for as many axes as the network runs over.
         channels: of the input, where `example` is a size.
 
     Raises:
@@ -138,7 +139,7 @@ def inspect(model: nn.Module | str, example: Tensor | int | tuple[int, int] = 22
     """
     model = unwrapped(as_model(model))
     refuse_lazy(model)
-    x = example if isinstance(example, Tensor) else blank_for(model, channels, crop_size(example))
+    x = example if isinstance(example, Tensor) else blank_for(model, channels, crop_for(model, example, "example"))
     operators: list[PaddingOperator] = []
     windows: list[StridedWindow] = []
     plain = 0

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from padprint.errors import LayerError
+from padprint.errors import LayerError, ModelError
 from padprint.geometry.receptive import AxisFields, Field, Misalignment, cells_seeing, field_of
 from padprint.network.layers import Tap
+from padprint.support.axes import Sides, Size, each_side, plural, with_sides
 from padprint.support.mapping import Over
 from padprint.support.reasons import Reason
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Sides = tuple[int, int, int, int]
-"""(top, bottom, left, right)."""
+Margin = int | Sequence[int] | None
+"""Pixels of scene around a crop: one number, one for each axis, or None for as many as the layers need."""
 
 
 @dataclass(frozen=True)
 class LayerGeometry:
     """Where a layer's cells lie on the input, and which of them padding can reach.
+
+    Sizes and the like hold one number for each axis of space, in the images' order; rim, reach and margin two, before and after:
+    what is written here of (height, width) and (top, bottom, left, right) is (length,) and (start, end) of waveforms, (depth,
+    height, width) and (front, back, top, bottom, left, right) of volumes.
 
     Attributes:
         name: the layer.
@@ -54,10 +59,10 @@ class LayerGeometry:
     name: str
     reason: Reason | None
     channels: int | None = None
-    size: tuple[int, int] | None = None
-    stride: tuple[float, float] | None = None
-    offset: tuple[float, float] | None = None
-    receptive_field: tuple[int, int] | None = None
+    size: Size | None = None
+    stride: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    receptive_field: Size | None = None
     rim: Sides | None = None
     reach: Sides | None = None
     margin: Sides | None = None
@@ -67,15 +72,14 @@ class LayerGeometry:
     axes: tuple[AxisFields, ...] = field(default=(), repr=False, compare=False)
 
     @property
-    def middle(self) -> tuple[int, int]:
-        """(row, column) of the cell in the middle of the map; the later one where there are two.
+    def middle(self) -> Size:
+        """Place (row, column) of the cell in the middle of the map; the later one where there are two.
 
         Raises:
             LayerError: the layer has no map.
         """
         self._fields()
-        rows, columns = self.size or (0, 0)
-        return rows // 2, columns // 2
+        return tuple(n // 2 for n in self.size or ())
 
     def field(self, cell: Sequence[int]) -> Field:
         """The box of input pixels that a cell can see, were there scene all around; what lies beyond the input is padding.
@@ -92,14 +96,14 @@ class LayerGeometry:
         return field_of(self.name, cell, self._fields(), exact=bool(self.exact))
 
     def cells(self, box: Sequence[int | Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-        """The rows and the columns of the layer's map that can see any of a box of input pixels.
+        """For each axis, which cells along it (the rows and the columns of the layer's map) can see any of a box of input pixels.
 
         The cells are those in one of the rows and in one of the columns. None is left out; where a network looks along rows
         and along columns in different branches, some of them see no pixel of the box.
 
         Args:
-            box: a pixel (row, column); or for rows, then columns, the first pixel and the one behind the last, as in
-                `Field.box`. Pixels below 0 lie before the input.
+            box: a pixel (row, column); or for each axis the first pixel and the one behind the last, as in `Field.box`. Pixels
+                below 0 lie before the input.
 
         Raises:
             LayerError: the box is none, or the fields are not known.
@@ -129,18 +133,18 @@ class MapSpec:
     """How the engine reads a layer's map: the tap, its map dimensions and exact strides."""
 
     tap: Tap
-    dims: tuple[int, int]
-    stride: tuple[Fraction, Fraction]
-    size: tuple[int, int]
+    dims: tuple[int, ...]
+    stride: tuple[Fraction, ...]
+    size: Size
     channels: int
 
     def as_map(self, tensor: Tensor) -> Tensor:
-        """The layer's output as `(B, C, h, w)`, whatever its layout: a view; whole numbers and truth values as numbers."""
-        y, x = self.dims
+        """The layer's output as `(B, C, *size)`, whatever its layout: a view; whole numbers and truth values as numbers."""
+        axes = len(self.dims)
         if not tensor.is_floating_point():
             tensor = tensor.to(torch.get_default_dtype())
-        moved = tensor.movedim((y, x), (-2, -1))
-        return moved if moved.dim() == 4 else moved.unsqueeze(1)
+        moved = tensor.movedim(self.dims, tuple(range(-axes, 0)))
+        return moved if moved.dim() == axes + 2 else moved.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Geometry(Over[str, LayerGeometry]):
     Attributes:
         layers: the layers, those that cannot be measured included.
         crop: (height, width) in input pixels.
-        period: (y, x): the total stride in input pixels; shifting the input by it shifts every map by whole cells.
+        period: for each axis, the total stride in input pixels; shifting the input by it shifts every map by whole cells.
         maps: for the layers that can be measured, how to read them.
         misaligned: calls before the last layer that join maps whose cells look at different places, in order of execution.
             Behind them one cell mixes what lies some pixels apart. Only joins of maps whose receptive fields were found are told.
@@ -159,8 +163,8 @@ class Geometry(Over[str, LayerGeometry]):
     ENTRIES = "layers"
 
     layers: dict[str, LayerGeometry]
-    crop: tuple[int, int]
-    period: tuple[int, int]
+    crop: Size
+    period: Size
     maps: dict[str, MapSpec]
     misaligned: tuple[Misalignment, ...] = ()
 
@@ -183,24 +187,22 @@ class Geometry(Over[str, LayerGeometry]):
     def margin(self) -> Sides:
         """The largest margin any measurable layer needs, per side, in input pixels."""
         margins = [g.margin for g in self.layers.values() if g.margin is not None]
-        top, bottom, left, right = (max(side) for side in zip(*margins, strict=True)) if margins else (0,) * 4
-        return top, bottom, left, right
+        return tuple(max(side) for side in zip(*margins, strict=True)) if margins else (0,) * (2 * len(self.crop))
 
     @property
     def unmeasured(self) -> dict[str, Reason]:
         """Layers that cannot be measured, with the reason."""
         return {name: g.reason for name, g in self.layers.items() if g.reason is not None}
 
-    def smallest_image(self, margin: int | None = None) -> tuple[int, int]:
+    def smallest_image(self, margin: Margin = None) -> Size:
         """(height, width) of the smallest image that the measurable layers can be measured on, px.
 
         Args:
             margin: pixels of scene around a crop, as in `padprint.measure`; None: as many as the layers need.
         """
-        (top, bottom, left, right), _ = surroundings([self], margin)
-        return self.crop[0] + top + bottom, self.crop[1] + left + right
+        return with_sides(self.crop, surroundings([self], margin)[0])
 
-    def approximate(self, margin: int) -> bool:
+    def approximate(self, margin: Margin) -> bool:
         """Whether a margin, px, is less than some layer needs."""
         have, _ = surroundings([self], margin)
         return any(n < least for n, least in zip(have, self.margin, strict=True))
@@ -238,16 +240,23 @@ class Geometry(Over[str, LayerGeometry]):
         return text.table(self)
 
 
-def surroundings(found: Sequence[Geometry], margin: int | None = None) -> tuple[Sides, tuple[int, int]]:
-    """Scene around the crops that several networks are measured on, px, and the stride (y, x) of the grid that the crops lie on.
+def surroundings(found: Sequence[Geometry], margin: Margin = None) -> tuple[Sides, Size]:
+    """Scene around the crops that several networks are measured on, px, and the stride of the grid that the crops lie on.
 
     Args:
         found: the networks' geometries.
-        margin: pixels asked for on each side; None: as many as the layers of all need.
+        margin: pixels asked for on each side, one number or one for each axis; None: as many as the layers of all need.
+
+    Raises:
+        ModelError: as many numbers are given as there are no axes.
     """
-    py, px = (lcm(*(one.period[axis] for one in found)) for axis in (0, 1))
-    wanted = (
-        [max(side) for side in zip(*(one.margin for one in found), strict=True)] if margin is None else [margin] * 4
-    )
-    top, bottom, left, right = (ceil(m / p) * p for m, p in zip(wanted, (py, py, px, px), strict=True))
-    return (top, bottom, left, right), (py, px)
+    axes = len(found[0].crop)
+    period = tuple(lcm(*(one.period[axis] for one in found)) for axis in range(axes))
+    if margin is None:
+        wanted: Sequence[int] = [max(side) for side in zip(*(one.margin for one in found), strict=True)]
+    else:
+        each = (margin,) * axes if isinstance(margin, int) else tuple(margin)
+        if len(each) != axes:
+            raise ModelError(f"margin must be one number, or one for each of {plural(axes)}, but got {margin!r}")
+        wanted = each_side(each)
+    return tuple(ceil(m / p) * p for m, p in zip(wanted, each_side(period), strict=True)), period

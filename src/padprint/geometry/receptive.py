@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from padprint.errors import LayerError
+from padprint.support.axes import cell_names, side_names, times
 
 Span = tuple[int, int]
 """Pixels from the first up to the second, which is not among them."""
@@ -58,12 +59,12 @@ class Field:
 
     Attributes:
         layer: the layer's name.
-        cell: (row, column) in its map, both at least 0.
-        box: for rows, then columns: the first pixel and the one behind the last. Where the box begins below 0 or ends behind
-            the input, the cell sees padding there.
+        cell: its place in the map, (row, column), all at least 0.
+        box: for each axis (rows, then columns): the first pixel and the one behind the last. Where the box begins below 0 or ends
+            behind the input, the cell sees padding there.
         spans: the same without gaps: the pixels of the box that the cell can see along each axis. A cell behind dilated windows
             skips some.
-        image: (height, width) of the input, px.
+        image: size of the input, (height, width), px.
         exact: see `LayerGeometry.exact`; else the box may be too small.
     """
 
@@ -76,17 +77,17 @@ class Field:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """(rows, columns) of the box, px."""
+        """Size of the box, (rows, columns), px."""
         return tuple(stop - start for start, stop in self.box)
 
     @property
     def centre(self) -> tuple[float, ...]:
-        """(y, x) of the box's middle, px; pixel 0 has centre 0."""
+        """The box's middle, (y, x), px; pixel 0 has centre 0."""
         return tuple((start + stop - 1) / 2 for start, stop in self.box)
 
     @property
     def inside(self) -> tuple[Span, ...]:
-        """The part of the box that lies on the input, for rows, then columns; from a pixel to itself where there is none."""
+        """The part of the box that lies on the input, for each axis; from a pixel to itself where there is none."""
         limits = [(min(max(a, 0), n), min(max(b, 0), n)) for (a, b), n in zip(self.box, self.image, strict=True)]
         return tuple(limits)
 
@@ -97,7 +98,7 @@ class Field:
 
     @property
     def outside(self) -> tuple[int, ...]:
-        """Pixels of the box that lie beyond the input (top, bottom, left, right)."""
+        """Pixels of the box that lie beyond the input on each side (top, bottom, left, right)."""
         return tuple(
             beyond
             for (a, b), n in zip(self.box, self.image, strict=True)
@@ -125,10 +126,11 @@ class Field:
         }
 
     def __str__(self) -> str:
-        (top, bottom), (left, right) = self.box
-        where = f"{self.layer}, cell {self.cell[0]},{self.cell[1]}"
-        box = f"rows {top} to {bottom - 1}, columns {left} to {right - 1} ({self.size[0]} x {self.size[1]} px)"
-        sides = zip(("top", "bottom", "left", "right"), self.outside, strict=True)
+        where = f"{self.layer}, cell {times(self.cell, ',')}"
+        names = cell_names(len(self.box)) if len(self.box) > 1 else ("pixel",)
+        spans = ", ".join(f"{name}s {a} to {b - 1}" for name, (a, b) in zip(names, self.box, strict=True))
+        box = f"{spans} ({times(self.size, ' x ')} px)"
+        sides = zip(side_names(len(self.box)), self.outside, strict=True)
         beyond = ", ".join(f"{n} px {side}" for side, n in sides if n)
         padding = f"{100 * self.padding:.0f} % is padding: {beyond}" if beyond else "all of it on the input"
         gaps = " with gaps" if any(len(one) > 1 for one in self.spans) else ""
@@ -142,7 +144,7 @@ class Misalignment:
     Attributes:
         module: path of the module that makes the call; "" is the model itself.
         operator: its name.
-        offsets: for rows, then columns: the pixel on which the first cell's receptive field is centred, for each of the maps;
+        offsets: for each axis: the pixel on which the first cell's receptive field is centred, for each of the maps;
             where the cells of one period differ, as behind upsampling, on average. Empty along an axis where it is not known.
     """
 
@@ -152,7 +154,7 @@ class Misalignment:
 
     @property
     def pixels(self) -> tuple[float, ...]:
-        """How far the maps' centres are apart (y, x), input px."""
+        """How far the maps' centres are apart along each axis, input px."""
         return tuple(max(one) - min(one) if one else 0.0 for one in self.offsets)
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def field_of(layer: str, cell: object, axes: Sequence[AxisFields], *, exact: boo
     found = _whole(cell)
     if len(found) != len(size) or not all(-n <= i < n for i, n in zip(found, size, strict=True)):
         raise LayerError(
-            f"{layer} has no cell {cell!r}: a cell is (row, column) of its map of {' x '.join(map(str, size))} cells, "
+            f"{layer} has no cell {cell!r}: a cell is ({', '.join(cell_names(len(size)))}) of its map of {times(size, ' x ')} cells, "
             "counted from 0, or from the end where below 0"
         )
     place = tuple(i % n for i, n in zip(found, size, strict=True))
@@ -185,7 +187,7 @@ def field_of(layer: str, cell: object, axes: Sequence[AxisFields], *, exact: boo
 
 
 def cells_seeing(layer: str, box: object, axes: Sequence[AxisFields]) -> tuple[tuple[int, ...], ...]:
-    """The rows and columns of a map that can see a box; see `LayerGeometry.cells`.
+    """The cells along each axis of a map that can see a box; see `LayerGeometry.cells`.
 
     Raises:
         LayerError: the box is none.
@@ -196,8 +198,9 @@ def cells_seeing(layer: str, box: object, axes: Sequence[AxisFields]) -> tuple[t
         spans = [_whole(one) for one in box]
     if len(spans) != len(axes) or not all(len(one) == 2 and one[0] < one[1] for one in spans):
         raise LayerError(
-            f"{box!r} is no box of the input of {layer}: give a pixel (row, column), or for rows and for columns the first "
-            "pixel and the one behind the last, such as ((0, 8), (0, 8))"
+            f"{box!r} is no box of the input of {layer}: give a pixel ({', '.join(cell_names(len(axes)))}), or for "
+            f"{' and for '.join(f'{name}s' for name in cell_names(len(axes)))} the first pixel and the one behind the last, such as "
+            f"{((0, 8),) * len(axes)}"
         )
     return tuple(axis.seeing((one[0], one[1])) for axis, one in zip(axes, spans, strict=True))
 

@@ -22,27 +22,31 @@ def not_needed(model: nn.Module, taps: Sequence[Tap], wanted: Sequence[Tap]) -> 
     }
 
 
-def last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -> list[Tap]:
-    """In order of execution, the last tap of each (y, x) stride.
+def last_at_each_stride(taps: Sequence[Tap], axes: Sequence[Axis]) -> list[Tap]:
+    """In order of execution, the last tap of each stride.
 
     Where that lies inside a block that goes on to another stride, the last output before the block stands for the stride, if it is
     nested no deeper than the block: the end of a stage, not the first convolution of the next.
 
     Left out are tensors whose size is fixed (pooled vectors), and modules that compute nothing: those that pad, crop or
     reshape. Where all of a model's outputs are of fixed size they are kept, so that the reason is told.
+
+    Args:
+        taps: all of them.
+        axes: of space.
     """
-    last: dict[tuple[Any, Any], Tap] = {}
-    flat: dict[tuple[Any, Any], Tap] = {}
-    strides: dict[int, tuple[Any, Any]] = {}
+    last: dict[tuple[Any, ...], Tap] = {}
+    flat: dict[tuple[Any, ...], Tap] = {}
+    strides: dict[int, tuple[Any, ...]] = {}
     for tap in taps:
-        y, x = vertical.layers[tap.leaf], horizontal.layers[tap.leaf]
-        known = y.dim is not None and x.dim is not None
-        if y.flat and x.flat:
-            flat[tap.shape[-2], tap.shape[-1]] = tap
+        layers, size = [axis.layers[tap.leaf] for axis in axes], tap.shape[-len(axes) :]
+        if all(layer.flat for layer in layers):
+            flat[size] = tap
             continue
-        if tap.leaf.module and _computes_nothing(tap, vertical):
+        if tap.leaf.module and _computes_nothing(tap, axes[0]):
             continue
-        key = (y.stride, x.stride) if known else (tap.shape[-2], tap.shape[-1])
+        known = all(layer.dim is not None for layer in layers)
+        key = tuple(layer.stride for layer in layers) if known else size
         last[key] = tap
         if known:
             strides[id(tap)] = key
@@ -50,7 +54,7 @@ def last_at_each_stride(taps: Sequence[Tap], vertical: Axis, horizontal: Axis) -
     return [tap for tap in taps if id(tap) in ends] or list(flat.values())
 
 
-def _end_of_stage(last: Tap, taps: Sequence[Tap], strides: Mapping[int, tuple[Any, Any]]) -> Tap:
+def _end_of_stage(last: Tap, taps: Sequence[Tap], strides: Mapping[int, tuple[Any, ...]]) -> Tap:
     """The last tap of a stride; or, where that lies in a block that goes on to larger strides, the last before the block.
 
     Args:
@@ -85,8 +89,7 @@ _MOVES = {
         "pad",
         "constant_pad_nd",
         "_pad_circular",
-        "reflection_pad2d",
-        "replication_pad2d",
+        *(f"{kind}_pad{axes}d" for kind in ("reflection", "replication") for axes in (1, 2, 3)),
         "__getitem__",
         "narrow",
         "slice",
@@ -114,7 +117,7 @@ _MOVES = {
         "t",
         "T",
         "mT",
-        "dropout2d",
+        *("dropout1d", "dropout2d", "dropout3d"),
         "stack",
         "unbind",
     ),

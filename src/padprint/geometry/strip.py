@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from math import nan
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from padprint.network.calls import Call, Interceptor, depended_on
 from padprint.network.layers import Leaf, Tap, leaves_of, run_to
 from padprint.padding.hidden import could_extend
 from padprint.padding.operators import Windowed, read_call
+from padprint.support.axes import Size
 from padprint.support.reasons import Reason, anchored, sees_all, stretched
 
 PAIRS = 6
@@ -23,44 +25,61 @@ PAIRS = 6
 
 _MOST_CALLS = 200_000  # of one run; a network of a thousand layers makes some ten thousand
 
-SQUARE = -1
+SQUARE = (-1,)
 """Width of a strip that is as wide as it is long, for networks that take square inputs alone."""
 
 
 class Strip(NamedTuple):
-    """How the network is run: axis 0 is vertical; a strip of width None is collapsed to one cell across."""
+    """How the network is run: on an input that is long along one axis of space.
+
+    Attributes:
+        model: the network.
+        axis: that the strip runs along, 0 the first one.
+        axes: how many there are.
+        channels: of the input.
+        width: px along each of the other axes; None: collapsed to one cell across.
+        dtype: of the input.
+    """
 
     model: nn.Module
     axis: int
+    axes: int
     channels: int
-    width: int | None
+    width: Size | None
     dtype: torch.dtype = torch.float64
 
     def blank(self, length: int, batch: int = 1) -> Tensor:
-        """A constant input, `(batch, channels, length, width)` for the vertical axis."""
+        """A constant input, `(batch, channels, *size)`, `length` px along the axis."""
         return torch.full((batch, *self.shape(length)), 0.5, dtype=self.dtype)
 
     def content(self, length: int) -> Tensor:
-        """Random numbers, `(1, channels, length, width)` for the vertical axis, up to a thousand times larger in some rows.
+        """Random numbers, `(1, channels, *size)`, up to a thousand times larger in some rows across.
 
         A shorter strip is the start of a longer one.
         """
-        c, *size = self.shape(length)
         values, sizes = (torch.Generator().manual_seed(seed) for seed in (0, 1))
-        noise = torch.rand(length, c, size[1 - self.axis], generator=values, dtype=torch.float64)
-        noise = (4 * noise - 2) * 10 ** (3 * torch.rand(length, 1, 1, generator=sizes, dtype=torch.float64))
-        return (noise.transpose(0, 1) if self.axis == 0 else noise.permute(1, 2, 0))[None].to(self.dtype).contiguous()
+        shape = length, self.channels, *self.across(length)
+        noise = torch.rand(shape, generator=values, dtype=torch.float64)
+        scale = torch.rand(length, *[1] * self.axes, generator=sizes, dtype=torch.float64)
+        noise = (4 * noise - 2) * 10 ** (3 * scale)
+        return noise.movedim(0, 1 + self.axis)[None].to(self.dtype).contiguous()
 
     def pairs(self, length: int) -> Tensor:
-        """Random inputs, each twice in a row: `(2 PAIRS, channels, length, width)`."""
+        """Random inputs, each twice in a row: `(2 PAIRS, channels, *size)`."""
         generator = torch.Generator().manual_seed(length)
         noise = torch.randn(PAIRS, *self.shape(length), generator=generator, dtype=torch.float64)
         return noise.repeat_interleave(2, 0).to(self.dtype)
 
-    def shape(self, length: int) -> tuple[int, int, int]:
-        """(channels, height, width) of an input."""
-        across = length if self.width == SQUARE else self.width or 1
-        return (self.channels, length, across) if self.axis == 0 else (self.channels, across, length)
+    def shape(self, length: int) -> tuple[int, ...]:
+        """(channels, *size) of an input."""
+        across = self.across(length)
+        return (self.channels, *across[: self.axis], length, *across[self.axis :])
+
+    def across(self, length: int) -> Size:
+        """Px along the other axes."""
+        if self.width is None or self.width == SQUARE:
+            return (1 if self.width is None else length,) * (self.axes - 1)
+        return self.width
 
 
 @dataclass
@@ -277,7 +296,7 @@ def _handle(
         if marks and call.operator not in _HARMLESS and not carry_on(call.operator, func, args, kwargs, marks, outputs):
             run.lost.setdefault(str(call), unread or "does not carry NaN on")
     if watched:
-        mark = _position_mark(run, call, op) or mark or _spread_mark(strip, call, op, shares, outputs)
+        mark = _position_mark(strip, run, call, op) or mark or _spread_mark(strip, call, op, shares, outputs)
     if mark is not None:
         for tensor in outputs:
             setattr(tensor, _MARK, mark)
@@ -308,7 +327,8 @@ def _supply(strip: Strip, run: Run, call: Call, op: Windowed, unchanged: Callabl
     if op.operator == "roll" and not axes & set(op.axes):
         return unchanged()  # over channels
     if strip.width is None and len(op.axes) > 1:
-        op = op.collapsed(across)
+        for axis in across:
+            op = op.collapsed(axis)
     elif (op.outline is None or run.numbers) and not (any(map(any, op.pads)) and (run.nan or run.noise is not None)):
         return unchanged()
     filled = (run.nan or run.noise is not None) and (op.input.is_floating_point() or op.input.is_complex())
@@ -330,30 +350,31 @@ def _with_noise(padded: Tensor, op: Windowed, generator: torch.Generator) -> Ten
     return torch.where(holes, (values * sizes).to(padded.dtype), padded)
 
 
-def _image_axes(strip: Strip, op: Windowed) -> tuple[int, int]:
+def _image_axes(strip: Strip, op: Windowed) -> tuple[int, Size]:
     """The input's dimensions along and across the strip, counted from the end.
 
-    Across a collapsed strip there is one cell, which tells rows from columns where a network has swapped them, and
+    Across a collapsed strip there is one cell, which tells the axes apart where a network has swapped them, and
     channels-last layouts where `F.pad` leaves the last dimension alone.
     """
-    layouts = [(-2, -1), (-1, -2)]
+    own = tuple(range(-strip.axes, 0))
+    layouts = list(permutations(own))
     last_alone = dict(zip(op.axes, op.pads, strict=True)).get(-1, (0, 0)) == (0, 0)
-    if op.operator in ("pad", "roll") and op.input.dim() > 3 and last_alone:
-        layouts.insert(1, (-3, -2))
+    if op.operator in ("pad", "roll") and op.input.dim() > strip.axes + 1 and last_alone:
+        layouts.insert(1, tuple(axis - 1 for axis in own))
     shape = op.input.shape
-    for y, x in layouts:
-        along, across = (y, x) if strip.axis == 0 else (x, y)
-        if strip.width is not None or len(shape) < 3 or shape[across] == 1:
-            return along, across
-    return (-2, -1) if strip.axis == 0 else (-1, -2)
+    for layout in (*layouts, own):
+        along, across = layout[strip.axis], layout[: strip.axis] + layout[strip.axis + 1 :]
+        if strip.width is not None or len(shape) <= strip.axes or all(shape[axis] == 1 for axis in across):
+            break
+    return along, across
 
 
-def _position_mark(run: Run, call: Call, op: Windowed | None) -> _Mark | None:
+def _position_mark(strip: Strip, run: Run, call: Call, op: Windowed | None) -> _Mark | None:
     """Resampling that ties cells to the size of the input, or that spreads something of a fixed size over the map."""
     if op is None or op.operator != "interpolate":
         return None
     fixed = run.along is not None and run.along.get(call) == set()
-    if fixed and max(op.input.shape[-2:]) > 1:
+    if fixed and max(op.input.shape[-strip.axes :]) > 1:
         return _Mark(stretched(str(call)), True)
     if op.anchored:
         return _Mark(anchored(str(call)), True)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from padprint.support import frames
-from padprint.support.wording import SEES_ALL, label, stride, through
+from padprint.support.axes import initials, times
+from padprint.support.wording import SEES_ALL, label, past_and_future, stride, through
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from padprint.geometry.layer import Geometry, LayerGeometry
+    from padprint.geometry.layer import Geometry, LayerGeometry, Margin
 
-HEADERS = (
-    "layer",
-    "channels",
-    "size",
-    "stride",
-    "receptive field px",
-    "rim cells t b l r",
-    "reach px t b l r",
-    "witness",
-)
 LESS = ("witness", "channels", "receptive field px", "size", "stride", SEES_ALL)
 """Columns that a narrow table does without, the first of them first."""
 
@@ -49,10 +40,13 @@ _KEYS = (
 def table_of(found: Geometry) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers, and one row for each layer that can be measured."""
     layers = [layer for layer in found.values() if layer.reason is None]
+    sides = initials(len(found.crop))
+    first = ("layer", "channels", "size", "stride", "receptive field px")
+    headers = (*first, f"rim cells {sides}", f"reach px {sides}", "witness")
     if not any(layer.sees_all_through for layer in layers):
-        return HEADERS, [_row(layer) for layer in layers]
+        return headers, [_row(layer) for layer in layers]
     rows = [(*_row(layer), through(layer.sees_all_through) or "-") for layer in layers]
-    return (*HEADERS, SEES_ALL), rows
+    return (*headers, SEES_ALL), rows
 
 
 def _row(layer: LayerGeometry) -> tuple[str, ...]:
@@ -68,7 +62,7 @@ def _row(layer: LayerGeometry) -> tuple[str, ...]:
     )
 
 
-def remarks(found: Geometry, margin: int | None = None) -> Iterator[str]:
+def remarks(found: Geometry, margin: Margin = None) -> Iterator[str]:
     """The lines under the table.
 
     Args:
@@ -78,6 +72,9 @@ def remarks(found: Geometry, margin: int | None = None) -> Iterator[str]:
     yield f"crop {_times(found.crop)} px, total stride {_times(found.period)} px"
     if found.maps:
         yield f"smallest image: {_times(found.smallest_image())} px{_with_margin(found, margin)}"
+    if len(found.crop) == 1 and found.maps:
+        last = found[list(found.maps)[-1]]
+        yield f"{label(last.name)} needs {past_and_future(*(last.reach or (0, 0)))}"
     if any(layer.sees_all_through for layer in found.values()):
         yield f"{SEES_ALL}: operators that see the whole map; the other columns are of what is local"
     if any(layer.exact is False for layer in found.values()):
@@ -90,18 +87,18 @@ def remarks(found: Geometry, margin: int | None = None) -> Iterator[str]:
         yield f"cannot be measured: {label(name)}: {reason}"
 
 
-def _with_margin(found: Geometry, margin: int | None) -> str:
+def _with_margin(found: Geometry, margin: Margin) -> str:
     asked = MARGIN if margin is None else margin
     less = found.approximate(asked)
     if margin is None and not less:
         return ""
-    return f"; with --margin {asked}: {_times(found.smallest_image(asked))} px{', approximate' * less}"
+    return f"; with --margin {asked if isinstance(asked, int) else _times(asked)}: {_times(found.smallest_image(asked))} px{', approximate' * less}"
 
 
-def with_margin(found: Geometry, margin: int) -> dict[str, Any]:
+def with_margin(found: Geometry, margin: int | Sequence[int]) -> dict[str, Any]:
     """The smallest image for another margin, as plain JSON values."""
     return {
-        "margin": margin,
+        "margin": margin if isinstance(margin, int) else list(margin),
         "smallest_image": list(found.smallest_image(margin)),
         "approximate": found.approximate(margin),
     }
@@ -121,22 +118,20 @@ def document(found: Geometry) -> dict[str, Any]:
 
 def table(found: Geometry) -> pd.DataFrame:
     """One row for each layer."""
-    return frames.frame((_columns(layer) for layer in found.values()), ("layer",))
+    return frames.frame((_columns(layer, len(found.crop)) for layer in found.values()), ("layer",))
 
 
-def _columns(layer: LayerGeometry) -> dict[str, Any]:
-    size = layer.size or (None, None)
+def _columns(layer: LayerGeometry, axes: int) -> dict[str, Any]:
     return {
         "layer": layer.name,
         "channels": layer.channels,
-        "height": size[0],
-        "width": size[1],
-        **frames.pair("stride", layer.stride),
-        **frames.pair("offset", layer.offset),
-        **frames.pair("receptive_field", layer.receptive_field),
-        **frames.sides("rim", layer.rim),
-        **frames.sides("reach", layer.reach),
-        **frames.sides("margin", layer.margin),
+        **frames.size(layer.size, axes),
+        **frames.by_axis("stride", layer.stride, axes),
+        **frames.by_axis("offset", layer.offset, axes),
+        **frames.by_axis("receptive_field", layer.receptive_field, axes),
+        **frames.sides("rim", layer.rim, axes),
+        **frames.sides("reach", layer.reach, axes),
+        **frames.sides("margin", layer.margin, axes),
         "witness": layer.witness,
         "exact": layer.exact,
         "sees_all_through": ", ".join(layer.sees_all_through),
@@ -144,8 +139,8 @@ def _columns(layer: LayerGeometry) -> dict[str, Any]:
     }
 
 
-def _times(numbers: tuple[int, ...]) -> str:
-    return " x ".join(map(str, numbers))
+def _times(numbers: Sequence[int]) -> str:
+    return times(numbers, " x ")
 
 
 def _plain(value: Any) -> Any:

@@ -218,11 +218,6 @@ def _instead(wanted: int, further: int) -> str:
     return "one image is read, of rows, columns, slices and channels: save one time or one series apart"
 
 
-def axes_of(n: int) -> str:
-    """``1 space axis``, ``3 space axes``."""
-    return f"{n} space {'axis' if n == 1 else 'axes'}"
-
-
 def times(shape: Sequence[int]) -> str:
     """``2 x 3``."""
     return " x ".join(map(str, shape))

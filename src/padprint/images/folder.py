@@ -14,13 +14,14 @@ from torch import Tensor
 
 from padprint.errors import ImagesError, MissingPackageError, readable
 from padprint.images.agreement import by, check_amount, chosen, differences
-from padprint.images.contents import Contents, Files, Paths, Reader, axes_of
+from padprint.images.contents import Contents, Files, Paths, Reader
 from padprint.images.files import look_for_files
 from padprint.images.pictures import header_size, read_upright, reads_whole
 from padprint.images.pixels import Normalised, RefusedError
 from padprint.images.readers import reader_of
 from padprint.images.source import check_positive
 from padprint.images.tiffs import can_read_tiffs, is_tiff
+from padprint.support.axes import plural
 from padprint.support.wording import count
 
 
@@ -218,7 +219,7 @@ class ImageFolder(Normalised):
             given = cast("tuple[float, ...]", asked.spacing)
             if len(given) not in (1, space):
                 raise RefusedError(
-                    f"has {axes_of(space)} and spacing has {len(given)} numbers: give one for each, or one for all"
+                    f"has {plural(space)} and spacing has {len(given)} numbers: give one for each, or one for all"
                 )
             spacing = given * space if len(given) == 1 else given
         found = replace(found, sample_rate=found.sample_rate or rate, spacing=spacing)

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from padprint.errors import ImagesError
-from padprint.images.contents import CELLS, axes_of
+from padprint.images.contents import CELLS
 from padprint.images.pictures import upright
 from padprint.images.source import Source, check_positive
+from padprint.support.axes import plural
 from padprint.support.wording import count
 
 MAX_MEGAPIXELS = 160
@@ -102,7 +103,7 @@ class Normalised(Source):
         if self._short is None:
             return tuple(size)
         if len(size) != 2:
-            raise RefusedError(f"has {axes_of(len(size))}: resize_short_side is for rows and columns; leave it out")
+            raise RefusedError(f"has {plural(len(size))}: resize_short_side is for rows and columns; leave it out")
         scale = self._short / min(size)
         return tuple(round(n * scale) for n in size)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from padprint.errors import ImagesError
-from padprint.images.contents import axes_of
+from padprint.support.axes import plural
 from padprint.support.wording import count
 
 
@@ -68,7 +68,7 @@ class Source(ABC):
             first = image if first is None else first
             if image.ndim != first.ndim:
                 raise ImagesError(
-                    f"{called(index, name)} has {axes_of(image.ndim - 1)} and the first image {first.ndim - 1}: "
+                    f"{called(index, name)} has {plural(image.ndim - 1)} and the first image {first.ndim - 1}: "
                     "all images need the same number; of files, axes (--axes) says how they are read"
                 )
             if image.shape[0] != first.shape[0]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from operator import lt
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from padprint.padding import Scheme
 from padprint.padding.hidden import could_extend
 from padprint.padding.operators import read_call
 from padprint.padding.swap import untrained
+from padprint.support.axes import Size
 from padprint.support.reasons import Reason, by_layer
 
 
@@ -51,7 +53,7 @@ class Traced:
         cls,
         model: nn.Module,
         layers: str | Sequence[str] | Geometry,
-        crop: tuple[int, int],
+        crop: Size,
         channels: int,
         place: tuple[torch.device, torch.dtype],
         paddings: Paddings,
@@ -61,7 +63,7 @@ class Traced:
         Args:
             model: in evaluation mode.
             layers: as asked for; or their geometry, found before on a network of the same architecture.
-            crop: (height, width), pixels.
+            crop: size, pixels.
             channels: of the images.
             place: device and precision of the model.
             paddings: what its crops are padded with.
@@ -95,12 +97,8 @@ class Traced:
 
     def short(self, plan: CropPlan) -> frozenset[str]:
         """Layers that need more margin than a plan has: what is measured of them is approximate."""
-        margins = {name: self.geometry[name].margin or (0, 0, 0, 0) for name in self.geometry.maps}
-        return frozenset(
-            name
-            for name, need in margins.items()
-            if any(have < want for have, want in zip(plan.margin, need, strict=True))
-        )
+        margins = {name: self.geometry[name].margin or (0,) * len(plan.margin) for name in self.geometry.maps}
+        return frozenset(name for name, need in margins.items() if any(map(lt, plan.margin, need)))
 
     def untrained(self, padding: str) -> Iterator[str]:
         """What is to be said of learned schemes that have learnt nothing: the one swapped in, and those of the network."""
@@ -125,7 +123,7 @@ def _refuse_moving(model: nn.Module, paddings: Paddings) -> None:
         )
 
 
-def _refuse_other(model: nn.Module, geometry: Geometry, crop: tuple[int, int]) -> None:
+def _refuse_other(model: nn.Module, geometry: Geometry, crop: Size) -> None:
     """Refuse a geometry that is not of this network at this crop."""
     if geometry.crop != crop:
         raise ModelError(
@@ -144,7 +142,7 @@ class Checked:
     Args:
         traced: the network.
         plan: how scenes are cut.
-        image: `(C, H, W)`, the first one, on which the self-check runs.
+        image: `(C, *space)`, the first one, on which the self-check runs.
 
     Attributes:
         forwards: how it runs.
@@ -229,7 +227,7 @@ class Recheck:
     Args:
         network: ready to run.
         guard: its limits, and the first features of the crop.
-        crop: `(1, C, H, W)`.
+        crop: `(1, C, *space)`.
     """
 
     def __init__(self, network: Checked, guard: Guard, crop: Tensor) -> None:

@@ -18,6 +18,7 @@ from padprint.measuring.options import OWN, Paddings, schemes_by_name
 from padprint.measuring.session import Opened, Scene, Session, Setup
 from padprint.network.preserved import as_measured, continued, generators
 from padprint.padding import Scheme
+from padprint.support.axes import Size
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -32,9 +33,9 @@ class Batch:
     Attributes:
         index: of the image.
         group: of the image, index modulo the number of groups.
-        pixels: `(B, C, H, W)`, the crops themselves.
-        padded: by layer, `(B, C, h, w)` features F(x; p) of the crops alone.
-        optimal: by layer, `(B, C, h, w)` features F(x; *) of the same crops with the scene around them.
+        pixels: `(B, C, *space)`, the crops themselves.
+        padded: by layer, `(B, C, *cells)` features F(x; p) of the crops alone.
+        optimal: by layer, `(B, C, *cells)` features F(x; *) of the same crops with the scene around them.
     """
 
     index: int
@@ -122,7 +123,7 @@ def start(opened: Opened, scene: Scene, paddings: Paddings) -> Session:
     Raises:
         ImagesError, LayerError, ModelError, PaddingError: see `padprint.measure`.
     """
-    session = Session(opened.setup, opened.traced(paddings, scene.image.shape[0]), scene)
+    session = Session(opened.setup, opened.traced(paddings, scene), scene)
     session.network.refuse_nothing_left()
     return session
 
@@ -136,9 +137,7 @@ def paddings(padding: str | Scheme | None, seed: int) -> Paddings:
     return schemes_by_name([OWN if padding is None else padding], seed)
 
 
-def batch_of(
-    network: Checked, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], corners: Sequence[tuple[int, int]]
-) -> Batch:
+def batch_of(network: Checked, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], corners: Sequence[Size]) -> Batch:
     """Run some crops of a canvas under the network's one padding; see `Forwards.crops`.
 
     Raises:
@@ -153,6 +152,5 @@ def batch_of(
     (scheme,) = network.paddings.values()
     network.forwards.crops(x, maps, corners, keep, scheme)
     network.refuse_contradicted()
-    height, width = network.plan.crop
-    pixels = torch.stack([x[0, :, top : top + height, left : left + width] for top, left in corners])
+    pixels = torch.cat(network.forwards.cut(x, corners))
     return Batch(scene.index, scene.group, pixels, padded, optimal)

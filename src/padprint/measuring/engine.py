@@ -32,10 +32,10 @@ def measure(
     model: nn.Module | str,
     images: Images,
     layers: str | Sequence[str] | Geometry = "auto",
-    crop: int | tuple[int, int] = CROP,
+    crop: int | tuple[int, ...] = CROP,
     crops_per_image: int = CROPS_PER_IMAGE,
     groups: int = GROUPS,
-    margin: int | str | None = None,
+    margin: int | str | Sequence[int] | None = None,
     batch_size: int = BATCH_SIZE,
     seed: int = SEED,
     device: str | torch.device | None = None,
@@ -58,18 +58,18 @@ def measure(
     The model is run in evaluation mode and left as found: mode, hooks, gradients, random state, device, precision.
 
     Args:
-        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested. Or its name, as `load_model`
-            takes it, ``"torchvision:resnet50@DEFAULT"``.
+        model: any module that takes one `(B, C, *space)` tensor of one, two or three axes of space; its outputs may be nested.
+            Or its name, as `load_model` takes it, ``"torchvision:resnet50@DEFAULT"``.
         images: scenes larger than the crop: an iterable of `(C, H, W)` float tensors or arrays normalised as the model
-            wants them, a Dataset or DataLoader of them (labels ignored), or photographs: a folder, Pillow images, arrays of
+            wants them (waveforms `(C, L)`, volumes `(C, D, H, W)`), a Dataset or DataLoader of them (labels ignored), or photographs: a folder, Pillow images, arrays of
             bytes (H, W, 3).
         layers: dotted module names or globs; ``"auto"``: the last module output of each stride, the end of a stage. Or what
             `trace` found at the same crop, so that a network measured again and again, in training say, is traced once.
-        crop: input size in pixels, one number or (height, width).
+        crop: input size in pixels, one number or one for each axis, (height, width).
         crops_per_image: crops drawn from each image, without replacement; fewer where it admits fewer positions.
         groups: image i belongs to group i mod `groups`; error bars are delete-one-group jackknife. More groups
             know more of how images differ, and take memory: one map of a layer each.
-        margin: pixels of scene kept around a crop, at least; None: as many as the layers reach. Below the reach the
+        margin: pixels of scene kept around a crop, at least, one number or one for each axis; None: as many as the layers reach. Below the reach the
             result is approximate and carries its residual. ``"effective"``: as many as matter: the margin grows until F(x; *)
             of a crop of the first image moves by no more than 2 % of what padding changes, in every layer, when it grows by half.
         batch_size: crops in one forward pass.
@@ -84,7 +84,7 @@ def measure(
         resize_short_side: photographs of a folder are resized to this short side first, pixels.
         max_megapixels: most pixels of a photograph, in millions, before and after resizing; None: 160. A larger one is an
             error, told by its header.
-        inputs: for a model that takes more than a batch of images: makes its arguments of a batch `(B, C, H, W)`, a tuple of
+        inputs: for a model that takes more than a batch of images: makes its arguments of a batch `(B, C, *space)`, a tuple of
             them or a mapping by name, ``inputs=lambda x: (x, torch.zeros(len(x)))``.
         spend: canvas pixels over crop pixels that one image may cost, where the margins allow.
         distributed: share the images among the processes of the default `torch.distributed` group; every process gets

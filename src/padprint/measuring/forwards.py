@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
+from operator import sub
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from padprint.errors import ModelError, PadprintError
-from padprint.geometry.layer import Geometry, MapSpec, Sides
+from padprint.geometry.layer import Geometry, MapSpec
 from padprint.measuring.crop_plan import MAX_CANVAS
 from padprint.measuring.guard import Guard, differences
 from padprint.network.layers import Tap, run_to
 from padprint.network.preserved import as_measured, generators, randomness_kept
 from padprint.padding import Scheme
 from padprint.padding.swap import swapped
+from padprint.support.axes import Sides, Size, with_sides
+from padprint.support.axes import window as part_of
 from padprint.wholemap.extents import Window
 from padprint.wholemap.freezing import take_statistics
 from padprint.wholemap.network import ALONE, FROZEN, REPLAYED, WINDOWED, WholeMap
@@ -29,17 +33,19 @@ from padprint.wholemap.network import ALONE, FROZEN, REPLAYED, WINDOWED, WholeMa
 _ROUNDING = 16
 """Machine epsilons, of a layer's size: by how much another layout of the same image may change its features."""
 
-Corner = tuple[int, int]
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Memory formats by dimensions of a batch."""
+
 Windows = Mapping[str, Sequence[Tensor]]
-"""By layer, `(C, h, w)` of each of several crops."""
+"""By layer, the map `(C, *cells)` of each of several crops."""
 
 
 class Rest(NamedTuple):
     """What a batch of crops has in a layer that sees the whole map, beside F(x; p) and F(x; *).
 
     Attributes:
-        replayed: `(B, C, h, w)`, the scene around each crop under the statistics that the crop had by itself.
-        scene: B maps `(C, h, w)`, the scene as it is: statistics over all of the canvas.
+        replayed: `(B, C, *cells)`, the scene around each crop under the statistics that the crop had by itself.
+        scene: B maps `(C, *cells)`, the scene as it is: statistics over all of the canvas.
     """
 
     replayed: Tensor
@@ -47,8 +53,8 @@ class Rest(NamedTuple):
 
 
 Visit = Callable[[str, Tensor, list[Tensor], "Rest | None"], "Tensor | None"]
-"""Called with a layer's name, `(B, C, h, w)` features F(x; p) and B maps F(x; *) `(C, h, w)` of some crops, and the `Rest` of a
-layer that sees the whole map. It may return D^2 summed over the crops, `(C, h, w)`, if it has it."""
+"""Called with a layer's name, features F(x; p) `(B, C, *cells)` and B maps F(x; *) `(C, *cells)` of some crops, and the `Rest` of a
+layer that sees the whole map. It may return D^2 summed over the crops, `(C, *cells)`, if it has it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Whole:
     Attributes:
         network: it has learned which calls see the whole map.
         layers: names of these layers.
-        margin: scene around a crop on canvases of its own, px: top, bottom, left, right.
+        margin: scene around a crop on canvases of its own, px, by side.
     """
 
     network: WholeMap
@@ -90,7 +96,7 @@ class Forwards:
     Args:
         model: in evaluation mode, on `device`.
         specs: the layers, and how to read them.
-        crop: (height, width), pixels.
+        crop: size, pixels.
         device, dtype: of the model.
         whole: where layers see the whole map; None leaves such layers as they are.
     """
@@ -99,7 +105,7 @@ class Forwards:
         self,
         model: nn.Module,
         specs: Mapping[str, MapSpec],
-        crop: tuple[int, int],
+        crop: Size,
         device: torch.device,
         dtype: torch.dtype,
         whole: Whole | None = None,
@@ -120,11 +126,12 @@ class Forwards:
         exact, by up to 1e-4 of the features' size.
 
         Args:
-            image: `(C, H, W)`, at least as large as the crop.
+            image: `(C, *space)`, at least as large as the crop.
         """
-        if self.device.type != "cpu":
+        channels_last = CHANNELS_LAST.get(image.dim() + 1)
+        if self.device.type != "cpu" or channels_last is None:
             return
-        x = self.placed(image[:, : self.crop[0], : self.crop[1]])
+        x = self.placed(image[part_of((0,) * len(self.crop), self.crop)])
         as_it_is: dict[str, Tensor] = {}
         self._run(x, lambda tap, tensor: as_it_is.update({tap.name: tensor.clone()}))
         alike: list[bool] = []
@@ -141,17 +148,17 @@ class Forwards:
                 alike.append(bool(torch.equal(tensor, before)))
 
         try:
-            self._run(x.contiguous(memory_format=torch.channels_last), compare)
+            self._run(x.contiguous(memory_format=channels_last), compare)
         except ModelError:  # `view` refuses memory that it cannot describe
             return
-        self.layout = torch.channels_last if all(alike) else torch.contiguous_format
+        self.layout = channels_last if all(alike) else torch.contiguous_format
 
     def placed(self, image: Tensor) -> Tensor:
-        """A `(C, H, W)` image as a batch of one, on the model's device, in its precision and the layout chosen."""
+        """An image `(C, *space)` as a batch of one, on the model's device, in its precision and the layout chosen."""
         return image.to(self.device, self.dtype).unsqueeze(0).contiguous(memory_format=self.layout)
 
     def maps(self, x: Tensor) -> dict[str, Tensor]:
-        """`(C, H, W)` map of every layer on the canvas `x`, a batch of one.
+        """The map `(C, *cells)` of every layer on the canvas `x`, a batch of one.
 
         Raises:
             ModelError: the model fails, or a map is not as large as the canvas calls for.
@@ -167,11 +174,11 @@ class Forwards:
             features = spec.as_map(tensor)[0]
             expected = tuple(
                 n + (have - crop) / s
-                for n, have, crop, s in zip(spec.size, x.shape[-2:], self.crop, spec.stride, strict=True)
+                for n, have, crop, s in zip(spec.size, x.shape[2:], self.crop, spec.stride, strict=True)
             )
-            if tuple(features.shape[-2:]) != expected:
+            if tuple(features.shape[1:]) != expected:
                 raise ModelError(
-                    f"{tap.name} has {tuple(features.shape[-2:])} cells on an input of {tuple(x.shape[-2:])} px where "
+                    f"{tap.name} has {tuple(features.shape[1:])} cells on an input of {tuple(x.shape[2:])} px where "
                     f"{expected} were expected: its map does not grow evenly with the input"
                 )
             if tap.name in self._overwritten or features.is_inference():
@@ -191,12 +198,12 @@ class Forwards:
         """Keep what `maps` returned for a canvas: if the next one is the same, the network is not run again."""
         self._remembered = x, maps
 
-    def optimal(self, x: Tensor, corners: Sequence[Corner]) -> dict[str, list[Tensor]]:
-        """F(x; *) of crops in layers that see the whole map, by layer B maps `(C, h, w)`; nothing where there are none.
+    def optimal(self, x: Tensor, corners: Sequence[Size]) -> dict[str, list[Tensor]]:
+        """F(x; *) of crops in layers that see the whole map, by layer B maps `(C, *cells)`; nothing where there are none.
 
         Args:
             x: a canvas, a batch of one.
-            corners: (y, x) of each crop, canvas pixels, on the total-stride grid and the margin away from the canvas's ends.
+            corners: of each crop, canvas pixels, on the total-stride grid and the margin away from the canvas's ends.
         """
         found: dict[str, list[Tensor]] = {}
         for part in self._parts(corners):
@@ -205,13 +212,13 @@ class Forwards:
                 found.setdefault(name, []).extend(one)
         return found
 
-    def window(self, x: Tensor, corner: Corner) -> dict[str, Tensor]:
-        """F(x; *) of one crop, by layer `(C, h, w)`, on a canvas of any size: nothing is cut off."""
+    def window(self, x: Tensor, corner: Size) -> dict[str, Tensor]:
+        """F(x; *) of one crop, by layer `(C, *cells)`, on a canvas of any size: nothing is cut off."""
         maps = self.maps(x)
         found = {name: window(spec, maps[name], corner).clone() for name, spec in self.specs.items()}
         if self.whole is None:
             return found
-        place = Window(self.crop, (x.shape[-2], x.shape[-1]), corner)
+        place = Window(self.crop, tuple(x.shape[2:]), corner)
         return found | {name: one[0] for name, one in self._windows(x, WINDOWED, place).items()}
 
     def sees_all(self, name: str) -> bool:
@@ -222,7 +229,7 @@ class Forwards:
         self,
         x: Tensor,
         maps: Mapping[str, Tensor],
-        corners: Sequence[Corner],
+        corners: Sequence[Size],
         visit: Visit,
         scheme: Scheme | None = None,
         optimal: Windows | None = None,
@@ -234,7 +241,7 @@ class Forwards:
         Args:
             x: the canvas, a batch of one.
             maps: what `maps` returned for it.
-            corners: (y, x) of each crop, canvas pixels, on the total-stride grid.
+            corners: of each crop, canvas pixels, on the total-stride grid.
             visit: see `Visit`.
             scheme: what stands in for the network's padding. Nothing is compared under one that moves maps.
             optimal: what `optimal` returned for these corners, where it is there already.
@@ -264,16 +271,16 @@ class Forwards:
             with randomness_kept([*generators(self.model), *drawn]):
                 guard.settle(differences(self, corners, scheme), x, sizes)
 
-    def batched(self, x: Tensor, corners: Sequence[Corner]) -> Tensor | None:
+    def batched(self, x: Tensor, corners: Sequence[Size]) -> Tensor | None:
         """The crops of a canvas as one batch, if it is the first of several, and the first of them is the one that the guard knows."""
-        guard, (height, width) = self.guard, self.crop
+        guard = self.guard
         if guard is None or guard.crop is None or guard.batched or len(corners) < 2 or self._frozen is not None:
             return None
-        crops = [x[:, :, top : top + height, left : left + width] for top, left in corners]
+        crops = self.cut(x, corners)
         return torch.cat(crops) if torch.equal(crops[0], guard.crop) else None
 
     def of_crop(self, x: Tensor, *, plain: bool = False) -> dict[str, Tensor]:
-        """F(x; p) of a crop, the first of a batch `(B, C, H, W)`, by layer `(C, h, w)`.
+        """F(x; p) of a crop, the first of a batch `(B, C, *space)`, by layer `(C, *cells)`.
 
         Args:
             x: the crop, and what else is in the batch.
@@ -288,18 +295,21 @@ class Forwards:
             self._run(x, keep, None if plain else ALONE)
         return found
 
+    def cut(self, x: Tensor, corners: Sequence[Size]) -> list[Tensor]:
+        """The crops at some corners of a canvas."""
+        return [x[part_of(corner, self.crop)] for corner in corners]
+
     def compare(
         self,
         x: Tensor,
         maps: Mapping[str, Tensor],
-        corners: Sequence[Corner],
+        corners: Sequence[Size],
         visit: Callable[[str, Tensor, list[Tensor], Rest | None], None],
         scheme: Scheme | None = None,
         optimal: Windows | None = None,
     ) -> None:
         """Like `crops`, without looking at what is found."""
-        height, width = self.crop
-        batch = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in corners])
+        batch = torch.cat(self.cut(x, corners))
         if self.whole is not None and self._frozen is None:
             found = self.optimal(x, corners) if optimal is None else optimal
             return self._compare_whole(x, batch, maps, corners, visit, scheme, found)
@@ -315,7 +325,7 @@ class Forwards:
     # ----------------------------------------------------------------------------- layers that see the whole map
 
     @contextmanager
-    def under(self, x: Tensor, tile: tuple[int, int] | None) -> Iterator[dict[str, Tensor]]:
+    def under(self, x: Tensor, tile: Size | None) -> Iterator[dict[str, Tensor]]:
         """A block in which all runs are under statistics of a scene; what `maps` gives of it as it is.
 
         Args:
@@ -341,7 +351,7 @@ class Forwards:
         x: Tensor,
         batch: Tensor,
         maps: Mapping[str, Tensor],
-        corners: Sequence[Corner],
+        corners: Sequence[Size],
         visit: Callable[[str, Tensor, list[Tensor], Rest | None], None],
         scheme: Scheme | None,
         optimal: Windows,
@@ -367,30 +377,28 @@ class Forwards:
             rest = Rest(torch.cat(replayed[name]), scene) if name in replayed else None
             visit(name, torch.cat(alone[name]), scene if rest is None else list(optimal[name]), rest)
 
-    def _parts(self, corners: Sequence[Corner]) -> Iterator[Sequence[Corner]]:
+    def _parts(self, corners: Sequence[Size]) -> Iterator[Sequence[Size]]:
         """The corners of as many crops at a time as have canvases of their own in one pass; none without such layers."""
         if self.whole is None:
             return
-        height, width = self._smallest(self.whole)
-        most = max(1, MAX_CANVAS // (height * width))
+        most = max(1, MAX_CANVAS // prod(self._smallest(self.whole)))
         for start in range(0, len(corners), most):
             yield corners[start : start + most]
 
-    def _smallest(self, whole: Whole) -> tuple[int, int]:
-        top, bottom, left, right = whole.margin
-        return self.crop[0] + top + bottom, self.crop[1] + left + right
+    def _smallest(self, whole: Whole) -> Size:
+        return with_sides(self.crop, whole.margin)
 
-    def _tight(self, x: Tensor, corners: Sequence[Corner]) -> tuple[Tensor, Window]:
-        """`(B, C, H, W)`: each crop of a canvas with exactly the margin around it; and where it lies there."""
+    def _tight(self, x: Tensor, corners: Sequence[Size]) -> tuple[Tensor, Window]:
+        """`(B, C, *space)`: each crop of a canvas with exactly the margin around it; and where it lies there."""
         if self.whole is None:
             raise AssertionError("no layer sees the whole map")
-        (top, _, left, _), (height, width) = self.whole.margin, self._smallest(self.whole)
-        cut = [x[..., row - top : row - top + height, column - left : column - left + width] for row, column in corners]
+        before, size = self.whole.margin[::2], self._smallest(self.whole)
+        cut = [x[part_of(tuple(map(sub, corner, before)), size)] for corner in corners]
         batch = torch.cat(cut).contiguous(memory_format=self.layout)
-        return batch, Window(self.crop, (height, width), (top, left))
+        return batch, Window(self.crop, size, before)
 
     def _windows(self, x: Tensor, mode: str, place: Window) -> dict[str, Tensor]:
-        """What layers that see the whole map have in the crop's window of a batch of canvases, `(B, C, h, w)`."""
+        """What layers that see the whole map have in the crop's window of a batch of canvases, `(B, C, *cells)`."""
         found: dict[str, Tensor] = {}
 
         def keep(tap: Tap, tensor: Tensor) -> None:
@@ -451,16 +459,16 @@ class Forwards:
 
 
 def squared_differences(features: Tensor, optimal: Sequence[Tensor]) -> Tensor:
-    """D^2 summed over a batch, `(C, h, w)`."""
+    """D^2 summed over a batch, `(C, *cells)`."""
     total = torch.zeros_like(features[0])
     for one, other in zip(features, optimal, strict=True):
         total += (one - other).square()
     return total
 
 
-def first_cell(spec: MapSpec, corner: tuple[int, int]) -> tuple[int, int]:
-    """The map's first cell (row, column) of a crop whose corner lies at `corner` pixels, on the total-stride grid."""
-    return int(corner[0] / spec.stride[0]), int(corner[1] / spec.stride[1])
+def first_cell(spec: MapSpec, corner: Size) -> Size:
+    """The map's first cell of a crop whose corner lies at `corner` pixels, on the total-stride grid."""
+    return tuple(int(at / stride) for at, stride in zip(corner, spec.stride, strict=True))
 
 
 def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:
@@ -468,7 +476,7 @@ def swapping(scheme: Scheme | None) -> AbstractContextManager[object]:
     return nullcontext() if scheme is None else swapped(scheme)
 
 
-def window(spec: MapSpec, features: Tensor, corner: tuple[int, int]) -> Tensor:
-    """The part of a canvas's `(..., C, H, W)` map that belongs to one crop."""
-    row, column = first_cell(spec, corner)
-    return features[..., row : row + spec.size[0], column : column + spec.size[1]]
+def window(spec: MapSpec, features: Tensor, corner: Size) -> Tensor:
+    """The part of a canvas's map `(..., C, *cells)` that belongs to one crop."""
+    found: Tensor = features[part_of(first_cell(spec, corner), spec.size)]
+    return found

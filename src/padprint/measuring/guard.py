@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from padprint.geometry.layer import Geometry
+from padprint.support.axes import Size, inside
 from padprint.support.reasons import Reason, changed_beyond, changed_throughout, depends_on_batch, gone_on_repetition
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Guard:
         geometry: of the layers.
         limits: by layer `(C,)`, the largest difference that rounding explains, in the model's precision.
         sizes: by layer `(C,)`, the rms of the features that the limits were set on.
-        crop: `(1, C, H, W)`, the crop that the limits were set on, and
-        first: by layer `(C, h, w)`, its features where it is all there is.
+        crop: `(1, C, *space)`, the crop that the limits were set on, and
+        first: by layer `(C, *cells)`, its features where it is all there is.
         refused: by layer, why it is not believed any more.
         considered: by layer, how often a difference was looked at again and found to be rounding.
         batched: whether that crop was compared with itself in a batch of several.
@@ -66,7 +67,7 @@ class Guard:
     def calibrate(
         self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], optimal: Mapping[str, Tensor]
     ) -> None:
-        """Set the limits from the features `(C, h, w)` of a crop, of it moved in its last digits, and of it in its scene."""
+        """Set the limits from the features `(C, *cells)` of a crop, of it moved in its last digits, and of it in its scene."""
         for name, one in before.items():
             size = one.flatten(1).double()
             moved = (after[name].flatten(1).double() - size).abs()
@@ -85,19 +86,24 @@ class Guard:
                 apart = (one - there[name]).abs().flatten(1).amax(1)
                 self.limits[name] = torch.maximum(self.limits[name], _ROOM * apart)
 
-    def inside(self, name: str) -> tuple[slice, slice]:
-        """Rows and columns of a layer's map beyond its rim."""
+    @property
+    def axes(self) -> int:
+        """How many axes of space there are."""
+        return len(self.geometry.crop)
+
+    def inside(self, name: str) -> tuple[Any, ...]:
+        """The part of a layer's map beyond its rim, an index of its last dimensions."""
         found = self.geometry[name]
-        (top, bottom, left, right), (h, w) = found.rim or (0,) * 4, found.size or (0, 0)
-        return slice(top, max(top, h - bottom)), slice(left, max(left, w - right))
+        size = found.size or ()
+        return (..., *inside(size, found.rim or (0,) * (2 * len(size))))
 
     def part(self, name: str, features: Tensor, whole: bool) -> Tensor:
-        """All of a map `(C, h, w)`, or what lies beyond its rim."""
-        rows, columns = (slice(None), slice(None)) if whole else self.inside(name)
-        return features[:, rows, columns]
+        """All of a map `(C, *cells)`, or what lies beyond its rim."""
+        found: Tensor = features if whole else features[self.inside(name)]
+        return found
 
     def differs(self, name: str, one: Tensor, two: Tensor, *, whole: bool) -> bool:
-        """Whether two maps `(C, h, w)` of a layer differ by more than rounding, everywhere or beyond the rim alone."""
+        """Whether two maps `(C, *cells)` of a layer differ by more than rounding, everywhere or beyond the rim alone."""
         within = self.part(name, (one - two).abs(), whole).flatten(1)
         return bool(within.numel()) and bool((within.amax(1) > self.limits[name]).any())
 
@@ -107,15 +113,15 @@ class Guard:
         """Refuse layers in which a crop in a batch differs from the crop alone, near its border too, where nothing else looks.
 
         Args:
-            first: by layer `(C, h, w)`, features of the first crop of a batch, which is `crop`.
-            batch: `(B, C, H, W)`.
+            first: by layer `(C, *cells)`, features of the first crop of a batch, which is `crop`.
+            batch: `(B, C, *space)`.
             of_first: gives these for any batch.
         """
         self.batched = True
         apart = {
             name: first[name] - one for name, one in self.first.items() if name in first and name not in self.refused
         }
-        large = {name: one.abs() > self.limits[name].view(-1, 1, 1) for name, one in apart.items()}
+        large = {name: one.abs() > _by_channel(self.limits[name], self.axes) for name, one in apart.items()}
         left = [name for name, one in large.items() if bool(one.any())]
         for number in range(_NUDGES):
             if not left:
@@ -132,13 +138,13 @@ class Guard:
 
         Args:
             name: of the layer.
-            squares: `(C, h, w)`, D^2 summed over crops, and
+            squares: `(C, *cells)`, D^2 summed over crops, and
             count: how many crops.
         """
         if name in self.refused or self.considered.get(name, 0) >= _RECONSIDERED:
             return
         within = self.part(name, squares, whole=False)
-        if within.numel() and bool((within.amax((1, 2)) > count * self.limits[name].square()).any()):
+        if within.numel() and bool((within.flatten(1).amax(1) > count * self.limits[name].square()).any()):
             self._doubts[name] = squares.detach().clone(), count
 
     @property
@@ -155,8 +161,8 @@ class Guard:
         """Look at doubts again, and refuse the layers of which they stay.
 
         Args:
-            difference: for a canvas and layers, D of each layer, `(B, C, h, w)`.
-            x: the canvas `(1, C, H, W)`.
+            difference: for a canvas and layers, D of each layer, `(B, C, *cells)`.
+            x: the canvas `(1, C, *space)`.
             sizes: by layer `(C,)`, rms of the features of this canvas.
         """
         limits = self._limits_at(sizes)
@@ -174,16 +180,17 @@ class Guard:
         again = [difference(nudged(x, NUDGE, number), left) for number in range(_NUDGES if left else 0)]
         for name in left:
             squares, count = self._doubts.pop(name)
-            rows, columns = self.inside(name)
-            large = first[name][..., rows, columns].abs() > limits[name].view(-1, 1, 1)
-            one = first[name][..., rows, columns][large]
-            if all(_alike(one, other[name][..., rows, columns][large]) for other in again):
+            within = self.inside(name)
+            part = first[name][within]
+            large = part.abs() > _by_channel(limits[name], self.axes)
+            one = part[large]
+            if all(_alike(one, other[name][within][large]) for other in again):
                 self.refused[name] = self._reason(name, squares, count, limits[name])
             else:
                 self._raise(name, squares, count)
 
     def _worst(self, name: str, squares: Tensor) -> Tensor:
-        """`(C,)`: the largest of some squares `(C, h, w)` beyond the rim."""
+        """`(C,)`: the largest of some squares `(C, *cells)` beyond the rim."""
         return self.part(name, squares, whole=False).flatten(1).amax(1)
 
     def _far(self, name: str, squares: Tensor, count: int, limits: Mapping[str, Tensor]) -> bool:
@@ -210,27 +217,29 @@ class Guard:
 
     def _reason(self, name: str, squares: Tensor, count: int, limit: Tensor) -> Reason:
         found = self.geometry[name]
-        rows, columns = self.inside(name)
+        within = self.inside(name)
         above = torch.zeros(squares.shape[1:], dtype=torch.bool, device=squares.device)
-        over = squares > count * limit.square().view(-1, 1, 1)
-        above[rows, columns] = over[:, rows, columns].any(0)
-        depth, pixels = deepest(above, found.stride or (1, 1))
-        h, w = above.shape
-        share = float(above[rows, columns].double().mean())
+        above[within] = (squares > count * _by_channel(limit.square(), self.axes))[within].any(0)
+        depth, pixels = deepest(above, found.stride or (1,) * above.dim())
+        share = float(above[within].double().mean())
         if share > 0.9:
-            return changed_throughout((h, w), found.rim)
+            return changed_throughout(tuple(above.shape), found.rim)
         return changed_beyond(depth, pixels, found.rim)
 
 
-def deepest(above: Tensor, stride: tuple[float, float]) -> tuple[int, float]:
-    """How far the cells that are True lie from the border of an `(h, w)` map at most: cells, and input px."""
-    h, w = above.shape
-    rows, columns = above.nonzero(as_tuple=True)
-    if not len(rows):
+def _by_channel(values: Tensor, axes: int) -> Tensor:
+    """`(C,)` values in a shape that extends over maps of so many axes."""
+    return values.view(-1, *[1] * axes)
+
+
+def deepest(above: Tensor, stride: Sequence[float]) -> tuple[int, float]:
+    """How far the cells that are True lie from the border of a map at most: cells, and input px."""
+    places = above.nonzero(as_tuple=True)
+    if not len(places[0]):
         return 0, 0.0
-    deep_y, deep_x = torch.minimum(rows, h - 1 - rows), torch.minimum(columns, w - 1 - columns)
-    cells = torch.minimum(deep_y, deep_x)
-    pixels = torch.minimum(deep_y * stride[0], deep_x * stride[1])
+    deep = [torch.minimum(place, n - 1 - place) for place, n in zip(places, above.shape, strict=True)]
+    cells = torch.stack(deep).amin(0)
+    pixels = torch.stack([own * px for own, px in zip(deep, stride, strict=True)]).amin(0)
     return int(cells.max()) + 1, float(pixels.max()) + max(stride)
 
 
@@ -241,7 +250,7 @@ def nudged(x: Tensor, units: int, seed: int) -> Tensor:
 
 
 def differences(
-    forwards: Forwards, corners: Sequence[tuple[int, int]], scheme: Scheme | None
+    forwards: Forwards, corners: Sequence[Size], scheme: Scheme | None
 ) -> Callable[[Tensor, Sequence[str]], dict[str, Tensor]]:
     """D of the crops of a canvas, for `Guard.settle`; of layers that see the whole map, the part that is not by statistics."""
 

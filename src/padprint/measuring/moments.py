@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from padprint.measuring.states import States
+from padprint.support.axes import Size
 
 _BLOCK = 1 << 20
 """Numbers worked on at once: few enough to stay in a processor's cache, where a whole batch's map would not."""
@@ -25,29 +27,29 @@ FIRST = (1, 10, 100)
 class LayerMoments(States):
     """Sums of a layer's differences D = F(x; p) - F(x; *) and optimal features F(x; *), by group of images.
 
-    All float64 (G groups, a `(C, h, w)` map):
+    All float64 (G groups, a map `(C, *cells)`):
 
-    ==========  ============  =============================================================
-    crops       `(G,)`        number of crops
-    diff        `(G, C, h, w)`  sum of D
-    square      `(C, h, w)`   sum of D^2 over all groups
-    energy      `(G, h, w)`   sum of D^2, averaged over channels
-    absolute    `(G,)`        sum of |D|, averaged over channels and cells
-    feature     `(G, C)`      sum of F(x; *), averaged over cells
-    power       `(G, C)`      sum of F(x; *)^2, averaged over cells
-    early       `(4, h, w)`   sum of F(x; p), averaged over channels: of the first 1, 10, 100 crops and of all
-    counted     `(4,)`        number of crops in each of these
-    ==========  ============  =============================================================
+    ==========  ================  =============================================================
+    crops       `(G,)`            number of crops
+    diff        `(G, C, *cells)`  sum of D
+    square      `(C, *cells)`     sum of D^2 over all groups
+    energy      `(G, *cells)`     sum of D^2, averaged over channels
+    absolute    `(G,)`            sum of |D|, averaged over channels and cells
+    feature     `(G, C)`          sum of F(x; *), averaged over cells
+    power       `(G, C)`          sum of F(x; *)^2, averaged over cells
+    early       `(4, *cells)`     sum of F(x; p), averaged over channels: of the first 1, 10, 100 crops and of all
+    counted     `(4,)`            number of crops in each of these
+    ==========  ================  =============================================================
 
     Args:
         channels: C.
-        size: (h, w).
+        size: cells along each axis.
         groups: G; image i belongs to group i mod G.
         device: where the sums lie.
     """
 
     latest: Tensor
-    """D^2 of the last batch, summed over its crops, `(C, h, w)`; no state."""
+    """D^2 of the last batch, summed over its crops, `(C, *cells)`; no state."""
 
     crops: Tensor
     diff: Tensor
@@ -59,7 +61,7 @@ class LayerMoments(States):
     early: Tensor
     counted: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], groups: int, device: torch.device | None = None) -> None:
+    def __init__(self, channels: int, size: Size, groups: int, device: torch.device | None = None) -> None:
         shapes: dict[str, tuple[int, ...]] = {
             "crops": (groups,),
             "diff": (groups, channels, *size),
@@ -79,8 +81,8 @@ class LayerMoments(States):
 
         Args:
             group: of the image the crops come from.
-            features: `(B, C, h, w)`, F(x; p) of each crop, in the model's precision; sums over a batch are taken in it.
-            optimal: B maps `(C, h, w)`, F(x; *) of each crop.
+            features: `(B, C, *cells)`, F(x; p) of each crop, in the model's precision; sums over a batch are taken in it.
+            optimal: B maps `(C, *cells)`, F(x; *) of each crop.
             order: B numbers that say which crops are the first, whichever process sees them; without them none is.
         """
         layout = _order_in_memory(features)
@@ -92,7 +94,7 @@ class LayerMoments(States):
             tiny or not bool(sums[1].isfinite().all())
         ):  # squares leave the type's range
             sums, absolute = _sums(own.double(), [one.double() for one in others])
-        total, square = sums.permute(0, *(layout.index(d) for d in (1, 2, 3))).unbind()
+        total, square = sums.permute(0, *(layout.index(d) for d in range(1, len(layout)))).unbind()
         self.crops[group] += len(own)
         self.diff[group] += total
         self.square += square
@@ -102,7 +104,7 @@ class LayerMoments(States):
         self.latest = square
 
     def _add_early(self, means: Tensor, order: Sequence[int]) -> None:
-        """Add the `(B, h, w)` channel means of F(x; p)."""
+        """Add the `(B, *cells)` channel means of F(x; p)."""
         for row, least in enumerate(FIRST):
             early = [i for i, number in enumerate(order) if number < least]
             if early:
@@ -117,36 +119,36 @@ class LayerMoments(States):
 
         Args:
             group: of the image.
-            features: `(C, H, W)` map of the canvas.
-            coverage: `(H, W)`, how many of the canvas's crops see each cell.
+            features: `(C, *cells)` map of the canvas.
+            coverage: `(*cells)`, how many of the canvas's crops see each cell.
         """
-        total, middle, first, second = _weighted(features, coverage, self.diff.shape[-1] * self.diff.shape[-2])
+        cells = self.diff[0, 0].numel()
+        total, middle, first, second = _weighted(features, coverage, cells)
         small = bool((second < _TINY**2 * total).any()) and bool((features != 0).any())
         if features.dtype != torch.float64 and (small or not bool(second.isfinite().all())):
-            total, middle, first, second = _weighted(
-                features.double(), coverage, self.diff.shape[-1] * self.diff.shape[-2]
-            )
+            total, middle, first, second = _weighted(features.double(), coverage, cells)
         shift = middle.flatten().double()
         self.feature[group] += total * shift + first
         self.power[group] += total * shift.square() + 2 * shift * first + second
 
 
 def _weighted(features: Tensor, coverage: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum of the weights, a middle `(C, 1, 1)`, and by channel the weighted sums of what is left without it, and its square."""
+    """Sum of the weights, a middle `(C, 1, ...)`, and by channel the weighted sums of what is left without it, and its square."""
     weights = coverage.to(features.dtype) / cells
     # sums around a middle keep the digits of a variance that is small beside the mean; a sample of covered cells gives one
-    row, column = coverage.nonzero().unbind(1)
-    apart = max(1, len(row) // _SAMPLE)
-    middle = features[:, row[::apart], column[::apart]].mean(1).view(-1, 1, 1)
+    places = coverage.nonzero().unbind(1)
+    apart = max(1, len(places[0]) // _SAMPLE)
+    sampled: Any = (slice(None), *(place[::apart] for place in places))
+    middle = features[sampled].mean(1).view(-1, *[1] * coverage.dim())
     first = torch.zeros(len(features), dtype=torch.float64, device=features.device)
     second = torch.zeros_like(first)
     step = max(1, _BLOCK * features.shape[1] // max(1, features.numel()))
     for start in range(0, features.shape[1], step):
         weight = weights[start : start + step].flatten()
         rest = features[:, start : start + step] - middle
-        by_cell = rest.permute(1, 2, 0)  # as channels-last memory lies; a plain map is taken by channel
+        by_cell = rest.movedim(0, -1)  # as channels-last memory lies; a plain map is taken by channel
         if by_cell.is_contiguous():
-            flat = by_cell.flatten(0, 1)
+            flat = by_cell.flatten(0, -2)
             first += weight @ flat
             second += weight @ flat.square_()
         else:
@@ -173,7 +175,8 @@ def _sums(own: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return sums, absolute
 
 
-def _order_in_memory(x: Tensor) -> tuple[int, int, int, int]:
-    """The order of a `(B, C, h, w)` tensor's dimensions in which its numbers lie side by side, as far as that is known."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return (0, 2, 3, 1) if last else (0, 1, 2, 3)
+def _order_in_memory(x: Tensor) -> tuple[int, ...]:
+    """The order of a batch's dimensions `(B, C, *cells)` in which its numbers lie side by side, as far as that is known."""
+    every = tuple(range(x.dim()))
+    last = x.dim() > 3 and x.movedim(1, -1).is_contiguous() and not x.is_contiguous()
+    return (0, *every[2:], 1) if last else every

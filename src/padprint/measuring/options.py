@@ -37,9 +37,9 @@ class Options(LoadOptions, total=False):
     """Keywords that `measure` and `compare` share, and what else takes their crops."""
 
     layers: str | Sequence[str] | Geometry
-    crop: int | tuple[int, int]
+    crop: int | tuple[int, ...]
     crops_per_image: int
-    margin: int | str | None
+    margin: int | str | Sequence[int] | None
     batch_size: int
     spend: float
     distributed: bool
@@ -83,7 +83,7 @@ class Settings:
 
     Attributes:
         crops_per_image, groups, batch_size, seed, spend: see `padprint.measure`.
-        margin: pixels asked for; None for as many as the layers reach; ``"effective"`` for as many as matter.
+        margin: pixels asked for, one number or one for each axis; None for as many as the layers reach; ``"effective"`` for as many as matter.
     """
 
     crops_per_image: int
@@ -91,7 +91,7 @@ class Settings:
     batch_size: int
     seed: int
     spend: float
-    margin: int | str | None = None
+    margin: int | str | Sequence[int] | None = None
 
 
 def run_settings(o: Mapping[str, Any]) -> Settings:
@@ -102,14 +102,18 @@ def run_settings(o: Mapping[str, Any]) -> Settings:
     """
     check_counts(1, crops_per_image=o["crops_per_image"], groups=o["groups"], batch_size=o["batch_size"])
     check_counts(0, seed=o["seed"])
-    if isinstance(o["margin"], str) and o["margin"] != EFFECTIVE:
-        raise ModelError(f"margin must be a number of px, None or {EFFECTIVE!r}, but got {o['margin']!r}")
-    check_counts(0, margin=0 if o["margin"] in (None, EFFECTIVE) else o["margin"])
+    margin = o["margin"]
+    if isinstance(margin, str) and margin != EFFECTIVE:
+        raise ModelError(f"margin must be a number of px, None or {EFFECTIVE!r}, but got {margin!r}")
+    several = isinstance(margin, Sequence) and not isinstance(margin, str)
+    for one in margin if several else () if margin in (None, EFFECTIVE) else (margin,):
+        check_counts(0, margin=one)
+    margin = list(margin) if several else margin
     if o["seed"] >= 1 << 63:
         raise ModelError(f"seed must be below 2**63, but got {o['seed']}")
     if not 0 < o["spend"] < inf:
         raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
-    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], o["margin"])
+    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], margin)
 
 
 def schemes_by_name(padding: Sequence[str | Scheme], seed: int = 0) -> Paddings:

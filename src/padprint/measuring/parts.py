@@ -13,6 +13,7 @@ from padprint.results.estimates import estimate_of
 from padprint.results.measurement import PARTS, Estimate, Part
 from padprint.results.pattern_size import sizes
 from padprint.results.statistics import jackknife
+from padprint.support.axes import Size, space
 
 _SUMMED = ("local", "through", "context", "total")
 """Parts of which squares are summed here; those of ``padding`` are a layer's own."""
@@ -21,18 +22,18 @@ _SUMMED = ("local", "through", "context", "total")
 class PartSums(States):
     """Sums of the parts of a layer's change, beside its `LayerMoments`, which hold what padding does as a whole.
 
-    All float64 (G groups, a `(C, h, w)` map):
+    All float64 (G groups, a map `(C, *cells)`):
 
     =======  ==============  ======================================================================
-    local    `(G, C, h, w)`  sum of A - R, the crop less its scene under the crop's statistics
-    context  `(G, C, h, w)`  sum of W - S, statistics over the crop's window less over the scene
+    local    `(G, C, *cells)`  sum of A - R, the crop less its scene under the crop's statistics
+    context  `(G, C, *cells)`  sum of W - S, statistics over the crop's window less over the scene
     energy   `(4, G)`        sums of the squares of local, through, context, total, averaged over cells
-    cells    `(4, h, w)`     the same by cell, over all groups, averaged over channels
+    cells    `(4, *cells)`     the same by cell, over all groups, averaged over channels
     =======  ==============  ======================================================================
 
     Args:
         channels: C.
-        size: (h, w).
+        size: cells along each axis.
         groups: G.
         device: where the sums lie.
     """
@@ -42,7 +43,7 @@ class PartSums(States):
     energy: Tensor
     cells: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], groups: int, device: torch.device | None = None) -> None:
+    def __init__(self, channels: int, size: Size, groups: int, device: torch.device | None = None) -> None:
         shapes: dict[str, tuple[int, ...]] = {
             "local": (groups, channels, *size),
             "context": (groups, channels, *size),
@@ -59,10 +60,10 @@ class PartSums(States):
 
         Args:
             group: of their image.
-            alone: `(B, C, h, w)`, F(x; p).
-            replayed: `(B, C, h, w)`, the scene under the crop's statistics.
-            windowed: B maps `(C, h, w)`, F(x; *).
-            scene: B maps `(C, h, w)`, the scene as it is.
+            alone: `(B, C, *cells)`, F(x; p).
+            replayed: `(B, C, *cells)`, the scene under the crop's statistics.
+            windowed: B maps `(C, *cells)`, F(x; *).
+            scene: B maps `(C, *cells)`, the scene as it is.
         """
         for a, r, w, s in zip(alone.double(), replayed.double(), windowed, scene, strict=True):
             local, through, context = a - r, r - w.double(), w.double() - s.double()
@@ -92,7 +93,8 @@ class PartSums(States):
             "total": diff + context,
         }
         energy = dict(zip(_SUMMED, self.energy.cpu()[:, full], strict=True))
-        energy["padding"] = moments.energy.cpu()[full].mean((-2, -1))
+        by_cell = moments.energy.cpu()[full]
+        energy["padding"] = by_cell.mean(space(by_cell, 1))
         cells = dict(zip(_SUMMED, self.cells.cpu(), strict=True))
         cells["padding"] = moments.energy.cpu().sum(0)
         return {
@@ -102,8 +104,8 @@ class PartSums(States):
 
 
 def _part(sums: Tensor, energy: Tensor, cells: Tensor, crops: Tensor, power: Tensor, rounding: float) -> Part:
-    """One part's numbers from `(G, C, h, w)` sums of it, `(G,)` of its square, and `(h, w)` its mean square."""
-    means = (sums / crops.view(-1, 1, 1, 1)).flatten(1)
+    """One part's numbers from `(G, C, *cells)` sums of it, `(G,)` of its square, and `(*cells)` its mean square."""
+    means = (sums / crops.view(-1, *[1] * (sums.dim() - 1))).flatten(1)
 
     def squared(keep: Tensor) -> Tensor:
         return energy[keep].sum() / power[keep].sum()

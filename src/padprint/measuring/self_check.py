@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, sqrt
+from operator import add, eq, sub
 
 import torch
 from torch import Tensor
 
-from padprint.geometry.layer import Sides
 from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Forwards, window
 from padprint.measuring.guard import NUDGE, Guard, nudged
+from padprint.support.axes import Size, each_side, space
+from padprint.support.axes import window as part_of
 from padprint.support.progress import phase
 from padprint.support.reasons import (
     Reason,
@@ -23,18 +25,21 @@ from padprint.support.reasons import (
     size_of_canvas,
 )
 
-_Ring = tuple[tuple[int, int], tuple[int, int]]
+_Ring = tuple[tuple[int, int], ...]
 
 _PIECES = 2
 """How many pieces of crops the self-check looks at."""
 
 _SMALLEST = 32  # px of a piece, and two total strides
 
-_RINGS = (((1, 2), (3, 1)), ((3, 1), (1, 3)))
-"""By piece, (down, across): total strides of other content laid around it, (before, after), where the canvas leaves none. The first
+_RINGS = (((1, 2), (3, 1), (2, 1)), ((3, 1), (1, 3), (2, 2)))
+"""By piece and axis: total strides of other content laid around it, (before, after), where the canvas leaves none. The first
 piece gets one above, two below, three to the left and one to the right.
 
-Equal shifts down and across would hide features of (row - column)."""
+Equal shifts along two axes would hide features of (row - column)."""
+
+_RING: _Ring = (1, 2), (2, 1), (3, 1)
+"""Likewise, of the look at why features differ."""
 
 
 @phase("self-check")
@@ -61,7 +66,7 @@ def self_check(
     Raises:
         ModelError: the network fails.
     """
-    canvases = plan.canvases((image.shape[-2], image.shape[-1]), 0)
+    canvases = plan.canvases(tuple(image.shape[1:]), 0)
     if not canvases:
         return {}
     canvas = canvases[0]
@@ -94,12 +99,9 @@ def self_check(
     return {name: floor.get(name, rounding) for name in forwards.specs}
 
 
-def _calibrate(
-    forwards: Forwards, guard: Guard, x: Tensor, maps: Mapping[str, Tensor], corner: tuple[int, int]
-) -> None:
+def _calibrate(forwards: Forwards, guard: Guard, x: Tensor, maps: Mapping[str, Tensor], corner: Size) -> None:
     """Set the guard's limits by the crop at a corner of a canvas, and refuse layers that differ when it is run again."""
-    top, left = corner
-    crop = x[..., top : top + forwards.crop[0], left : left + forwards.crop[1]].clone()
+    crop = x[part_of(corner, forwards.crop)].clone()
     alone, again = forwards.of_crop(crop), forwards.of_crop(crop)
     guard.crop, guard.first = crop, alone
     for name, one in alone.items():
@@ -120,22 +122,24 @@ class _Piece:
     """A part of a crop, whole total strides smaller than it.
 
     Attributes:
-        top, left: where it lies in its canvas, px.
-        less: total strides (y, x) by which it is smaller than the crop.
+        corner: where it lies in its canvas, px.
+        less: total strides by which it is smaller than the crop.
     """
 
-    top: int
-    left: int
-    less: tuple[int, int]
+    corner: Size
+    less: Size
 
     @staticmethod
     def of(plan: CropPlan, canvas: Canvas, number: int, *, whole: bool) -> _Piece:
         """A piece of the canvas's first crop, or of its last one: at other places of their crops; with `whole` all of it."""
         least = [max(_SMALLEST, 2 * p) for p in plan.period]
-        less = [0 if whole else max(0, (n - m) // p) for n, m, p in zip(plan.crop, least, plan.period, strict=True)]
+        less = tuple(
+            0 if whole else max(0, (n - m) // p) for n, m, p in zip(plan.crop, least, plan.period, strict=True)
+        )
         further = [n - n // 2 if (number + axis) % 2 == 0 else n for axis, n in enumerate(less)]
-        y, x = canvas.crops[-1 if number else 0]
-        return _Piece(y + further[0] * plan.period[0], x + further[1] * plan.period[1], (less[0], less[1]))
+        crop = canvas.crops[-1 if number else 0]
+        corner = tuple(at + n * p for at, n, p in zip(crop, further, plan.period, strict=True))
+        return _Piece(corner, less)
 
 
 class _View:
@@ -145,8 +149,8 @@ class _View:
         forwards: the network.
         plan: how scenes are cut.
         piece: of the canvas.
-        canvas: `(1, C, H, W)`, as the network is fed with it.
-        content: `(C, H, W)`, real content to lay around the piece.
+        canvas: `(1, C, *space)`, as the network is fed with it.
+        content: `(C, *space)`, real content to lay around the piece.
         number: of the piece.
     """
 
@@ -154,25 +158,21 @@ class _View:
         self, forwards: Forwards, plan: CropPlan, piece: _Piece, canvas: Tensor, content: Tensor, number: int
     ) -> None:
         self.forwards, self.plan, self.piece, self.content, self.number = forwards, plan, piece, content, number
-        height, width = (n - less * p for n, less, p in zip(plan.smallest, piece.less, plan.period, strict=True))
-        self.top, self.left = piece.top - plan.margin[0], piece.left - plan.margin[2]
-        tight = canvas[..., self.top : self.top + height, self.left : self.left + width]
-        self.tight = tight.contiguous(memory_format=forwards.layout)
+        size = tuple(n - less * p for n, less, p in zip(plan.smallest, piece.less, plan.period, strict=True))
+        self.corner = tuple(map(sub, piece.corner, plan.before))
+        self.tight = canvas[part_of(self.corner, size)].contiguous(memory_format=forwards.layout)
         self.canvas = canvas
-        self.alike = (
-            height == canvas.shape[-2] or width == canvas.shape[-1]
-        )  # as large as the canvas, at the same place
+        self.alike = any(map(eq, size, canvas.shape[2:]))  # as large as the canvas, at the same place
 
-    def _windows(self, maps: Mapping[str, Tensor], corner: tuple[int, int]) -> dict[str, Tensor]:
+    def _windows(self, maps: Mapping[str, Tensor], corner: Size) -> dict[str, Tensor]:
         """F(x; *) of the piece in the maps of a canvas, by layer."""
         found = {}
         for name, spec in self.forwards.specs.items():
             less = [int(n * p / s) for n, p, s in zip(self.piece.less, self.plan.period, spec.stride, strict=True)]
-            size = spec.size[0] - less[0], spec.size[1] - less[1]
-            found[name] = window(replace(spec, size=size), maps[name], corner).clone()
+            found[name] = window(replace(spec, size=tuple(map(sub, spec.size, less))), maps[name], corner).clone()
         return found
 
-    def windows(self, x: Tensor, corner: tuple[int, int]) -> dict[str, Tensor]:
+    def windows(self, x: Tensor, corner: Size) -> dict[str, Tensor]:
         """F(x; *) of the piece in a canvas, by layer."""
         if self.forwards.whole is not None:
             return self.forwards.window(x, corner)
@@ -180,45 +180,43 @@ class _View:
 
     def here(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """F(x; *) of the piece in the canvas, from its maps."""
-        corner = self.piece.top, self.piece.left
+        corner = self.piece.corner
         return self._windows(maps, corner) if self.forwards.whole is None else self.windows(self.canvas, corner)
 
     def there(self) -> dict[str, Tensor]:
         """F(x; *) of the piece with nothing but its margins around it; or with other content, where the canvas has no more."""
         if self.alike:
             return self.windows(*self.surrounded(_RINGS[self.number], self.number))
-        return self.windows(self.tight, (self.plan.margin[0], self.plan.margin[2]))
+        return self.windows(self.tight, self.plan.before)
 
-    def surrounded(self, ring: _Ring, seed: int, *, far: bool = True) -> tuple[Tensor, tuple[int, int]]:
+    def surrounded(self, ring: _Ring, seed: int, *, far: bool = True) -> tuple[Tensor, Size]:
         """The tight canvas with other content around it, and where the piece lies in it.
 
         Args:
-            ring: total strides before and after, down and across.
+            ring: total strides before and after, along each axis.
             seed: of the content.
-            far: whether other content lies above and to the left too, which shifts the piece.
+            far: whether other content lies before the canvas too, which shifts the piece.
         """
-        py, px = self.plan.period
-        top, left = (ring[0][0] * py, ring[1][0] * px) if far else (0, 0)
-        height, width = self.tight.shape[-2:]
+        size, period = tuple(self.tight.shape[2:]), self.plan.period
+        corner = tuple(before * p * far for (before, _), p in zip(ring, period, strict=False))
+        larger = tuple(n + sum(own) * p for n, own, p in zip(size, ring, period, strict=False))
         generator = torch.Generator().manual_seed(seed)
-        large = _rolled(self.content, (height + sum(ring[0]) * py, width + sum(ring[1]) * px), generator)
-        wide = self.forwards.placed(large).clone()
-        wide[..., top : top + height, left : left + width] = self.tight
-        return wide, (self.plan.margin[0] + top, self.plan.margin[2] + left)
+        wide = self.forwards.placed(_rolled(self.content, larger, generator)).clone()
+        wide[part_of(corner, size)] = self.tight
+        return wide, tuple(map(add, self.plan.before, corner))
 
     def staying(self, guard: Guard, names: Sequence[str], exempt: Collection[str]) -> dict[str, float]:
         """Of layers in doubt those whose change stays when the input is nudged, with the relative change."""
         found: dict[str, float] = {}
         stays = dict.fromkeys(names, True)
-        corner = self.plan.margin[0], self.plan.margin[2]
+        corner = self.plan.before
         for seed in range(_AGAIN if names else 0):
             tight = nudged(self.tight, NUDGE, seed)
             if self.alike:
                 wide, there = self.surrounded(_RINGS[self.number], self.number)
             else:
-                wide, there = self.canvas.clone(), (self.piece.top, self.piece.left)
-            top, left = there[0] - corner[0], there[1] - corner[1]
-            wide[..., top : top + tight.shape[-2], left : left + tight.shape[-1]] = tight
+                wide, there = self.canvas.clone(), self.piece.corner
+            wide[part_of(tuple(map(sub, there, corner)), tight.shape[2:])] = tight
             one, two = self.windows(tight, corner), self.windows(wide, there)
             for name in names:
                 stays[name] = stays[name] and guard.differs(name, one[name], two[name], whole=name not in exempt)
@@ -227,18 +225,17 @@ class _View:
 
     def cause(self, guard: Guard, name: str) -> Reason:
         """Why a layer's features are not the same in both canvases, in words."""
-        margin = self.plan.margin[0], self.plan.margin[2]
+        margin = self.plan.before
 
-        def differ(one: tuple[Tensor, tuple[int, int]], two: tuple[Tensor, tuple[int, int]]) -> bool:
+        def differ(one: tuple[Tensor, Size], two: tuple[Tensor, Size]) -> bool:
             first, second = self.windows(*one)[name], self.windows(*two)[name]
             return guard.differs(name, first, second, whole=True)
 
         if differ((self.tight, margin), (self.tight, margin)):
             return differs_by_pass()
-        ring: _Ring = (1, 2), (2, 1)
-        if differ(self.surrounded(ring, 10), self.surrounded(ring, 11)):
+        if differ(self.surrounded(_RING, 10), self.surrounded(_RING, 11)):
             return beyond_margin(followed=self.forwards.sees_all(name))
-        if differ((self.tight, margin), self.surrounded(ring, 10, far=False)):
+        if differ((self.tight, margin), self.surrounded(_RING, 10, far=False)):
             return size_of_canvas()
         return place_in_scene()
 
@@ -248,12 +245,13 @@ _AGAIN = 3
 _REPEATED = 64  # machine epsilons: how far two passes over the same input may be apart where sums are not always alike
 
 
-def _rolled(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+def _rolled(image: Tensor, size: Size, generator: torch.Generator) -> Tensor:
     """Content of `size` put together from an image, shifted by a random number of px and repeated as often as needed."""
-    shifts = [int(torch.randint(1, max(2, n), (), generator=generator)) for n in image.shape[-2:]]
-    moved = torch.roll(image, shifts, (-2, -1))
-    times = [ceil(want / have) for want, have in zip(size, image.shape[-2:], strict=True)]
-    return moved.repeat(1, *times)[:, : size[0], : size[1]]
+    shifts = [int(torch.randint(1, max(2, n), (), generator=generator)) for n in image.shape[1:]]
+    moved = torch.roll(image, shifts, space(image, 1))
+    repeats = [ceil(want / have) for want, have in zip(size, image.shape[1:], strict=True)]
+    found: Tensor = moved.repeat(1, *repeats)[part_of((0,) * len(size), size)]
+    return found
 
 
 def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict[str, Tensor]:
@@ -261,30 +259,26 @@ def change_when_grown(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict
 
     Empty where the image is too small for the larger margins.
     """
-    py, px = plan.period
-    grown = [max(p, ceil(1.5 * m / p) * p) for m, p in zip(plan.margin, (py, py, px, px), strict=True)]
-    wider = CropPlan(plan.crop, (grown[0], grown[1], grown[2], grown[3]), plan.period, 1, plan.seed)
-    canvases = wider.canvases((image.shape[-2], image.shape[-1]), 0)
+    grown = tuple(max(p, ceil(1.5 * m / p) * p) for m, p in zip(plan.margin, each_side(plan.period), strict=True))
+    wider = CropPlan(plan.crop, grown, plan.period, 1, plan.seed)
+    canvases = wider.canvases(tuple(image.shape[1:]), 0)
     if not canvases:
         return {}
     wide = forwards.placed(_around(image, canvases[0], wider))
-    corner, inner = (wider.margin[0], wider.margin[2]), (plan.margin[0], plan.margin[2])
-    dy, dx = corner[0] - inner[0], corner[1] - inner[1]
-    height, width = plan.smallest
-    tight = wide[:, :, dy : dy + height, dx : dx + width].contiguous(memory_format=forwards.layout)
-    far, near = forwards.window(wide, corner), forwards.window(tight, inner)
+    inner = tuple(map(sub, wider.before, plan.before))
+    tight = wide[part_of(inner, plan.smallest)].contiguous(memory_format=forwards.layout)
+    far, near = forwards.window(wide, wider.before), forwards.window(tight, plan.before)
     return {name: _squares(far[name], near[name]) for name in forwards.specs}
 
 
 def change_by_padding(forwards: Forwards, plan: CropPlan, image: Tensor) -> dict[str, Tensor]:
     """What padding changes in one crop: (sum of D^2, sum of F(x; *)^2) by layer; empty where the image is too small for it."""
-    canvases = plan.canvases((image.shape[-2], image.shape[-1]), 0)
+    canvases = plan.canvases(tuple(image.shape[1:]), 0)
     if not canvases:
         return {}
     around = forwards.placed(_around(image, canvases[0], plan))
-    top, left = plan.margin[0], plan.margin[2]
-    optimal = forwards.window(around, (top, left))
-    alone = forwards.of_crop(around[..., top : top + plan.crop[0], left : left + plan.crop[1]].clone())
+    optimal = forwards.window(around, plan.before)
+    alone = forwards.of_crop(around[part_of(plan.before, plan.crop)].clone())
     return {name: _squares(optimal[name], alone[name]) for name in forwards.specs}
 
 
@@ -306,9 +300,7 @@ def _squares(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _around(image: Tensor, canvas: Canvas, plan: CropPlan) -> Tensor:
-    """The first crop of a canvas with exactly the plan's margin around it, `(C, H, W)`."""
-    margin: Sides = plan.margin
-    y, x = canvas.crops[0]
-    top, left = canvas.top + y - margin[0], canvas.left + x - margin[2]
-    height, width = plan.smallest
-    return image[:, top : top + height, left : left + width]
+    """The first crop of a canvas with exactly the plan's margin around it, `(C, *space)`."""
+    corner = tuple(map(sub, map(add, canvas.corner, canvas.crops[0]), plan.before))
+    found: Tensor = image[part_of(corner, plan.smallest)]
+    return found

@@ -20,10 +20,11 @@ from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Forwards, whole_of
 from padprint.measuring.options import DEFAULTS, EFFECTIVE, Paddings, Settings, common_normalisation, run_settings
 from padprint.measuring.self_check import change_by_padding, change_when_grown, relative
-from padprint.network.example import crop_size
+from padprint.network.example import crop_for, crop_size
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
 from padprint.network.preserved import as_measured, inputs_made, on_device
+from padprint.support.axes import Size, times
 from padprint.support.progress import progress_bar
 
 Place = tuple[torch.device, torch.dtype]
@@ -38,7 +39,7 @@ class Scene:
         index: of the image.
         called: what messages call it.
         group: that it belongs to, index modulo the number of groups.
-        image: `(C, H, W)`.
+        image: `(C, *space)`.
         device, dtype: of the (first) model.
     """
 
@@ -50,9 +51,15 @@ class Scene:
     dtype: torch.dtype
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the image, px."""
-        return self.image.shape[-2], self.image.shape[-1]
+    def size(self) -> Size:
+        """Size of the image along each axis, px."""
+        return tuple(self.image.shape[1:])
+
+
+def refuse_other_axes(size: Sequence[int], what: str) -> None:
+    """Raise ImagesError where images are not of two axes of space, for what is made for these alone."""
+    if len(size) != 2:
+        raise ImagesError(f"{what} takes images of 2 space axes, and these have {len(size)}")
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,13 @@ class Setup:
         (model,) = self.models.values()
         return model
 
-    @property
-    def crop(self) -> tuple[int, int]:
-        """(height, width) of a crop, px."""
-        return crop_size(self.options["crop"])
+    def crop(self, axes: int) -> Size:
+        """Size of a crop of images of so many axes, px.
+
+        Raises:
+            ModelError: it is for another number of axes.
+        """
+        return crop_size(self.options["crop"], axes)
 
     @contextmanager
     def opened(self, work: str = "measuring") -> Iterator[Opened]:
@@ -157,22 +167,20 @@ class Opened:
         for index, image in setup.source.items(setup.rank, setup.world):
             none = False
             called, group = setup.source.called(index), index % setup.settings.groups
-            if image.ndim != 3:
-                raise ImagesError(f"{called} has shape {tuple(image.shape)}: only images (C, H, W) are measured as yet")
             yield Scene(index, called, group, image, *self.places[0])
             self._advance()
         if none and setup.world == 1:
             raise nothing_decoded(setup.source)
 
-    def traced(self, paddings: Paddings, channels: int) -> list[Traced]:
-        """The networks, traced on images of so many channels.
+    def traced(self, paddings: Paddings, scene: Scene) -> list[Traced]:
+        """The networks, traced for images such as this one.
 
         Raises:
             LayerError, ModelError, PaddingError: see `Traced.of`.
         """
-        setup = self.setup
+        setup, channels, crop = self.setup, scene.image.shape[0], self.setup.crop(len(scene.size))
         return [
-            Traced.of(model, setup.options["layers"], setup.crop, channels, place, paddings)
+            Traced.of(model, setup.options["layers"], crop, channels, place, paddings)
             for model, place in zip(setup.models.values(), self.places, strict=True)
         ]
 
@@ -250,7 +258,7 @@ def effective_margin(traced: Sequence[Traced], settings: Settings, scene: Scene)
         if None in moves:
             raise ImagesError(
                 f"an effective margin cannot be told: {margin} px and half as much again have no room in {scene.called} of "
-                f"{'x'.join(map(str, scene.size))} px; use larger images, a smaller crop or margin=N"
+                f"{times(scene.size)} px; use larger images, a smaller crop or margin=N"
             )
         if all(one is not None and one <= EFFECTIVE_SHARE for one in moves):
             return margin
@@ -288,7 +296,7 @@ def planned(traced: Sequence[Traced], settings: Settings) -> CropPlan:
 def traced_on_blank(
     model: nn.Module,
     layers: str | Sequence[str] | Geometry,
-    crop: int | tuple[int, int],
+    crop: int | Sequence[int],
     channels: int,
     paddings: Paddings,
     inputs: Callable[[Tensor], Any] | None = None,
@@ -299,4 +307,4 @@ def traced_on_blank(
         LayerError, ModelError, PaddingError: see `Traced.of`.
     """
     with on_device(model, None) as place, inputs_made(model, inputs):
-        return Traced.of(model, layers, crop_size(crop), channels, place, paddings)
+        return Traced.of(model, layers, crop_for(model, crop), channels, place, paddings)

@@ -9,7 +9,7 @@ from math import nan, sqrt
 import torch
 from torch import Tensor
 
-from padprint.geometry.layer import LayerGeometry, Sides
+from padprint.geometry.layer import LayerGeometry
 from padprint.measuring.moments import LayerMoments
 from padprint.measuring.parts import PartSums
 from padprint.results import statistics
@@ -18,6 +18,7 @@ from padprint.results.estimates import estimate_of
 from padprint.results.measurement import Curve, Emergence, Estimate, LayerMeasurement, Profile
 from padprint.results.pattern_size import corrected_mae, sizes
 from padprint.results.statistics import Interval, jackknife
+from padprint.support.axes import Sides, Size, along, side_names, space
 
 DEAD = 4
 """Features whose standard deviation is below so many times their rounding error are called constant."""
@@ -26,7 +27,7 @@ DEAD = 4
 def summarise(
     moments: LayerMoments,
     geometry: LayerGeometry,
-    crop: tuple[int, int],
+    crop: Size,
     *,
     numeric_floor: float,
     residual: float | None,
@@ -38,7 +39,7 @@ def summarise(
     Args:
         moments: at least one crop.
         geometry: of a layer that can be measured.
-        crop: (height, width), pixels.
+        crop: size, pixels.
         numeric_floor: relative rms difference of F(x; *) seen from two places.
         residual: relative rms change of F(x; *) when the margin grows by half, where the margin is below the reach.
         precision: machine epsilon of the features' type.
@@ -72,7 +73,7 @@ def summarise(
         raise AssertionError(f"{geometry.name} has no geometry")
     square = moments.square.cpu()
     noise = statistics.cell_noise(sums.diff, square, sums.crops)
-    idle = (square.mean((-2, -1)) / sums.n).sqrt() <= rounding
+    idle = (square.mean(space(square, 1)) / sums.n).sqrt() <= rounding
     return LayerMeasurement(
         name=geometry.name,
         pattern=sums.diff.sum(0) / sums.n,
@@ -100,7 +101,9 @@ def _emergence(moments: LayerMoments) -> Emergence:
     whole = float(counted[-1])
     kept = [row for row, n in enumerate(counted.tolist()) if 0 < n < whole] + [len(counted) - 1]
     kept = [row for i, row in enumerate(kept) if i == 0 or counted[row] > counted[kept[i - 1]]]
-    return Emergence(tuple(int(counted[row]) for row in kept), sums[kept] / counted[kept].view(-1, 1, 1))
+    return Emergence(
+        tuple(int(counted[row]) for row in kept), sums[kept] / counted[kept].view(-1, *[1] * (sums.dim() - 1))
+    )
 
 
 class _Sums:
@@ -116,16 +119,16 @@ class _Sums:
         self.power = moments.power.cpu()[full].mean(1)
         self.groups = len(self.crops)
         self.n = float(self.crops.sum())
-        self.cells = self.energy.shape[-1] * self.energy.shape[-2]
-        means = self.diff / self.crops.view(-1, 1, 1, 1)
+        self.cells = self.energy[0].numel()
+        means = self.diff / self.crops.view(-1, *[1] * (self.diff.dim() - 1))
         self.means = means
         self.gram_map = statistics.group_gram(means)
-        self.gram = self.gram_map.mean((-2, -1))
+        self.gram = self.gram_map.mean(space(self.gram_map, 2))
         self.shift = statistics.spatial_mean_gram(means)
 
     def channels(self, noise: Tensor, rim: Sides, idle: Tensor, constant: bool) -> ChannelTest:
         """The test of every channel; where features are constant its effect size, a ratio to noise, says nothing."""
-        found = position_test(self.means, noise.mean((-2, -1)), rim, idle)
+        found = position_test(self.means, noise.mean(space(noise, 1)), rim, idle)
         return replace(found, snr=torch.full_like(found.snr, nan)) if constant else found
 
     def deviation(self) -> float:
@@ -135,7 +138,7 @@ class _Sums:
 
     def estimates(self) -> dict[str, Estimate]:
         """The scalar estimates by name."""
-        energy = self.energy.mean((-2, -1))
+        energy = self.energy.mean(space(self.energy, 1))
 
         def noise(keep: Tensor) -> Tensor:
             return statistics.mean_noise(self.gram, energy, self.crops, keep)
@@ -182,7 +185,7 @@ class _Sums:
             found.append(
                 "one group of images: SNR, relative and rms are n/a, because its images' own part looks like a pattern"
             )
-        shares = self.energy.sum((-2, -1)) / self.energy.sum()
+        shares = self.energy.sum(space(self.energy, 1)) / self.energy.sum()
         if (
             self.groups > 3 and float(shares.square().sum()) > 3 / self.groups
         ):  # as if less than a third of them counted
@@ -200,7 +203,7 @@ class _Sums:
         if self.groups < 2:
             none = torch.tensor(nan, dtype=torch.float64)
             return Interval(none, none, none, none.new_empty(0))
-        weighted = torch.einsum("g,gchw->chw", self.crops, self.diff)
+        weighted = torch.einsum("g,g...->...", self.crops, self.diff)
         totals = (total, self.diff.square().sum(0), weighted)
 
         def floor(keep: Tensor) -> Tensor:
@@ -215,7 +218,7 @@ class _Sums:
     def _estimate(self, statistic: Callable[[Tensor], Tensor], least: int = 2) -> Estimate:
         return estimate_of(jackknife(statistic, self.groups, least))
 
-    def profile(self, geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, Profile]:
+    def profile(self, geometry: LayerGeometry, crop: Size) -> dict[str, Profile]:
         """Profiles by distance to the border: over all sides, and for each side over the cells nearest to it."""
         return {
             side: self._profile(cells, pixels, member)
@@ -227,7 +230,7 @@ class _Sums:
         count = torch.zeros(len(present), dtype=torch.int64).index_add_(0, place, torch.ones_like(place))
 
         def averaged(values: Tensor) -> Tensor:
-            """`(..., h, w)` to `(..., n)`: the mean over the cells at each distance."""
+            """`(..., *cells)` to `(..., n)`: the mean over the cells at each distance."""
             chosen = values[..., member]
             return (
                 torch.zeros(*chosen.shape[:-1], len(present), dtype=torch.float64).index_add_(-1, place, chosen) / count
@@ -261,37 +264,27 @@ def _curve(interval: Interval) -> Curve:
     return Curve(interval.value, interval.low, interval.high)
 
 
-def border_distances(geometry: LayerGeometry, crop: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def border_distances(geometry: LayerGeometry, crop: Size) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """For each side and for all: distance of every cell in cells, in pixels, and which cells belong.
 
     A cell's distance in pixels is from the crop's edge to the centre of its receptive field, half a pixel for a field
     centred on the border pixel. A cell belongs to the side (or sides) that it is nearest to in pixels.
 
     Returns:
-        by "all", "top", "bottom", "left", "right": `(h, w)` tensors (cells, pixels, member).
+        by "all" and each side's name: tensors (cells, pixels, member) of the map's size.
     """
     if geometry.size is None or geometry.stride is None:
         raise AssertionError(f"{geometry.name} has no geometry")
+    size, axes = geometry.size, len(geometry.size)
     offset = geometry.offset or tuple((s - 1) / 2 for s in geometry.stride)
-    index, place = [], []
-    for n, s, o in zip(geometry.size, geometry.stride, offset, strict=True):
-        at = torch.arange(n, dtype=torch.float64)
-        index.append(torch.arange(n))
-        place.append(o + at * s + 0.5)
-    h, w = geometry.size
-    cells = {
-        "top": index[0].view(h, 1).expand(h, w),
-        "bottom": (h - 1 - index[0]).view(h, 1).expand(h, w),
-        "left": index[1].view(1, w).expand(h, w),
-        "right": (w - 1 - index[1]).view(1, w).expand(h, w),
+    cells, pixels = [], []
+    for axis, (n, s, o, length) in enumerate(zip(size, geometry.stride, offset, crop, strict=True)):
+        index = torch.arange(n)
+        place = o + torch.arange(n, dtype=torch.float64) * s + 0.5
+        cells += [along(one, axis, axes).expand(size) for one in (index, n - 1 - index)]
+        pixels += [along(one, axis, axes).expand(size) for one in (place, length - place)]
+    nearest, fewest = torch.stack(pixels).amin(0), torch.stack(cells).amin(0)
+    sides = {
+        side: (own, far, far <= nearest + 1e-9) for side, own, far in zip(side_names(axes), cells, pixels, strict=True)
     }
-    pixels = {
-        "top": place[0].view(h, 1).expand(h, w),
-        "bottom": (crop[0] - place[0]).view(h, 1).expand(h, w),
-        "left": place[1].view(1, w).expand(h, w),
-        "right": (crop[1] - place[1]).view(1, w).expand(h, w),
-    }
-    nearest = torch.stack(list(pixels.values())).amin(0)
-    fewest = torch.stack(list(cells.values())).amin(0)
-    sides = {side: (cells[side], pixels[side], pixels[side] <= nearest + 1e-9) for side in cells}
-    return {"all": (fewest, nearest, torch.ones(h, w, dtype=torch.bool)), **sides}
+    return {"all": (fewest, nearest, torch.ones(size, dtype=torch.bool)), **sides}

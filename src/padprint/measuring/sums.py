@@ -16,6 +16,7 @@ from padprint.measuring.self_check import change_when_grown, relative
 from padprint.measuring.states import States
 from padprint.measuring.summary import summarise
 from padprint.results.measurement import LayerMeasurement
+from padprint.support.axes import window
 
 RESIDUAL_IMAGES = 4
 """How many of the first images tell how far an approximate F(x; *) still moves."""
@@ -70,7 +71,7 @@ class NetworkSums:
 
         Args:
             network: that runs.
-            image: `(C, H, W)`.
+            image: `(C, *space)`.
             index: of the image, which decides its group too.
             canvases: of the image.
             batch_size: crops in one forward pass.
@@ -111,12 +112,11 @@ class NetworkSums:
         """Add F(x; *): each cell of a map as often as crops hold it; of layers that see the whole map, crop by crop."""
         for name, spec in self.traced.geometry.maps.items():
             if name in optimal:
-                weighted = [(one, torch.ones(one.shape[-2:], device=self.traced.device)) for one in optimal[name]]
+                weighted = [(one, torch.ones(one.shape[1:], device=self.traced.device)) for one in optimal[name]]
             else:
-                coverage = torch.zeros(maps[name].shape[-2:], device=self.traced.device)
+                coverage = torch.zeros(maps[name].shape[1:], device=self.traced.device)
                 for corner in canvas.crops:
-                    row, column = first_cell(spec, corner)
-                    coverage[row : row + spec.size[0], column : column + spec.size[1]] += 1
+                    coverage[window(first_cell(spec, corner), spec.size)] += 1
                 weighted = [(maps[name], coverage)]
             for moments in self.moments.values():
                 for features, coverage in weighted:

@@ -13,6 +13,7 @@ from padprint.measuring.outcome import Counts, measurement
 from padprint.measuring.session import Opened, Scene, Session, Setup
 from padprint.measuring.sums import NetworkSums
 from padprint.results.measurement import Measurement
+from padprint.support.axes import Size
 from padprint.support.processes import everyone, same_images
 from padprint.support.reasons import Reason
 
@@ -31,7 +32,7 @@ class Tally:
         self.session: Session | None = None
         self.sums: list[NetworkSums] = []
         self.n_images = 0
-        self.small: list[tuple[int, int]] = []
+        self.small: list[Size] = []
         self.seen: list[str] = []
 
     def over(self, opened: Opened) -> None:
@@ -45,7 +46,7 @@ class Tally:
         for scene in opened:
             if self.session is None:
                 self.first = scene.index
-                traced = opened.traced(self.paddings, scene.image.shape[0])
+                traced = opened.traced(self.paddings, scene)
                 self.session = Session(self.setup, traced, scene)
                 for network in self.session.networks:
                     network.refuse_nothing_left()

@@ -18,6 +18,7 @@ from padprint.network.preserved import (
     state_kept,
     weights_kept,
 )
+from padprint.support.axes import plural, times
 
 OUTPUT = "output"
 """Name of the model's own output, where no named submodule returns the same tensor."""
@@ -87,7 +88,7 @@ def run_to(model: nn.Module, x: Tensor, taps: Sequence[Tap], visit: Callable[[Ta
 
     Args:
         model: run as it is; see `as_measured`.
-        x: `(B, C, H, W)` input.
+        x: input `(B, C, *space)`.
         taps: tensors to visit; each is handed over inside the forward pass, before a later layer can change it.
         visit: called with (tap, tensor).
 
@@ -136,13 +137,15 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
     """
     events: list[tuple[Leaf, bool, Tensor]] = []
     calls: dict[str, int] = {}
-    misread: list[str] = []
+    misread: list[tuple[str, int]] = []
+    axes = x.dim() - 2
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[name] = calls.get(name, 0) + 1
-            if _axes(module) == 3 and args and isinstance(args[0], Tensor) and args[0].dim() == 4:
-                misread.append(name)
+            own = axes_of(module)
+            if own == axes + 1 and args and isinstance(args[0], Tensor) and args[0].dim() == own + 1:
+                misread.append((name, own))
             found = list(leaves_of(output))
             for path, tensor in found:
                 events.append((Leaf(name, path), len(found) == 1, tensor))
@@ -158,11 +161,11 @@ def discover(model: nn.Module, x: Tensor) -> list[Tap]:
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(_forward_failed(x, error)) from error
+            raise ModelError(_forward_failed(model, x, error)) from error
     if misread:
+        name, own = misread[0]
         raise ModelError(
-            f"{misread[0] or 'the model'} runs over three axes of space and reads the batch of images as one volume: the network "
-            "is for volumes, and padprint measures networks for images (B, C, H, W)"
+            f"images have {plural(axes)}, the network takes {own}: {name or 'the model'} would read the batch of images as one image"
         )
     last = {leaf: i for i, (leaf, *_) in enumerate(events)}
     named = {id(tensor) for i, (leaf, _, tensor) in enumerate(events) if leaf.module and last[leaf] == i}
@@ -251,35 +254,30 @@ def refuse_lazy(model: nn.Module) -> None:
         )
 
 
-def check_runnable(model: nn.Module) -> None:
-    """Refuse a network that cannot be run on a batch of images `(B, C, H, W)` as it is, with the reason.
-
-    Raises:
-        ModelError: parameters that are not there yet, or convolutions over one axis of space alone.
-    """
-    refuse_lazy(model)
-    axes = {n for module in model.modules() if (n := _axes(module))}
-    if axes and 2 not in axes and 3 not in axes:
-        raise ModelError(
-            "the network has convolutions over one axis of space alone: it is for signals, and padprint measures networks for "
-            "images (B, C, H, W)"
-        )
+def space_axes(model: nn.Module) -> int:
+    """Over how many axes of space a network runs, as far as its modules tell: those of its first convolution or pooling; else 2."""
+    return next((n for module in model.modules() if (n := axes_of(module))), 2)
 
 
-def _axes(module: nn.Module) -> int:
+def axes_of(module: nn.Module) -> int:
     """Over how many axes of space a convolution or pooling runs; 0 for other modules."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return len(module.kernel_size)
     name = type(module).__name__
     kind, n = name[:-2], name[-2:]
-    known = kind in {"Conv", "ConvTranspose", "MaxPool", "AvgPool", "LPPool", "FractionalMaxPool", "MaxUnpool"}
+    known = kind in {"MaxPool", "AvgPool", "LPPool", "FractionalMaxPool", "MaxUnpool"}
     return {"1d": 1, "2d": 2, "3d": 3}.get(n, 0) if known else 0
 
 
 def _size(x: Tensor) -> str:
-    return "x".join(str(n) for n in x.shape[-2:]) + " px"
+    return f"{times(x.shape[2:])} px"
 
 
-def _forward_failed(x: Tensor, error: Exception) -> str:
+def _forward_failed(model: nn.Module, x: Tensor, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    have, taken = x.dim() - 2, {n for module in model.modules() if (n := axes_of(module))}
+    if taken and have not in taken:
+        return f"images have {plural(have)}, the network takes {space_axes(model)}"
     if "required positional argument" in reason or "required keyword-only argument" in reason:
         return (
             f"the model takes more than a batch of images ({reason}): say with inputs= how to make its arguments of one, "

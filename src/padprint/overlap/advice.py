@@ -19,6 +19,7 @@ from padprint.overlap.outputs import geometry_of, structural_halos
 from padprint.overlap.result import Halo
 from padprint.overlap.running import Tiles
 from padprint.padding import Scheme
+from padprint.support.axes import times
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,7 +31,7 @@ def halo(
     model: nn.Module | str,
     images: Images,
     output_layer: str | Sequence[str] | None = None,
-    tile: int | tuple[int, int] = 512,
+    tile: int | tuple[int, ...] = 512,
     tolerance: float = 0.01,
     error: str = "relative",
     padding: Sequence[str | Scheme] = (OWN,),
@@ -38,7 +39,7 @@ def halo(
     confidence: float = 0.99,
     tiles_per_image: int = 4,
     statistics: str = "tile",
-    margin: int | str | None = None,
+    margin: int | str | Sequence[int] | None = None,
     batch_size: int = 4,
     name: str | None = None,
     **options: Unpack[LoadOptions],
@@ -53,11 +54,11 @@ def halo(
     halo, and no less for a single image, which cannot tell how images differ.
 
     Args:
-        model: any module that takes one `(B, C, H, W)` tensor; its outputs may be nested, at any stride. Left as found. Or its
+        model: any module that takes one `(B, C, *space)` tensor; its outputs may be nested, at any stride. Left as found. Or its
             name, see `padprint.load_model`.
         images: scenes larger than the tile and what the network sees around it; see `padprint.measure`.
         output_layer: dotted module names or globs; None: every tensor the model returns that is a map.
-        tile: input size of a tile, px, one number or (height, width).
+        tile: input size of a tile, px, one number or one for each axis, (height, width).
         tolerance: the error allowed, in the unit of `error`.
         error: "relative", rms change over the rms of the output in all scenes; "absolute", rms change; "maximum", largest
             absolute change; "labels", share of cells whose strongest channel changes. rms and shares are over the cells at
@@ -125,12 +126,11 @@ def _started(
 ) -> Tiles:
     """Tiles of a network that is traced, checked and planned for on its first image."""
     setup = opened.setup
-    model, tile = setup.model, setup.crop
+    model, tile = setup.model, setup.crop(len(scene.size))
     with as_measured(model):
         if any(n < least for n, least in zip(scene.size, tile, strict=True)):
-            size, wanted = "x".join(map(str, scene.size)), "x".join(map(str, tile))
             raise ImagesError(
-                f"{scene.called} of {size} px is smaller than a tile of {wanted} px; use larger images or a smaller tile"
+                f"{scene.called} of {times(scene.size)} px is smaller than a tile of {times(tile)} px; use larger images or a smaller tile"
             )
         channels = scene.image.shape[0]
         geometry = geometry_of(model, channels, output_layer, tile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -25,29 +26,34 @@ def linear(cells: int) -> tuple[Tensor, Tensor]:
     return near, 1 - near
 
 
-def blended_error(errors: Tensor, overlap: int, weights: Weights) -> float:
+def blended_error(errors: Tensor, overlap: int, weights: Weights, axes: int = 2) -> float:
     """An upper bound of the error where overlapping tiles are averaged, by the triangle inequality.
 
     Args:
         errors: `(L,)` error of a tile's cell by distance to the nearest border.
         overlap: cells that two tiles share.
-        weights: see `Weights`; rows and columns are averaged one after the other.
+        weights: see `Weights`; axes are averaged one after the other.
+        axes: of space; of several, as many tiles meet as there are corners.
     """
     beyond = errors.nan_to_num(0).flip(0).cummax(0).values.flip(0)  # the largest at this distance or beyond
     if overlap == 0:
         return float(beyond[0])
-    near, far = weights(overlap)
+    near, other = weights(overlap)
     far_cells = torch.arange(overlap - 1, -1, -1).clamp(max=len(beyond) - 1)
     distance = torch.stack([torch.arange(overlap), far_cells])
-    share = torch.stack([near, far])  # (tile, cell)
-    row = (share * beyond[distance.clamp(max=len(beyond) - 1)]).sum(0)  # along an edge
-    corner = torch.zeros(overlap, overlap, dtype=beyond.dtype)
-    for i in (0, 1):
-        for j in (0, 1):
-            nearest = torch.minimum(distance[i][:, None], distance[j]).clamp(max=len(beyond) - 1)
-            corner += share[i][:, None] * share[j] * beyond[nearest]
-    inside = beyond[min(overlap, len(beyond) - 1)]
-    return float(torch.stack([row.max(), corner.max(), inside]).max())
+    share = torch.stack([near, other])  # (tile, cell)
+    far = len(beyond) - 1
+    inside = beyond[min(overlap, far)]
+    worst = [inside]
+    for count in range(1, axes + 1):  # where tiles overlap along so many axes: edges, corners
+        mixed = torch.zeros((overlap,) * count, dtype=beyond.dtype)
+        for tile in product((0, 1), repeat=count):
+            weight, nearest = share[tile[0]], distance[tile[0]]
+            for one in tile[1:]:
+                weight, nearest = weight[..., None] * share[one], torch.minimum(nearest[..., None], distance[one])
+            mixed += weight * beyond[nearest.clamp(max=far)]
+        worst.append(mixed.max())
+    return float(torch.stack(worst).max())
 
 
 def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
@@ -65,7 +71,7 @@ def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
         overlap = n - int(step / stride)
         if overlap > n // 2:
             break
-        bound = blended_error(errors, overlap, weights)
+        bound = blended_error(errors, overlap, weights, len(one.tile))
         best = min(best, bound)
         if bound <= out.room:
             return step, bound
@@ -73,7 +79,7 @@ def longest_step(one: PaddingHalo, weights: Weights) -> tuple[int, float] | str:
 
 
 def _no_blending(one: PaddingHalo) -> str | None:
-    if len(one.outputs) != 1 or one.tile[0] != one.tile[1] or one.period[0] != one.period[1] or not one.advised.covers:
+    if len(one.outputs) != 1 or len(set(one.tile)) > 1 or len(set(one.period)) > 1 or not one.advised.covers:
         return "blending is worked out for one output that covers a square tile"
     if next(iter(one.outputs.values())).floor is not None:
         return "tiles differ throughout by their statistics, which blending does not mend"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from padprint.errors import HaloError
+from padprint.support.axes import Size, along, each_side
 
-SIDES = ("top", "bottom", "left", "right")
 ERRORS = {
     "relative": "relative rms change",
     "absolute": "rms change",
@@ -24,28 +24,29 @@ ERRORS = {
 
 
 def nearest_side(
-    size: tuple[int, int], stride: Sequence[float], halo: Sequence[int], borders: Sequence[bool] = (True,) * 4
+    size: Size, stride: Sequence[float], halo: Sequence[int], borders: Sequence[bool] | None = None
 ) -> tuple[Tensor, Tensor]:
     """The side of a tile that each cell of a map belongs to, and how far it is from there.
 
-    A cell belongs to the side whose structural halo it lies deepest in; where all four are alike, to the nearest.
+    A cell belongs to the side whose structural halo it lies deepest in; where all are alike, to the nearest.
 
     Args:
-        size: (h, w) of the map, cells.
-        stride: (y, x), input px from cell to cell.
-        halo: structural, cells (top, bottom, left, right).
-        borders: whether the tile ends at each side; a side where the image ends too is no border.
+        size: of the map, cells along each axis.
+        stride: input px from cell to cell, along each axis.
+        halo: structural, cells on each side.
+        borders: whether the tile ends at each side; a side where the image ends too is no border. None: at all.
 
     Returns:
-        `(h, w)` int64 numbers of sides in the order of `SIDES`, -1 where there is no border at all; and `(h, w)` int64
-        distances to that side in cells, 0 for the border cell. Of sides equally near the first counts.
+        int64 numbers of sides in the order of `Sides`, of the map's size, -1 where there is no border at all; and int64 distances
+        to that side in cells, 0 for the border cell. Of sides equally near the first counts.
     """
-    h, w = size
-    rows, columns = torch.arange(h)[:, None].expand(h, w), torch.arange(w).expand(h, w)
-    cells = torch.stack([rows, h - 1 - rows, columns, w - 1 - columns])
-    sy, sx = map(float, stride)
-    pixels = torch.tensor([sy, sy, sx, sx], dtype=torch.float64)[:, None, None]
-    depth = (torch.tensor(list(halo))[:, None, None] - cells) * pixels
+    axes = len(size)
+    borders = (True,) * (2 * axes) if borders is None else borders
+    places = [(along(torch.arange(n), axis, axes).expand(size), n) for axis, n in enumerate(size)]
+    cells = torch.stack([side for place, n in places for side in (place, n - 1 - place)])
+    shape = (-1, *[1] * axes)
+    pixels = torch.tensor(each_side([float(one) for one in stride]), dtype=torch.float64).view(shape)
+    depth = (torch.tensor(list(halo)).view(shape) - cells) * pixels
     depth[~torch.tensor(list(borders))] = -torch.inf
     side = depth.argmax(0)
     distance = cells.gather(0, side[None])[0]
@@ -54,10 +55,11 @@ def nearest_side(
 
 @dataclass
 class ErrorSums:
-    """What errors at each distance are made of, for one image: `(4, L)` float64, by side and distance in cells.
+    """What errors at each distance are made of, for one image: `(S, L)` float64, by side and distance in cells.
 
     Attributes:
         length: L.
+        sides: S, two for each axis of space.
         count: cells that were compared.
         squares: of the change, summed over cells and channels.
         largest: absolute change.
@@ -69,6 +71,7 @@ class ErrorSums:
     """
 
     length: int
+    sides: int
     count: Tensor = field(init=False)
     squares: Tensor = field(init=False)
     largest: Tensor = field(init=False)
@@ -80,17 +83,19 @@ class ErrorSums:
     highest: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.count, self.squares, self.largest, self.changed = torch.zeros(4, 4, self.length, dtype=torch.float64)
+        self.count, self.squares, self.largest, self.changed = torch.zeros(
+            4, self.sides, self.length, dtype=torch.float64
+        )
         self.energy = torch.zeros(2, dtype=torch.float64)
 
     def add(self, change: Tensor, labels: Tensor | None, reference: Tensor, side: Tensor, distance: Tensor) -> None:
         """Add maps that were compared.
 
         Args:
-            change: `(B, C, h, w)` features of the tile minus those of the whole scene.
-            labels: `(B, h, w)`, whether a cell's label changed; None for a map of one channel, which has no labels.
-            reference: `(B, C, h, w)` features of the whole scene.
-            side: `(h, w)` from `nearest_side`; -1 for cells that do not count.
+            change: `(B, C, *cells)` features of the tile minus those of the whole scene.
+            labels: `(B, *cells)`, whether a cell's label changed; None for a map of one channel, which has no labels.
+            reference: `(B, C, *cells)` features of the whole scene.
+            side: `(*cells)` from `nearest_side`; -1 for cells that do not count.
             distance: likewise.
         """
         self.channels = change.shape[1]
@@ -142,7 +147,7 @@ class ErrorSums:
             )
 
     def errors(self, kind: str, scale: float) -> Tensor:
-        """`(4, L)` errors by side and distance, NaN where there is no cell.
+        """`(S, L)` errors by side and distance, NaN where there is no cell.
 
         Args:
             kind: one of `ERRORS`.
@@ -156,7 +161,7 @@ class ErrorSums:
         return rms / scale if kind == "relative" else rms
 
     def resolution(self, kind: str, scale: float, *, whole: bool) -> Tensor:
-        """`(4, L)`, the errors that cannot be told from none: half of what one cell makes where cells change rarely or by a whole number.
+        """`(S, L)`, the errors that cannot be told from none: half of what one cell makes where cells change rarely or by a whole number.
 
         Args:
             kind: one of `ERRORS`.
@@ -176,7 +181,7 @@ class ErrorSums:
 
 def pooled(sums: Sequence[ErrorSums]) -> ErrorSums:
     """The sums of several images as one."""
-    total = ErrorSums(sums[0].length)
+    total = ErrorSums(sums[0].length, sums[0].sides)
     total.channels = sums[0].channels
     for one in sums:
         for name in ("count", "squares", "changed", "energy"):
@@ -198,7 +203,7 @@ def scale_of(sums: Sequence[ErrorSums]) -> float:
 
 
 def within(errors: Tensor, most: Sequence[int]) -> Tensor:
-    """`(..., 4, L)` errors as `(..., 4, L + 1)`: 0 from the structural halo `most` on, by side, and where there is no cell.
+    """`(..., S, L)` errors as `(..., S, L + 1)`: 0 from the structural halo `most` on, by side, and where there is no cell.
 
     What lies beyond differs by rounding alone and is not looked at; at L nothing is left of the tile.
     """
@@ -207,10 +212,10 @@ def within(errors: Tensor, most: Sequence[int]) -> Tensor:
 
 
 def tails(errors: Tensor, most: Sequence[int]) -> Tensor:
-    """The largest error at each distance or beyond, up to the structural halo `most`: `(..., 4, L + 1)`, falling to 0.
+    """The largest error at each distance or beyond, up to the structural halo `most`: `(..., S, L + 1)`, falling to 0.
 
     Args:
-        errors: `(..., 4, L)`, by side and distance; NaN where there is no cell.
+        errors: `(..., S, L)`, by side and distance; NaN where there is no cell.
         most: by side, cells.
     """
     return within(errors, most).flip(-1).cummax(-1).values.flip(-1)
@@ -220,7 +225,7 @@ def halo_cells(errors: Tensor, tolerance: float, most: Sequence[int]) -> list[in
     """By side, the fewest cells to drop so that the error stays within the tolerance at every distance beyond.
 
     Args:
-        errors: `(4, L)`, by side and distance.
+        errors: `(S, L)`, by side and distance.
         tolerance: in the same unit.
         most: by side, the structural halo; see `within`.
     """
@@ -237,7 +242,7 @@ def worst_beyond(errors: Tensor, halo: Sequence[int]) -> float:
 
 
 def changed_labels(tiles: Tensor, whole: Tensor, *, whole_numbers: bool = False) -> Tensor | None:
-    """`(B, h, w)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
+    """`(B, *cells)`, whether the strongest of C channels is another one; of whole numbers, whether any is another one.
 
     None for one channel that holds no whole numbers.
     """

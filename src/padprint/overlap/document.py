@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from padprint.overlap import floors
-from padprint.overlap.distance import SIDES
 from padprint.overlap.output_halo import OutputHalo
 from padprint.overlap.tiling import Tiling
 from padprint.overlap.tools import units
 from padprint.overlap.widths import PaddingHalo
 from padprint.results.documents import SCHEMA, ending_in, kinds_of
+from padprint.support.axes import side_names
 from padprint.support.typed import described
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def _output_document(out: OutputHalo) -> dict[str, Any]:
 
 
 def _by_side(values: Any) -> dict[str, Any]:
-    """Four values as they are saved, by side."""
-    return {side: described(value) for side, value in zip(SIDES, values, strict=True)}
+    """Values of every side as they are saved, by its name."""
+    names = side_names(len(values) // 2)
+    return {side: described(value) for side, value in zip(names, values, strict=True)}
 
 
 def errors_of(halo: Halo) -> dict[str, Tensor]:

@@ -10,16 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padprint.geometry.layer import Sides
 from padprint.overlap.distance import ErrorSums, pooled
 from padprint.overlap.tiling import Map
 from padprint.results.statistics import prediction_limit
+from padprint.support.axes import Sides, Size, inside, pairs
 from padprint.support.typed import described
 
-SIZES = (256, 512, 1024)
-"""Tile sizes, px, on which it is measured what statistics leave, beside the tile's own, as far as the images allow."""
-
-Size = tuple[int, int]
+SIZES = {1: (4096, 16384, 65536), 2: (256, 512, 1024), 3: (64, 96, 128)}
+"""Tile sizes, px, by axes of space, on which it is measured what statistics leave, beside the tile's own, as far as the images allow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Floor:
         by_image: `(n,)`, of each image the largest at any distance from a tile's border.
         limit: what that of a further image stays below.
         share: of the squared change of a tile, padding's part being the rest.
-        sizes: `value` on tiles of other sizes (height, width), px, of cells that padding does not reach.
+        sizes: `value` on tiles of other sizes, px, of cells that padding does not reach.
     """
 
     operators: tuple[str, ...]
@@ -48,19 +46,19 @@ class FloorSums:
 
     Args:
         operators: see `Floor`.
-        side, distance: `(h, w)`, where the cells of a tile lie; see `nearest_side`.
+        side, distance: where the cells of a tile lie; see `nearest_side`.
     """
 
     def __init__(self, operators: tuple[str, ...], side: Tensor, distance: Tensor) -> None:
         self.operators = operators
         self._side, self._distance = side, distance
         self._images: list[ErrorSums] = []
-        self._all = ErrorSums(1)
+        self._all = ErrorSums(1, 1)
         self._sizes: dict[Size, ErrorSums] = {}
 
     def start_image(self) -> None:
         """What is added from here on is of another image."""
-        self._images.append(ErrorSums(max(self._side.shape)))
+        self._images.append(ErrorSums(max(self._side.shape), 2 * self._side.dim()))
 
     def add(self, change: Tensor, labels: Tensor | None, whole: Tensor) -> None:
         """Add tiles: see `ErrorSums.add`."""
@@ -69,12 +67,11 @@ class FloorSums:
         self._all.add(change, labels, whole, everywhere, everywhere)
 
     def add_of_size(self, size: Size, change: Tensor, labels: Tensor | None, whole: Tensor, structural: Sides) -> None:
-        """Add a tile `(1, C, h, w)` of another size, of which the cells count that padding does not reach."""
-        h, w = change.shape[-2:]
-        top, bottom, left, right = structural
-        side = torch.full((h, w), -1)
-        side[top : h - bottom, left : w - right] = 0
-        self._sizes.setdefault(size, ErrorSums(1)).add(change, labels, whole, side, torch.zeros_like(side))
+        """Add a tile `(1, C, *cells)` of another size, of which the cells count that padding does not reach."""
+        cells = tuple(change.shape[2:])
+        side = torch.full(cells, -1)
+        side[inside(cells, structural)] = 0
+        self._sizes.setdefault(size, ErrorSums(1, 1)).add(change, labels, whole, side, torch.zeros_like(side))
 
     def floor(self, padding: Sequence[ErrorSums], error: str, scale: float, confidence: float) -> Floor:
         """The numbers.
@@ -109,26 +106,23 @@ def other_sizes(
     Congruent to the tile modulo the total stride; smaller than the image, and with cells that padding does not reach.
     """
     found = []
-    for size in SIZES:
-        height, width = (own + round((size - own) / p) * p for own, p in zip(tile, period, strict=True))
-        fits = height + period[0] <= image[0] and width + period[1] <= image[1]
+    for each in SIZES[len(tile)]:
+        size = tuple(own + round((each - own) / p) * p for own, p in zip(tile, period, strict=True))
+        fits = all(n + p <= most for n, p, most in zip(size, period, image, strict=True))
         cells = (
             (n + int((new - old) / stride), rims)
             for name, one in maps.items()
-            for n, new, old, stride, rims in zip(
-                one.size, (height, width), tile, one.stride, (structural[name][:2], structural[name][2:]), strict=True
-            )
+            for n, new, old, stride, rims in zip(one.size, size, tile, one.stride, pairs(structural[name]), strict=True)
         )
-        if (height, width) != tile and fits and all(n > sum(rims) for n, rims in cells):
-            found.append((height, width))
+        if size != tile and fits and all(n > sum(rims) for n, rims in cells):
+            found.append(size)
     return found
 
 
-def corner_of(size: Size, image: Size, period: Size, seed: Sequence[int]) -> tuple[int, int]:
-    """(y, x) of a tile of some size in an image, px, on the total-stride grid; drawn from the seed alone."""
+def corner_of(size: Size, image: Size, period: Size, seed: Sequence[int]) -> Size:
+    """Where a tile of some size lies in an image, px, on the total-stride grid; drawn from the seed alone."""
     rng = np.random.default_rng([*seed, *size])
-    y, x = (int(rng.integers((n - own) // p + 1)) * p for n, own, p in zip(image, size, period, strict=True))
-    return y, x
+    return tuple(int(rng.integers((n - own) // p + 1)) * p for n, own, p in zip(image, size, period, strict=True))
 
 
 def document(floor: Floor) -> dict[str, Any]:

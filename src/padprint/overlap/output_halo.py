@@ -9,11 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from padprint.geometry.layer import Sides
 from padprint.overlap.asked import LARGEST
 from padprint.overlap.distance import halo_cells, tails, within, worst_beyond
 from padprint.overlap.floors import Floor
 from padprint.overlap.tiling import Map, sides
+from padprint.support.axes import Sides
 from padprint.support.typed import limits
 
 
@@ -39,12 +39,12 @@ class OutputHalo:
         name: of the output.
         map: its size and stride on a tile.
         channels: of the map.
-        structural: (top, bottom, left, right) cells that padding can touch at all.
+        structural: cells on each side (top, bottom, left, right) that padding can touch at all.
         scale: rms of the output in the whole scenes, over all images.
-        errors: `(4, L)` error by side and distance in cells, over all images together; NaN where there is no cell. Of an output
+        errors: `(S, L)` error by side and distance in cells, over all images together; NaN where there is no cell. Of an output
             that sees all of a tile through statistics, padding's part: the tile less its scene under the tile's statistics.
-        by_image: `(n, 4, L)`, the same for each image alone.
-        resolution: `(n, 4, L)`, the errors that cannot be told from none, see `ErrorSums.resolution`.
+        by_image: `(n, S, L)`, the same for each image alone.
+        resolution: `(n, S, L)`, the errors that cannot be told from none, see `ErrorSums.resolution`.
         tolerance: the error allowed.
         error: how it is measured.
         floor: what statistics over a tile leave beside; None without such operators.
@@ -81,12 +81,12 @@ class OutputHalo:
 
     @cached_property
     def tails(self) -> Tensor:
-        """`(n, 4, L + 1)`, the largest error of each image at each distance or beyond, see `distance.tails`."""
+        """`(n, S, L + 1)`, the largest error of each image at each distance or beyond, see `distance.tails`."""
         return tails(self.by_image, self.structural)
 
     @cached_property
     def least(self) -> Tensor:
-        """`(n, 4, L + 1)`, `resolution` within the structural halo, 0 beyond."""
+        """`(n, S, L + 1)`, `resolution` within the structural halo, 0 beyond."""
         return within(self.resolution, self.structural)
 
     @cached_property
@@ -96,14 +96,11 @@ class OutputHalo:
         return cells
 
     @cached_property
-    def effective(self) -> tuple[Width, Width, Width, Width]:
-        """The effective halo on (top, bottom, left, right), cells."""
+    def effective(self) -> tuple[Width, ...]:
+        """The effective halo on each side (top, bottom, left, right), cells."""
         whole = halo_cells(self.errors, self.room, self.structural)
         single = zip(*self.image_halos, strict=True)
-        top, bottom, left, right = (
-            Width(value, min(ones), max(ones)) for value, ones in zip(whole, single, strict=True)
-        )
-        return top, bottom, left, right
+        return tuple(Width(value, min(ones), max(ones)) for value, ones in zip(whole, single, strict=True))
 
     @property
     def effective_pixels(self) -> Width:
@@ -114,12 +111,11 @@ class OutputHalo:
     @property
     def structural_pixels(self) -> Sides:
         """The structural halo in input px, rounded up."""
-        top, bottom, left, right = (int(-(-n * s // 1)) for n, s in zip(self.structural, sides(self.map), strict=True))
-        return top, bottom, left, right
+        return tuple(int(-(-n * s // 1)) for n, s in zip(self.structural, sides(self.map), strict=True))
 
     @cached_property
     def stray(self) -> Tensor:
-        """`(4, L)` bool, by side and distance, where the structural halo ends and the error exceeds the tolerance all the same.
+        """`(S, L)` bool, by side and distance, where the structural halo ends and the error exceeds the tolerance all the same.
 
         Over all images together, or of one image by more than the label of one cell, which rounding may change.
         """

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from padprint.errors import HaloError, ModelError, PadprintError
-from padprint.geometry.layer import Geometry, Sides
+from padprint.geometry.layer import Geometry
 from padprint.geometry.tracing import trace, trace_taps
 from padprint.network.layers import Tap, outputs
+from padprint.support.axes import Sides, Size, with_sides
 from padprint.support.reasons import Kind, by_layer
 
 
-def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: tuple[int, int]) -> Geometry:
+def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | None, tile: Size) -> Geometry:
     """The geometry of the outputs: of all tensors that a model returns, by the names of the layers that made them.
 
     Raises:
@@ -48,7 +49,7 @@ def geometry_of(model: nn.Module, channels: int, asked: str | Sequence[str] | No
     return found
 
 
-def _instead(model: nn.Module, tile: tuple[int, int], channels: int) -> str:
+def _instead(model: nn.Module, tile: Size, channels: int) -> str:
     """The last layer that is a map, to be named instead of the output."""
     try:
         maps = trace(model, "auto", tile, channels=channels).maps
@@ -73,8 +74,7 @@ def structural_halos(model: nn.Module, geometry: Geometry, channels: int) -> dic
     """Cells that padding can touch on each side, by output, also where a tile has fewer cells than that."""
     found = {name: geometry[name].rim for name in geometry.maps}
     if any(n in one for name, spec in geometry.maps.items() if (one := found[name]) for n in spec.size):
-        top, bottom, left, right = geometry.margin
-        wide = geometry.crop[0] + top + bottom, geometry.crop[1] + left + right  # congruent to the tile
+        wide = with_sides(geometry.crop, geometry.margin)  # congruent to the tile
         larger = trace(model, list(geometry.maps), wide, channels=channels)
         found = {name: larger[name].rim for name in geometry.maps}
     return {name: rim for name, rim in found.items() if rim is not None}

@@ -26,7 +26,7 @@ class Promises:
     Attributes:
         outputs: by name.
         confidence: share of further images that are to stay below.
-        halos: by output, `(K, 4)` cells on (top, bottom, left, right), the widest first.
+        halos: by output, `(K, S)` cells on each side, the widest first.
         limits: `(K,)` errors, growing.
     """
 
@@ -74,7 +74,7 @@ def promises(outputs: Mapping[str, OutputHalo], confidence: float) -> Promises:
 
 
 def _typical(one: OutputHalo) -> Tensor:
-    """`(4, L + 1)`, the median image's largest error at each distance or beyond; where that is 0 a trace of the mean, so that halos go on."""
+    """`(S, L + 1)`, the median image's largest error at each distance or beyond; where that is 0 a trace of the mean, so that halos go on."""
     return one.tails.median(0).values + 1e-9 * one.tails.mean(0)
 
 
@@ -84,8 +84,8 @@ def _beyond(outputs: Mapping[str, OutputHalo], halos: Mapping[str, Tensor]) -> T
     No less than what can be told from none of the cells that come next to the halo.
     """
     found = []
-    sides = torch.arange(4)
     for name, one in outputs.items():
+        sides = torch.arange(one.tails.shape[1])
         cells = halos[name].clamp(max=one.tails.shape[-1] - 1)
         found.append(torch.maximum(one.tails[:, sides, cells], one.least[:, sides, cells]).amax(-1))
     return torch.stack(found).amax(0)

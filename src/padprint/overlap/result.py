@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from padprint.geometry.layer import Sides
 from padprint.overlap import text
 from padprint.overlap.asked import LARGEST, STATISTICS, check_tolerance
 from padprint.overlap.document import document, errors_of
-from padprint.overlap.tile_sizes import SIZES, Choice, choices, verdict
+from padprint.overlap.tile_sizes import Choice, choices, verdict
 from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
 from padprint.support import frames
+from padprint.support.axes import Sides, Size, letters
 from padprint.support.mapping import Over
 from padprint.support.strict_json import finite
 from padprint.support.typed import limits
@@ -36,12 +36,12 @@ class Halo(Over[str, PaddingHalo]):
 
     Attributes:
         paddings: by name, in the order asked for.
-        tile: (height, width), px.
+        tile: size, (height, width), px.
         tolerance: the error allowed, in the unit of `error`.
         error: how it is measured, one of "relative", "absolute", "maximum" and "labels".
         confidence: share of further images that stay within the tolerance with the advice.
         n_images, n_tiles: that were compared.
-        margin: scene px around a tile (top, bottom, left, right).
+        margin: scene px around a tile, on each side (top, bottom, left, right).
         approximate: the margin is below what the output sees.
         statistics: of operators that see all of a tile, see `padprint.halo`.
         unmeasured: outputs that are no maps, with the reason.
@@ -52,7 +52,7 @@ class Halo(Over[str, PaddingHalo]):
     ENTRIES = "paddings"
 
     paddings: dict[str, PaddingHalo]
-    tile: tuple[int, int] = field(metadata=limits(1, LARGEST))
+    tile: Size = field(metadata=limits(1, LARGEST))
     tolerance: float
     error: str
     confidence: float
@@ -99,7 +99,7 @@ class Halo(Over[str, PaddingHalo]):
 
         return units(self.first if padding is None else self[padding])
 
-    def choices(self, sizes: Iterable[int] = SIZES) -> list[Choice]:
+    def choices(self, sizes: Iterable[int] | None = None) -> list[Choice]:
         """Tiles of several sizes that keep the tolerance, by padding; see `padprint.overlap.choices`."""
         return choices(self, sizes)
 
@@ -124,7 +124,8 @@ class Halo(Over[str, PaddingHalo]):
         """One row per padding and halo: padding, halo, overlap_y and overlap_x (px), error, worst_image, limit, cost, aligned; see
         `padprint.overlap.widths.Point`.
         """  # noqa: D205
-        columns = ["padding", "halo", "overlap_y", "overlap_x", "error", "worst_image", "limit", "cost", "aligned"]
+        overlap = [f"overlap_{letter}" for letter in letters(len(self.tile))]
+        columns = ["padding", "halo", *overlap, "error", "worst_image", "limit", "cost", "aligned"]
         rows = (
             (name, p.halo, *p.overlap, p.error, p.worst, p.limit, p.cost, p.aligned)
             for name, one in self.items()

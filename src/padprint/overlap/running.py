@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from operator import add
 
 import torch
 from torch import Tensor
 
 from padprint.errors import HaloError, LayerError
-from padprint.geometry.layer import MapSpec, Sides
+from padprint.geometry.layer import MapSpec
 from padprint.images.source import fingerprint
 from padprint.measuring.crop_plan import Canvas
 from padprint.measuring.forwards import Rest, first_cell, swapping, window
@@ -25,6 +26,8 @@ from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import PaddingHalo
 from padprint.results.statistics import promised
+from padprint.support.axes import Sides, Size
+from padprint.support.axes import window as part_of
 from padprint.support.reasons import Kind, Reason
 from padprint.support.version import __version__
 
@@ -80,7 +83,7 @@ class Tiles:
         """Add the tiles of one image."""
         for out in self.outputs.values():
             for sums in out.sums.values():
-                sums.append(ErrorSums(max(out.map.size)))
+                sums.append(ErrorSums(max(out.map.size), 2 * len(out.map.size)))
             for floor in out.floors.values():
                 floor.start_image()
         canvases = self.session.canvases(scene)
@@ -159,30 +162,28 @@ class Tiles:
             labels = changed_labels(near, whole, whole_numbers=out.whole_numbers)
             out.floors[padding].add(near - whole, labels, whole)
 
-    def _at_once(self, size: tuple[int, int], canvases: Sequence[Canvas]) -> Canvas:
+    def _at_once(self, size: Size, canvases: Sequence[Canvas]) -> Canvas:
         """All tiles of an image on one canvas, as much of it as the total stride allows: statistics are compared with those of one pass."""
-        height, width = (
+        covered = tuple(
             own + (n - own) // p * p for n, own, p in zip(size, self.plan.smallest, self.plan.period, strict=True)
         )
-        corners = [(one.top + y, one.left + x) for one in canvases for y, x in one.crops]
-        return Canvas(0, 0, height, width, tuple(corners))
+        corners = tuple(tuple(map(add, one.corner, crop)) for one in canvases for crop in one.crops)
+        return Canvas((0,) * len(size), covered, corners)
 
     def _other_sizes(self, scene: Scene, x: Tensor, maps: Mapping[str, Tensor], padding: str) -> None:
         """Add one tile of each of some other sizes, of which cells that padding does not reach tell what statistics leave."""
         forwards, period = self.network.forwards, self.plan.period
         own = {name: self.outputs[name] for name in self.network.seeing_all}
-        image = x.shape[-2], x.shape[-1]
+        image = tuple(x.shape[2:])
         places = {name: out.map for name, out in own.items()}, {name: out.structural for name, out in own.items()}
         for size in other_sizes(self.plan.crop, period, image, *places):
             corner = corner_of(size, image, period, (self.plan.seed, scene.index))
-            (top, left), (height, width) = corner, size
-            part = x[..., top : top + height, left : left + width].contiguous(memory_format=forwards.layout)
+            part = x[part_of(corner, size)].contiguous(memory_format=forwards.layout)
             with swapping(self.network.paddings[padding]):
                 tile = forwards.maps(part)
             for name, out in own.items():
-                row, column = first_cell(forwards.specs[name], corner)
-                h, w = tile[name].shape[-2:]
-                whole = maps[name][None, :, row : row + h, column : column + w]
+                cell = first_cell(forwards.specs[name], corner)
+                whole = maps[name][part_of(cell, tile[name].shape[1:])][None]
                 labels = changed_labels(tile[name][None], whole, whole_numbers=out.whole_numbers)
                 change = tile[name][None] - whole
                 out.floors[padding].add_of_size(size, change, labels, whole, out.structural)

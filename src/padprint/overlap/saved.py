@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from math import inf
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from padprint.errors import ResultError
 from padprint.measuring.options import schemes_by_name
 from padprint.overlap.asked import LARGEST, STATISTICS, check_confidence, check_tolerance
-from padprint.overlap.distance import ERRORS, SIDES
+from padprint.overlap.distance import ERRORS
 from padprint.overlap.document import PARTS
 from padprint.overlap.floors import Floor
 from padprint.overlap.output_halo import OutputHalo
@@ -22,8 +23,9 @@ from padprint.overlap.result import Halo
 from padprint.overlap.tiling import Map
 from padprint.overlap.widths import PaddingHalo
 from padprint.results import storage
-from padprint.results.saved import unmeasured_of, warnings_of
-from padprint.support.typed import Fields, restored, tensor
+from padprint.results.saved import axes_of, unmeasured_of, warnings_of
+from padprint.support.axes import side_names
+from padprint.support.typed import Fields, restored, several, tensor
 
 
 def load(folder: str | Path) -> Halo:
@@ -54,22 +56,28 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo:
         fields.check("error", shared["error"] in ERRORS, f"there are {', '.join(ERRORS)}")
         confidence = fields.get("confidence", float)
         check_confidence(confidence)
-        tile, images = fields.get("tile", tuple[int, int]), fields.get("n_images", int)
+        axes, images = axes_of(fields, "tile"), fields.get("n_images", int)
+        tile = fields.get("tile", several(int, axes))
         entries = dict(fields.object("paddings").items())
         fields.check("paddings", bool(entries), "there must be one or more")
         schemes = schemes_by_name(list(entries), fields.object("provenance").get("seed", int))
         paddings = {}
         for padding, entry in entries.items():
             outputs = {
-                name: _output(f"{padding}/{name}", name, out, tensors, images, shared)
+                name: _output(f"{padding}/{name}", name, out, tensors, images, axes, shared)
                 for name, out in entry.object("outputs").items()
             }
             entry.check("outputs", bool(outputs), "there must be one or more")
-            period = entry.get("period", tuple[int, int])
+            period = entry.get("period", several(int, axes))
             entry.within("period", period, 1, LARGEST)
             paddings[padding] = PaddingHalo(padding, tile, period, outputs, confidence, schemes[padding])
         found = restored(
-            Halo, fields, paddings=paddings, unmeasured=unmeasured_of(fields), warnings=warnings_of(fields)
+            Halo,
+            fields,
+            {"margin": several(int, 2 * axes)},
+            paddings=paddings,
+            unmeasured=unmeasured_of(fields),
+            warnings=warnings_of(fields),
         )
         fields.check("statistics", found.statistics in STATISTICS, f"there are {', '.join(STATISTICS)}")
         return found
@@ -78,36 +86,41 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Halo:
 
 
 def _output(
-    key: str, name: str, fields: Fields, tensors: Mapping[str, Tensor], images: int, shared: Mapping[str, Any]
+    key: str,
+    name: str,
+    fields: Fields,
+    tensors: Mapping[str, Tensor],
+    images: int,
+    axes: int,
+    shared: Mapping[str, Any],
 ) -> OutputHalo:
-    size = fields.get("size", tuple[int, int])
+    size = fields.get("size", several(int, axes))
     fields.within("size", size, 1, LARGEST)
-    y, x = (_stride(fields, text) for text in fields.get("stride", tuple[str, str]))
-    structural = fields.object("structural")
-    top, bottom, left, right = (structural.get(side, int) for side in SIDES)
-    fields.check("structural", min(top, bottom, left, right) >= 0, "no halo is below 0")
-    length = max(size)
-    shapes = {"errors": (4, length), "by_image": (images, 4, length), "resolution": (images, 4, length)}
+    stride = tuple(_stride(fields, text) for text in fields.get("stride", several(str, axes)))
+    by_side = fields.object("structural")
+    structural = tuple(by_side.get(side, int) for side in side_names(axes))
+    fields.check("structural", min(structural) >= 0, "no halo is below 0")
+    length, sides = max(size), 2 * axes
+    shapes = {"errors": (sides, length), "by_image": (images, sides, length), "resolution": (images, sides, length)}
     errors: dict[str, Any] = {part: tensor(tensors, f"{key}/{part}", shapes[part]) for part in PARTS}
     if not all(bool(((values >= 0) & (values < inf) | values.isnan()).all()) for values in errors.values()):
         raise ValueError(f"the errors of {key!r} are not all finite and 0 or more")
-    floor = _floor(fields.object("floor"), images) if "floor" in fields else None
-    structural_halo = (top, bottom, left, right)
+    floor = _floor(fields.object("floor"), images, axes) if "floor" in fields else None
     return restored(
         OutputHalo,
         fields,
         name=name,
-        map=Map(size, (y, x)),
-        structural=structural_halo,
+        map=Map(size, stride),
+        structural=structural,
         **errors,
         **shared,
         floor=floor,
     )
 
 
-def _floor(fields: Fields, images: int) -> Floor:
-    sizes = fields.get("sizes", tuple[tuple[int, int, float], ...])
-    floor = restored(Floor, fields, sizes={(height, width): value for height, width, value in sizes})
+def _floor(fields: Fields, images: int, axes: int) -> Floor:
+    sizes = fields.get("sizes", GenericAlias(tuple, (GenericAlias(tuple, (*(int,) * axes, float)), ...)))
+    floor = restored(Floor, fields, sizes={tuple(size): value for *size, value in sizes})
     by_image = floor.by_image.tolist()
     fields.check("by_image", len(by_image) == images, f"there must be one for each of {images} images")
     right = all(0 <= number < inf for number in (*by_image, floor.value, floor.share))

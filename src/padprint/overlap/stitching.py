@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from math import nan
+from operator import sub
 
 import torch
 from torch import Tensor
 
 from padprint.measuring.forwards import Forwards, Rest
 from padprint.overlap.tiling import Tiling
+from padprint.support.axes import Size, window
 
 
 @dataclass(frozen=True)
@@ -19,38 +22,38 @@ class Place:
     """Where a tile lies in an image, and what of its maps is kept.
 
     Attributes:
-        corner: (y, x), px.
-        borders: whether the tile has a neighbour at (top, bottom, left, right).
-        kept: by output, cells (first, end) of the tile's map along rows and columns.
+        corner: px.
+        borders: whether the tile has a neighbour at each side.
+        kept: by output, cells (first, end) of the tile's map along each axis.
         strides: by output.
     """
 
-    corner: tuple[int, int]
-    borders: tuple[bool, bool, bool, bool]
-    kept: Mapping[str, tuple[tuple[int, int], tuple[int, int]]]
-    strides: Mapping[str, tuple[Fraction, Fraction]]
+    corner: Size
+    borders: tuple[bool, ...]
+    kept: Mapping[str, tuple[tuple[int, int], ...]]
+    strides: Mapping[str, tuple[Fraction, ...]]
 
     def paste(self, name: str, target: Tensor, features: Tensor) -> None:
-        """Put what a tile keeps of its `(C, h, w)` map into the map of the whole image."""
-        (top, bottom), (left, right) = self.kept[name]
-        row, column = (int(at / s) for at, s in zip(self.corner, self.strides[name], strict=True))
-        target[:, row + top : row + bottom, column + left : column + right] = features[:, top:bottom, left:right]
+        """Put what a tile keeps of its map `(C, *cells)` into the map of the whole image."""
+        firsts, ends = zip(*self.kept[name], strict=True)
+        size = tuple(map(sub, ends, firsts))
+        cell = tuple(int(at / s) + first for at, s, first in zip(self.corner, self.strides[name], firsts, strict=True))
+        target[window(cell, size)] = features[window(firsts, size)]
 
 
 def place_tiles(tiles: Tiling, size: Sequence[int]) -> list[Place]:
-    """The tiles of an image of (height, width) px, a tile plus a multiple of the total stride, row by row."""
-    rows, columns = tiles.starts(size)
-    kept = {name: (tiles.kept(name, 0, rows), tiles.kept(name, 1, columns)) for name in tiles.maps}
+    """The tiles of an image of `size` px, a tile plus a multiple of the total stride, row by row."""
+    starts = tiles.starts(size)
+    kept = {name: [tiles.kept(name, axis, one) for axis, one in enumerate(starts)] for name in tiles.maps}
     strides = {name: one.stride for name, one in tiles.maps.items()}
     return [
         Place(
-            (y, x),
-            (i > 0, i < len(rows) - 1, j > 0, j < len(columns) - 1),
-            {name: (of_rows[i], of_columns[j]) for name, (of_rows, of_columns) in kept.items()},
+            tuple(one[i] for one, i in zip(starts, at, strict=True)),
+            tuple(side for one, i in zip(starts, at, strict=True) for side in (i > 0, i < len(one) - 1)),
+            {name: tuple(cells[i] for cells, i in zip(along, at, strict=True)) for name, along in kept.items()},
             strides,
         )
-        for i, y in enumerate(rows)
-        for j, x in enumerate(columns)
+        for at in product(*(range(len(one)) for one in starts))
     ]
 
 
@@ -61,15 +64,15 @@ def stitch(
 
     Args:
         forwards: runs the network; its crop is the tile.
-        x: `(1, C, H, W)`, a tile plus a multiple of the total stride along both axes.
-        maps: by output, the `(C, h, w)` map of the whole; tells sizes, and nothing else is taken from it.
+        x: `(1, C, *space)`, a tile plus a multiple of the total stride along every axis.
+        maps: by output, the map `(C, *cells)` of the whole; tells sizes, and nothing else is taken from it.
         tiles: see `Tiling`.
         batch_size: tiles in one forward pass.
 
     Returns:
-        By output the stitched `(C, h, w)` map; and the tiles.
+        By output the stitched map `(C, *cells)`; and the tiles.
     """
-    places = place_tiles(tiles, x.shape[-2:])
+    places = place_tiles(tiles, x.shape[2:])
     stitched = {name: torch.full_like(one, nan) for name, one in maps.items()}
     for first in range(0, len(places), batch_size):
         part = places[first : first + batch_size]

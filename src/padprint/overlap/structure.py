@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from padprint.errors import HaloError
-from padprint.geometry.layer import Sides
-from padprint.network.example import crop_size
+from padprint.network.example import crop_for
 from padprint.network.layers import unwrapped
 from padprint.network.loading import as_model
 from padprint.network.preserved import as_measured, inputs_made
@@ -21,7 +20,8 @@ from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tile_sizes import ABSURD, resized, smallest
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
 from padprint.support import frames
-from padprint.support.wording import label, through
+from padprint.support.axes import Sides, Size, side_names
+from padprint.support.wording import label, past_and_future, through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,18 +32,18 @@ class Structural:
     """How far padding reaches into tiles, by a network's structure.
 
     Attributes:
-        tile: (height, width), px.
-        period: (y, x), total stride, px.
+        tile: size, (height, width), px.
+        period: total stride along each axis, px.
         maps: by output, how its map lies on the tile.
-        need: by output, cells on (top, bottom, left, right) that padding can touch.
+        need: by output, cells on each side (top, bottom, left, right) that padding can touch.
         exact: whether all operators on the way were read; else a cell further in may be touched by other content.
         sees_all_through: operators that take statistics over all of a tile. Then every cell changes with the tile, and what is told
             here is padding's part.
         tiling: tiles that drop these cells; None where the tile has no room for that.
     """
 
-    tile: tuple[int, int]
-    period: tuple[int, int]
+    tile: Size
+    period: Size
     maps: dict[str, Map]
     need: dict[str, Sides]
     exact: bool
@@ -76,9 +76,9 @@ class Structural:
     def _row(self, name: str) -> dict[str, Any]:
         one, cells = self.maps[name], self.need[name]
         pixels = [ceil(n * s) for n, s in zip(cells, sides(one), strict=True)]
-        size = {"output": name, "height": one.size[0], "width": one.size[1]}
+        size = {"output": name} | frames.size(one.size)
         halo = frames.sides("halo", cells) | {f"{side}_px": n for side, n in frames.sides("halo", pixels).items()}
-        return size | frames.pair("stride", [float(s) for s in one.stride]) | halo
+        return size | frames.by_axis("stride", [float(s) for s in one.stride]) | halo
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in plain values."""
@@ -105,8 +105,18 @@ class Structural:
         for name, cells in self.need.items():
             stride = pair([f"{float(s):g}" for s in self.maps[name].stride])
             lines.append(
-                f"{label(name)}: cells of {stride} px, on top, bottom, left, right: {' '.join(map(str, cells))} cells"
+                f"{label(name)}: cells of {stride} px, on {', '.join(side_names(len(self.tile)))}: {' '.join(map(str, cells))} cells"
             )
+        if len(self.tile) == 1:
+            each = zip(
+                *(
+                    [ceil(n * s) for n, s in zip(self.need[name], sides(one), strict=True)]
+                    for name, one in self.maps.items()
+                ),
+                strict=True,
+            )
+            before, after = map(max, each)
+            lines.append(f"a tile needs {past_and_future(before, after)}")
         if self.tiling is None:
             return "\n".join([*lines, self._no_room()])
         tiles = self.tiling
@@ -128,7 +138,7 @@ class Structural:
             "that matters (padprint halo MODEL IMAGES)"
         )
 
-    def _tiles(self, tile: tuple[int, int]) -> Tiling | None:
+    def _tiles(self, tile: Size) -> Tiling | None:
         maps = {name: resized(one, self.tile, tile) for name, one in self.maps.items()}
         return tiling(tile, self.period, maps, self.need)
 
@@ -136,7 +146,7 @@ class Structural:
 def structural(
     model: nn.Module | str,
     output_layer: str | Sequence[str] | None = None,
-    tile: int | tuple[int, int] = 512,
+    tile: int | tuple[int, ...] = 512,
     *,
     channels: int = 3,
     inputs: Callable[[Tensor], Any] | None = None,
@@ -146,7 +156,7 @@ def structural(
     Args:
         model: see `padprint.halo`.
         output_layer: see `padprint.halo`.
-        tile: input size of a tile, px, one number or (height, width).
+        tile: input size of a tile, px, one number or one for each axis, (height, width).
         channels: of the input.
         inputs: see `padprint.measure`.
 
@@ -165,7 +175,7 @@ def structural(
         (58, 58)
     """
     network = unwrapped(as_model(model))
-    size = crop_size(tile)
+    size = crop_for(network, tile, "tile")
     with inputs_made(network, inputs), as_measured(network):
         geometry = geometry_of(network, channels, output_layer, size)
         need = structural_halos(network, geometry, channels)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from padprint.overlap.distance import ERRORS
 from padprint.overlap.tile_sizes import Choice, choices
+from padprint.support.axes import Size, side_names
 from padprint.support.text_table import aligned
-from padprint.support.wording import label, number, through
+from padprint.support.wording import label, number, past_and_future, through
 
 if TYPE_CHECKING:
     from padprint.overlap.output_halo import Width
@@ -63,7 +64,7 @@ def tile_rows(halo: Halo) -> list[tuple[str, ...]]:
     return [(*_tile_row(each), _left(halo[each.padding], each.tile)) for each in choices(halo)]
 
 
-def _left(one: PaddingHalo, tile: tuple[int, int]) -> str:
+def _left(one: PaddingHalo, tile: Size) -> str:
     """What statistics over tiles of a size leave, where that was measured; of the worst output."""
     known = [floor.value if tile == one.tile else floor.sizes.get(tile) for floor in one.floors.values()]
     values = [value for value in known if value is not None]
@@ -140,6 +141,7 @@ def summary(halo: Halo) -> str:
 def remarks(halo: Halo) -> Iterator[str]:
     """What must be said of the table."""
     yield from by_output(halo)
+    yield from _time_of(halo)
     for one in halo.values():
         yield from statistics_of(one)
         if one.tiling is None:
@@ -158,9 +160,20 @@ def by_output(halo: Halo) -> Iterator[str]:
             stride = pair([f"{float(s):g}" for s in out.map.stride])
             effective = [side.value for side in out.effective]
             yield (
-                f"{label(one.padding)}: {label(name)}: cells of {stride} px, on top, bottom, left, right: structural halo "
+                f"{label(one.padding)}: {label(name)}: cells of {stride} px, on {', '.join(side_names(len(halo.tile)))}: structural halo "
                 f"{_by_side(out.structural)}, effective halo {_by_side(effective)} cells"
             )
+
+
+def _by_side(cells: Sequence[int]) -> str:
+    return " ".join(map(str, cells))
+
+
+def _time_of(halo: Halo) -> Iterator[str]:
+    """Of waveforms, what each padding needs before and after, in words."""
+    for one in halo.values() if len(halo.tile) == 1 else ():
+        each = [one.need_by_side(name) for name in one.outputs]
+        yield f"{label(one.padding)}: a tile needs {past_and_future(*map(max, zip(*each, strict=True)))}"
 
 
 def statistics_of(one: PaddingHalo) -> Iterator[str]:
@@ -176,10 +189,6 @@ def statistics_of(one: PaddingHalo) -> Iterator[str]:
             f"{label(one.padding)}: {label(name)}: statistics over each tile ({through(floor.operators)}) leave {number(floor.value)} "
             f"over all cells, at any distance less than {number(floor.limit)} in {_share(one)} of images, {below}"
         )
-
-
-def _by_side(cells: Sequence[int]) -> str:
-    return " ".join(map(str, cells))
 
 
 def paired(halo: Halo) -> Iterator[str]:

@@ -9,14 +9,15 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from padprint.overlap.tiling import Map, Tiling, sides, tiling
+from padprint.support.axes import Size, each_side, times
 from padprint.support.wording import label, number
 
 if TYPE_CHECKING:
     from padprint.overlap.result import Halo
     from padprint.overlap.widths import PaddingHalo
 
-SIZES = (256, 512, 768, 1024)
-"""Tile sizes that people choose from, px."""
+SIZES = {1: (4096, 16384, 65536), 2: (256, 512, 768, 1024), 3: (64, 96, 128, 192)}
+"""Tile sizes that people choose from, px, by axes of space."""
 
 ABSURD = 3.0
 """Extra pixels for each pixel kept from which on an overlap makes no sense."""
@@ -33,7 +34,7 @@ class Choice:
 
     Attributes:
         padding: of the tiles.
-        tile: (height, width), px.
+        tile: size, (height, width), px.
         measured: whether the errors were measured on tiles of this size.
         crossed: whether this tile, or the one that was measured on, is smaller than two structural halos, so that some cells see
             two borders at once. On tiles of another size than was measured on, that was not measured.
@@ -43,7 +44,7 @@ class Choice:
     """
 
     padding: str
-    tile: tuple[int, int]
+    tile: Size
     measured: bool
     crossed: bool
     tiling: Tiling | None
@@ -61,7 +62,7 @@ class Choice:
         return self.cost is not None and self.cost > ABSURD
 
 
-def choices(halo: Halo, sizes: Iterable[int] = SIZES) -> list[Choice]:
+def choices(halo: Halo, sizes: Iterable[int] | None = None) -> list[Choice]:
     """Tiles of several sizes that keep the tolerance, by padding.
 
     What a border does to a cell depends on how far it lies from it, not on how large the tile is, as long as the tile is
@@ -70,24 +71,22 @@ def choices(halo: Halo, sizes: Iterable[int] = SIZES) -> list[Choice]:
 
     Args:
         halo: the result.
-        sizes: tile sizes, px; that of the measured tiles is added.
+        sizes: tile sizes, px; that of the measured tiles is added. None: those that people choose from.
     """
-    sizes = list(sizes)
+    sizes = SIZES[len(halo.tile)] if sizes is None else list(sizes)
     return [_choice(one, tile) for one in halo.values() for tile in _congruent(one, sizes)]
 
 
-def _congruent(one: PaddingHalo, sizes: Iterable[int]) -> list[tuple[int, int]]:
+def _congruent(one: PaddingHalo, sizes: Iterable[int]) -> list[Size]:
     every = {one.tile}
     for size in sizes:
-        height, width = (
-            own + round((size - own) / period) * period for own, period in zip(one.tile, one.period, strict=True)
-        )
-        if min(height, width) > 0:
-            every.add((height, width))
+        tile = tuple(own + round((size - own) / p) * p for own, p in zip(one.tile, one.period, strict=True))
+        if min(tile) > 0:
+            every.add(tile)
     return sorted(every)
 
 
-def _choice(one: PaddingHalo, tile: tuple[int, int]) -> Choice:
+def _choice(one: PaddingHalo, tile: Size) -> Choice:
     measured = tile == one.tile
     crossed = min(*tile, *one.tile) < 2 * one.structural
     tiles = one.tiling if measured else _tiles(one, tile)
@@ -96,7 +95,7 @@ def _choice(one: PaddingHalo, tile: tuple[int, int]) -> Choice:
     return Choice(one.padding, tile, measured, crossed, tiles, one.error_of(tiles), one.limit_of(tiles.halos))
 
 
-def _tiles(one: PaddingHalo, tile: tuple[int, int]) -> Tiling | None:
+def _tiles(one: PaddingHalo, tile: Size) -> Tiling | None:
     """Tiles of another size that keep the tolerance, by the errors at each distance; None where there are none."""
     if any(bool(out.stray.any()) for out in one.outputs.values()):
         return None
@@ -114,10 +113,9 @@ def _known_need(one: PaddingHalo) -> dict[str, list[int]]:
     found = {}
     for name, cells in one.need.items():
         out = one.outputs[name]
-        height, width = out.map.size
         found[name] = [
             max(need, reached) if 2 * need >= n - 1 else need
-            for need, reached, n in zip(cells, out.structural, (height, height, width, width), strict=True)
+            for need, reached, n in zip(cells, out.structural, each_side(out.map.size), strict=True)
         ]
     return found
 
@@ -142,13 +140,13 @@ def _need_pixels(one: PaddingHalo) -> int:
     )
 
 
-def resized(out: Map, before: tuple[int, int], after: tuple[int, int]) -> Map:
+def resized(out: Map, before: Size, after: Size) -> Map:
     """How a map lies on tiles of another size."""
-    height, width = (
+    size = tuple(
         n + int(Fraction(new - old) / stride)
         for n, old, new, stride in zip(out.size, before, after, out.stride, strict=True)
     )
-    return replace(out, size=(height, width))
+    return replace(out, size=size)
 
 
 def sensible(one: PaddingHalo) -> int | None:
@@ -156,23 +154,21 @@ def sensible(one: PaddingHalo) -> int | None:
     return smallest(one.tile, one.period, _need_pixels(one), lambda tile: _tiles(one, tile))
 
 
-def smallest(
-    tile: tuple[int, int], period: tuple[int, int], need: int, tiles: Callable[[tuple[int, int]], Tiling | None]
-) -> int | None:
+def smallest(tile: Size, period: Size, need: int, tiles: Callable[[Size], Tiling | None]) -> int | None:
     """The smallest square tile, px, on which an overlap costs no more than a pixel for each pixel kept; None where there is none.
 
     Args:
         tile: sizes are congruent to it modulo the total stride.
-        period: (y, x), the total stride, px.
+        period: the total stride along each axis, px.
         need: px to drop on each side.
         tiles: of a size, or None.
     """
     step, side = max(period), max(tile)
-    # size / (size - 2 need) <= sqrt(1 + sensible)
-    least = 2 * need / (1 - (1 + _SENSIBLE) ** -0.5)
+    # size / (size - 2 need) <= the root of 1 + sensible
+    least = 2 * need / (1 - (1 + _SENSIBLE) ** (-1 / len(tile)))
     first = side + ceil((least - side) / step) * step
     for size in range(first, first + _TRIED * step, step):
-        found = tiles((size, size)) if size > 0 else None
+        found = tiles((size,) * len(tile)) if size > 0 else None
         if found is not None and found.cost <= _SENSIBLE:
             return size
     return None
@@ -216,8 +212,12 @@ def _overlap(tiles: Tiling) -> str:
     """``2 x 46 px`` where all sides need alike, else the overlap of rows and columns."""
     if len(set(tiles.pixels)) == 1:
         return f"2 x {tiles.pixels[0]} px"
-    height, width = tiles.overlap
-    return f"an overlap of {height} px" if height == width else f"an overlap of {height} px down and {width} px across"
+    overlap = tiles.overlap
+    if len(set(overlap)) == 1:
+        return f"an overlap of {overlap[0]} px"
+    if len(overlap) == 2:
+        return f"an overlap of {overlap[0]} px down and {overlap[1]} px across"
+    return f"an overlap of {times(overlap, ' x ')} px"
 
 
 def _with_statistics(halo: Halo) -> str:
@@ -245,9 +245,9 @@ def _with_statistics(halo: Halo) -> str:
     return f"{said}."
 
 
-def text_of(size: tuple[int, int]) -> str:
-    """One number, or rows x columns."""
-    return str(size[0]) if size[0] == size[1] else f"{size[0]} x {size[1]}"
+def text_of(size: Size) -> str:
+    """One number, or rows x columns where the axes differ."""
+    return str(size[0]) if len(set(size)) == 1 else times(size, " x ")
 
 
 def _instead(one: PaddingHalo, larger: list[Choice], others: list[Choice]) -> str:
@@ -264,8 +264,7 @@ def _instead(one: PaddingHalo, larger: list[Choice], others: list[Choice]) -> st
 
 
 def _named(each: Choice) -> str:
-    height, width = each.tile
-    return f"{height}-px tiles" if height == width else f"tiles of {height} x {width} px"
+    return f"{each.tile[0]}-px tiles" if len(set(each.tile)) == 1 else f"tiles of {times(each.tile, ' x ')} px"
 
 
 def _percent(each: Choice) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, lcm
+from math import ceil, lcm, prod
+from operator import sub
 
-from padprint.geometry.layer import Sides
+from padprint.support.axes import Sides, Size, each_side
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,12 @@ class Map:
     """A map that tiles are stitched to.
 
     Attributes:
-        size: (h, w) of one tile's map, cells.
-        stride: (y, x), input px from cell to cell.
+        size: of one tile's map, cells along each axis.
+        stride: input px from cell to cell, along each axis.
     """
 
-    size: tuple[int, int]
-    stride: tuple[Fraction, Fraction]
+    size: Size
+    stride: tuple[Fraction, ...]
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,23 @@ class Tiling:
     tile + k * period px they cover all; of another one a border of less than the period is left over.
 
     Attributes:
-        tile: (height, width), px.
-        step: (y, x), px from one tile to the next; a multiple of the period.
-        period: (y, x), the network's total stride, px.
+        tile: size, (height, width), px.
+        step: px from one tile to the next along each axis; a multiple of the period.
+        period: the network's total stride along each axis, px.
         maps: by output, how its map lies on the tile.
         halos: by output, cells dropped on each side (top, bottom, left, right) where the tile has a neighbour.
     """
 
-    tile: tuple[int, int]
-    step: tuple[int, int]
-    period: tuple[int, int]
+    tile: Size
+    step: Size
+    period: Size
     maps: Mapping[str, Map]
     halos: Mapping[str, Sides]
 
     @property
-    def overlap(self) -> tuple[int, int]:
-        """(y, x), px that a tile shares with the next."""
-        return self.tile[0] - self.step[0], self.tile[1] - self.step[1]
+    def overlap(self) -> Size:
+        """Px that a tile shares with the next, along each axis."""
+        return tuple(map(sub, self.tile, self.step))
 
     @property
     def pixels(self) -> Sides:
@@ -55,13 +56,12 @@ class Tiling:
         every = [
             [ceil(n * s) for n, s in zip(self.halos[name], sides(one), strict=True)] for name, one in self.maps.items()
         ]
-        top, bottom, left, right = map(max, zip(*every, strict=True))
-        return top, bottom, left, right
+        return tuple(map(max, zip(*every, strict=True)))
 
     @property
     def cost(self) -> float:
-        """Extra pixels computed per pixel of a large image: tile area over step area, minus 1."""
-        return self.tile[0] * self.tile[1] / (self.step[0] * self.step[1]) - 1
+        """Extra pixels computed per pixel of a large image: pixels of a tile over those of a step, minus 1."""
+        return prod(self.tile) / prod(self.step) - 1
 
     @property
     def covers(self) -> bool:
@@ -70,12 +70,9 @@ class Tiling:
             n * s == t for one in self.maps.values() for n, s, t in zip(one.size, one.stride, self.tile, strict=True)
         )
 
-    def starts(self, size: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Where tiles start along (y, x) in an image of `size` px, itself tile + k * period."""
-        rows, columns = (
-            [*range(0, n - tile, step), n - tile] for n, tile, step in zip(size, self.tile, self.step, strict=True)
-        )
-        return rows, columns
+    def starts(self, size: Sequence[int]) -> list[list[int]]:
+        """Where tiles start along each axis in an image of `size` px, itself tile + k * period."""
+        return [[*range(0, n - tile, step), n - tile] for n, tile, step in zip(size, self.tile, self.step, strict=True)]
 
     def kept(self, name: str, axis: int, starts: Sequence[int]) -> list[tuple[int, int]]:
         """For each tile along one axis the cells (first, end) of its own map that it gives.
@@ -91,34 +88,31 @@ class Tiling:
         return [(first, end - int(s / stride)) for first, end, s in zip(firsts, ends, starts, strict=True)]
 
 
-def sides(one: Map) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """The stride along (top, bottom, left, right)."""
-    y, x = one.stride
-    return y, y, x, x
+def sides(one: Map) -> tuple[Fraction, ...]:
+    """The stride along every side."""
+    return each_side(one.stride)
 
 
-def tiling(
-    tile: tuple[int, int], period: tuple[int, int], maps: Mapping[str, Map], need: Mapping[str, Sequence[int]]
-) -> Tiling | None:
+def tiling(tile: Size, period: Size, maps: Mapping[str, Map], need: Mapping[str, Sequence[int]]) -> Tiling | None:
     """The tiles with the longest step that drop at least so many cells on each side.
 
     What aligning the step to the total stride leaves over is shared between the two sides of an axis.
 
     Args:
-        tile: (height, width), px.
-        period: (y, x), total stride, px.
+        tile: size, px.
+        period: total stride along each axis, px.
         maps: by output.
         need: by output, cells to drop on each side at least.
 
     Returns:
         None where nothing is left of the tile.
     """
-    axes = [_axis(tile[axis], period[axis], maps, need, axis) for axis in (0, 1)]
-    if axes[0] is None or axes[1] is None:
+    found = [_axis(tile[axis], period[axis], maps, need, axis) for axis in range(len(tile))]
+    axes = [one for one in found if one is not None]
+    if len(axes) < len(tile):
         return None
-    (step_y, rows), (step_x, columns) = axes[0], axes[1]
-    halos: dict[str, Sides] = {name: (*rows[name], *columns[name]) for name in maps}
-    return Tiling(tile, (step_y, step_x), period, dict(maps), halos)
+    halos = {name: tuple(n for _, cells in axes for n in cells[name]) for name in maps}
+    return Tiling(tile, tuple(step for step, _ in axes), period, dict(maps), halos)
 
 
 def _axis(
@@ -159,7 +153,7 @@ def _split(
     return found
 
 
-def grid(maps: Mapping[str, Map]) -> tuple[int, int]:
-    """(y, x), the finest step in px that is a whole number of cells of every map, and of px."""
-    y, x = (lcm(*(one.stride[axis].numerator for one in maps.values())) for axis in (0, 1))
-    return y, x
+def grid(maps: Mapping[str, Map]) -> Size:
+    """The finest step in px along each axis that is a whole number of cells of every map, and of px."""
+    every = zip(*(one.stride for one in maps.values()), strict=True)
+    return tuple(lcm(*(stride.numerator for stride in strides)) for strides in every)

@@ -18,13 +18,15 @@ from padprint.errors import HaloError
 from padprint.overlap.blending import linear, longest_step
 from padprint.overlap.text import halo_pixels, pair
 from padprint.overlap.tiling import Map, Tiling, sides
+from padprint.support.axes import along, letters, pairs
 from padprint.support.wording import label, number
 
 if TYPE_CHECKING:
     from padprint.overlap.widths import PaddingHalo
 
-INSIDE, HALO = 15.0, (9.0, -15.0)
-"""Decimal logarithms of a tile's weights along one axis: inside, and in the halo from its inner end to the tile's border."""
+INSIDE, DROP = {1: 15.0, 2: 15.0, 3: 10.0}, 6.0
+"""Decimal logarithm of a tile's weights along one axis, by axes of space, and how much less it is at the halo's inner end; it falls to
+minus that of the inside at the tile's border. The product along all axes stays within single precision."""
 
 TENSOR = "input"
 """What outputs of the bioimage.io entry call the tensor they are as large as."""
@@ -46,12 +48,12 @@ class Dropping(Protocol):
     """What must be dropped of tiles: measured (`PaddingHalo`) or told by structure alone (`Structural`)."""
 
     @property
-    def tile(self) -> tuple[int, int]:
-        """(height, width), px."""
+    def tile(self) -> tuple[int, ...]:
+        """Size, px."""
 
     @property
-    def period(self) -> tuple[int, int]:
-        """(y, x), total stride, px."""
+    def period(self) -> tuple[int, ...]:
+        """Total stride along each axis, px."""
 
     @property
     def maps(self) -> Mapping[str, Map]:
@@ -73,7 +75,7 @@ def units_of(tiles: Tiling, one: Dropping) -> dict[str, Any]:
     }
 
 
-def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any]:
+def monai_arguments(tiles: Tiling, image_size: tuple[int, ...]) -> dict[str, Any]:
     """Arguments of MONAI's ``sliding_window_inference`` with which it keeps the tolerance on an image of this size.
 
     MONAI averages windows with one map of weights for all of them, and moves the last window back to the image's end. So
@@ -82,7 +84,7 @@ def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any
 
     Args:
         tiles: the advice.
-        image_size: (height, width), px.
+        image_size: along each axis, (height, width), px.
 
     Returns:
         ``roi_size``, ``overlap``, ``mode`` and ``roi_weight_map``, for images in single precision.
@@ -112,19 +114,22 @@ def monai_arguments(tiles: Tiling, image_size: tuple[int, int]) -> dict[str, Any
 
 
 def weight_map(tiles: Tiling) -> Tensor:
-    """`(height, width)` float32 weights of a tile's px, a product of one profile along rows and one along columns.
+    """float32 weights of a tile's px, of its size: a product of one profile along each axis.
 
     Constant inside; a million times less at the inner end of the halo, and falling from there to the tile's border, so that
     at the image's own border, where only halos are, a window that ends there outweighs one that ends a step later.
     """
-    top, bottom, left, right = tiles.pixels
-    rows, columns = _profile(tiles.tile[0], top, bottom), _profile(tiles.tile[1], left, right)
-    return (rows[:, None] * columns).float()
+    axes = len(tiles.tile)
+    profiles = [_profile(n, *drop, INSIDE[axes]) for n, drop in zip(tiles.tile, pairs(tiles.pixels), strict=True)]
+    weights = along(profiles[0], 0, axes)
+    for axis, one in enumerate(profiles[1:], start=1):
+        weights = weights * along(one, axis, axes)
+    return weights.float()
 
 
-def _profile(n: int, before: int, after: int) -> Tensor:
-    power = torch.full((n,), INSIDE, dtype=torch.float64)
-    inner, border = HALO
+def _profile(n: int, before: int, after: int, inside: float) -> Tensor:
+    power = torch.full((n,), inside, dtype=torch.float64)
+    inner, border = inside - DROP, -inside
     power[:before] = torch.linspace(border, inner, before, dtype=torch.float64)
     power[n - after :] = torch.linspace(inner, border, after, dtype=torch.float64)
     return 10**power
@@ -146,14 +151,14 @@ def lines_of(found: Mapping[str, Any], tiles: Tiling) -> Iterator[str]:
         "roi_weight_map=padprint.overlap.weight_map(tiling)); for an image's size: padprint.overlap.monai_arguments"
     )
     s = found["sahi"]
-    yield (
-        f"SAHI: slice_height={s['slice_height']}, slice_width={s['slice_width']}, "
+    yield "SAHI: " + (
+        s.get("reason")
+        or f"slice_height={s['slice_height']}, slice_width={s['slice_width']}, "
         f"overlap_height_ratio={s['overlap_height_ratio']:.6g}, overlap_width_ratio={s['overlap_width_ratio']:.6g}"
     )
     for name, axes in found["bioimageio"]["outputs"].items():
-        yield f"bioimage.io: {label(name)}: " + (
-            axes.get("reason") or f"halo y {axes['y'].get('halo', 0)}, x {axes['x'].get('halo', 0)} cells"
-        )
+        halos = ", ".join(f"{key} {one.get('halo', 0)}" for key, one in axes.items() if "reason" not in axes)
+        yield f"bioimage.io: {label(name)}: " + (axes.get("reason") or f"halo {halos} cells")
     r = found["real_esrgan"]
     yield "Real-ESRGAN: " + (r.get("reason") or f"tile={r['tile']}, tile_pad={r['tile_pad']}")
     d = found.get("diffusers") or {"reason": "it blends tiles, and what that leaves must be measured on images"}
@@ -189,6 +194,8 @@ def _monai(tiles: Tiling) -> dict[str, Any]:
 
 
 def _sahi(tiles: Tiling) -> dict[str, Any]:
+    if len(tiles.tile) != 2:
+        return {"reason": "it slices images of two axes"}
     height, width = (_ratio(n, overlap) for n, overlap in zip(tiles.tile, tiles.overlap, strict=True))
     return {
         "slice_height": tiles.tile[0],
@@ -205,13 +212,13 @@ def _bioimageio(one: Dropping) -> dict[str, Any]:
     specification.
     """
     outputs = {name: _output_axes(one, name, need) for name, need in one.need.items()}
-    sizes = {key: {"min": one.tile[axis], "step": one.period[axis]} for axis, key in enumerate("yx")}
+    sizes = {key: {"min": one.tile[axis], "step": one.period[axis]} for axis, key in enumerate(letters(len(one.tile)))}
     return {"inputs": sizes, "outputs": outputs}
 
 
 def _output_axes(one: Dropping, name: str, need: Sequence[int]) -> dict[str, Any]:
     axes: dict[str, Any] = {}
-    for axis, key in enumerate("yx"):
+    for axis, key in enumerate(letters(len(one.tile))):
         n, stride, period = one.maps[name].size[axis], one.maps[name].stride[axis], one.period[axis]
         least = max(need[2 * axis : 2 * axis + 2])
         halo = next((h for h in range(least, (n + 1) // 2) if (n - 2 * h) * stride % period == 0), None)
@@ -226,6 +233,8 @@ def _output_axes(one: Dropping, name: str, need: Sequence[int]) -> dict[str, Any
 
 def _real_esrgan(one: Dropping) -> dict[str, Any]:
     """Tiles are cut without their pad, which is added on all sides; starts and pads on the total stride."""
+    if len(one.tile) != 2:
+        return {"reason": "it tiles images of two axes"}
     period = max(one.period)
     need = max(
         ceil(n * s) for name, cells in one.need.items() for n, s in zip(cells, sides(one.maps[name]), strict=True)

@@ -10,6 +10,7 @@ from padprint.overlap.distance import ERRORS
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling
 from padprint.support import frames
+from padprint.support.axes import side_names, times
 from padprint.support.strict_json import finite
 from padprint.support.wording import label, number, printable
 
@@ -34,7 +35,7 @@ class OutputCheck:
         mean: mean absolute change over all cells and channels, output units.
         rms: rms change over all cells, over the scale that the advice was measured in.
         largest: largest absolute change of any cell, output units.
-        largest_at: where: (image, y, x), input px.
+        largest_at: where: (image, y, x), its place along each axis in input px.
         allowed: the error that the advice allows: the tolerance; where statistics over tiles leave something, what they leave here
             (and no more than they were said to), and what padding may leave beside.
         inside: where there are such statistics, the largest error at any distance of cells that no padding reaches; else None.
@@ -51,7 +52,7 @@ class OutputCheck:
     mean: float
     rms: float
     largest: float
-    largest_at: tuple[int, int, int]
+    largest_at: tuple[int, ...]
     allowed: float
     inside: float | None = None
 
@@ -66,7 +67,7 @@ class Verification:
         error, tolerance: what is allowed, as in the advice.
         outputs: by name.
         n_images, n_tiles: that were run.
-        exact: along (y, x), whether some image was a whole step longer than a tile. In shorter images the last tile is moved
+        exact: along each axis, whether some image was a whole step longer than a tile. In shorter images the last tile is moved
             back and overlaps by more than was advised, so that the bottom or right sides of tiles are not put to the test.
         dropped: images left out because the advice was measured on them.
         names: what an image is called, by index.
@@ -79,7 +80,7 @@ class Verification:
     outputs: Mapping[str, OutputCheck]
     n_images: int
     n_tiles: int
-    exact: tuple[bool, bool]
+    exact: tuple[bool, ...]
     dropped: int = 0
     names: Mapping[int, str] = field(default_factory=dict)
 
@@ -124,7 +125,7 @@ class Verification:
         for one in self.outputs.values():
             side, distance = one.worst_distance
             verdict, sign = ("PASS", "<=") if one.passed else ("FAIL", ">")
-            image, y, x = one.largest_at
+            image, *place = one.largest_at
             allowed = f"{self.tolerance:g}" if one.inside is None else number(one.allowed)
             lines += [
                 f"{verdict}: {label(one.name)}: {ERRORS[self.error]} {number(one.worst)} {sign} {allowed}, worst "
@@ -132,7 +133,7 @@ class Verification:
                 f"  within it {one.images_within} of {self.n_images} images alone, worst {self._called(one.worst_image[1])}: "
                 f"{number(one.worst_image[0])}",
                 f"  over all cells: rms {number(one.rms)} of the output's, mean |change| {number(one.mean)}, largest "
-                f"{number(one.largest)} at ({y}, {x}) px of {self._called(image)}",
+                f"{number(one.largest)} at ({times(place, ', ')}) px of {self._called(image)}",
             ]
             if one.coarse is not None and not one.passed:
                 lines.append(
@@ -157,7 +158,7 @@ class Verification:
             need = [tile + step for tile, step in zip(self.tiling.tile, self.tiling.step, strict=True)]
             lines.append(
                 f"note: no image is {pair(need)} px large or more, a tile and a step: the last tile was moved back and overlaps "
-                "by more than was advised, and the bottom or right sides of tiles were not tested"
+                f"by more than was advised, and the {' or '.join(side_names(len(need))[1::2])} sides of tiles were not tested"
             )
         return "\n".join(lines)
 
@@ -178,5 +179,5 @@ def _row(one: OutputCheck) -> dict[str, Any]:
         "rms": one.rms,
         "largest": one.largest,
         "largest_image": one.largest_at[0],
-        **frames.pair("largest", one.largest_at[1:]),
+        **frames.by_axis("largest", one.largest_at[1:]),
     }

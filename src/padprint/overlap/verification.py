@@ -19,7 +19,6 @@ from padprint.measuring.forwards import Forwards, swapping, whole_of
 from padprint.measuring.session import Opened, Scene, Setup
 from padprint.network.preserved import as_measured
 from padprint.overlap.distance import (
-    SIDES,
     ErrorSums,
     changed_labels,
     nearest_side,
@@ -31,6 +30,7 @@ from padprint.overlap.stitching import Place, stitch
 from padprint.overlap.text import pair
 from padprint.overlap.tiling import Tiling, sides
 from padprint.overlap.verdict import OutputCheck, Verification
+from padprint.support.axes import side_names, times, window
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -112,7 +112,7 @@ class _Check:
         }
         self.n_images = self.n_tiles = 0
         self.names: dict[int, str] = {}
-        self.exact = [False, False]
+        self.exact = [False] * len(tiles.tile)
 
     def add(self, scene: Scene) -> None:
         """Compare one image."""
@@ -149,17 +149,18 @@ class _Check:
         tile, period = self.tiles.tile, self.tiles.period
         size = [t + (n - t) // p * p for n, t, p in zip(scene.size, tile, period, strict=True)]
         if any(n < t for n, t in zip(size, tile, strict=True)) or tuple(size) == tile:
-            have, need = "x".join(map(str, scene.size)), "x".join(str(t + p) for t, p in zip(tile, period, strict=True))
+            have, need = times(scene.size), times([t + p for t, p in zip(tile, period, strict=True)])
             raise ImagesError(
                 f"{scene.called} of {have} px holds no seam between tiles of {pair(tile)} px; use images of {need} px or more"
             )
-        return scene.image[:, : size[0], : size[1]]
+        found: Tensor = scene.image[window((0,) * len(size), size)]
+        return found
 
     def _sides(self, name: str, whole: Tensor, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
         """For every cell of a stitched map, which border of its tile it belongs to and how far it is from there."""
         one = self.advice.outputs[name]
         stride = [float(s) for s in one.map.stride]
-        side, distance = torch.full((2, *whole.shape[-2:]), -1)
+        side, distance = torch.full((2, *whole.shape[1:]), -1)
         for place in places:
             parts = nearest_side(one.map.size, stride, one.structural, place.borders)
             for target, part in zip((side, distance), parts, strict=True):
@@ -177,7 +178,7 @@ class _Check:
             outputs,
             self.n_images,
             self.n_tiles,
-            (self.exact[0], self.exact[1]),
+            tuple(self.exact),
             names=self.names,
         )
 
@@ -190,12 +191,12 @@ class _Tally:
         self.sums: list[ErrorSums] = []
         self.indices: list[int] = []
         self.absolute, self.squares, self.count = 0.0, 0.0, 0
-        self.largest, self.largest_at = -1.0, (0, 0, 0)
+        self.largest, self.largest_at = -1.0, (0,) * (1 + len(advice.map.size))
 
     def add(self, index: int, stitched: Tensor, whole: Tensor, places: tuple[Tensor, Tensor]) -> None:
-        """Add the maps of one image, both `(C, h, w)`."""
+        """Add the maps of one image, both `(C, *cells)`."""
         change = (stitched - whole)[None]
-        sums = ErrorSums(max(self.advice.map.size))
+        sums = ErrorSums(max(self.advice.map.size), 2 * len(self.advice.map.size))
         sums.add(
             change, changed_labels(stitched[None], whole[None], whole_numbers=self.whole_numbers), whole[None], *places
         )
@@ -208,9 +209,9 @@ class _Tally:
         self.count += amount.numel()
         cells = amount.amax(0)
         if float(cells.max()) > self.largest:
-            y, x = divmod(int(cells.argmax()), cells.shape[1])
-            sy, sx = self.advice.map.stride
-            self.largest, self.largest_at = float(cells.max()), (index, int(y * sy), int(x * sx))
+            cell = torch.unravel_index(cells.argmax(), cells.shape)
+            place = tuple(int(int(at) * s) for at, s in zip(cell, self.advice.map.stride, strict=True))
+            self.largest, self.largest_at = float(cells.max()), (index, *place)
 
     def result(self, kind: str) -> OutputCheck:
         """The check of this output, in an error of this kind."""
@@ -229,7 +230,7 @@ class _Tally:
             one.name,
             worst <= allowed and within,
             worst,
-            (SIDES[side], float(distance * sides(one.map)[side])),
+            (side_names(len(one.map.size))[side], float(distance * sides(one.map)[side])),
             (single[hardest], self.indices[hardest]),
             sum(error <= one.most for error in single),
             cell if cell > allowed else None,

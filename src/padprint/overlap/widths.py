@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil, prod
+from operator import sub
 from typing import TYPE_CHECKING
 
 from padprint.errors import HaloError
@@ -15,6 +17,7 @@ from padprint.overlap.floors import Floor
 from padprint.overlap.output_halo import OutputHalo, Width
 from padprint.overlap.promise import Promises, promises
 from padprint.overlap.tiling import Map, Tiling, grid, sides, tiling
+from padprint.support.axes import Size
 
 if TYPE_CHECKING:
     from padprint.padding import Scheme
@@ -26,7 +29,7 @@ class Point:
 
     Attributes:
         halo: px dropped on each side of a tile.
-        overlap: (y, x), px that tiles share.
+        overlap: px that tiles share, along each axis.
         error: the largest at any distance beyond the halo, over all images together; of the worst output.
         worst: the same of any single image measured.
         limit: the same that a further image stays below, see `PaddingHalo.limit_of`.
@@ -35,7 +38,7 @@ class Point:
     """
 
     halo: int
-    overlap: tuple[int, int]
+    overlap: Size
     error: float
     worst: float
     limit: float
@@ -49,16 +52,16 @@ class PaddingHalo:
 
     Attributes:
         padding: of the tiles; "own" is the network's.
-        tile: (height, width), px.
-        period: (y, x), total stride, px.
+        tile: size, (height, width), px.
+        period: total stride along each axis, px.
         outputs: by name.
         confidence: share of further images that are to stay within the tolerance.
         scheme: what is swapped in, or None.
     """
 
     padding: str
-    tile: tuple[int, int]
-    period: tuple[int, int]
+    tile: Size
+    period: Size
     outputs: Mapping[str, OutputHalo]
     confidence: float
     scheme: Scheme | None = None
@@ -119,6 +122,10 @@ class PaddingHalo:
     def need_pixels(self) -> int:
         """`need` in input px: the widest side of the widest output."""
         return max(one._pixels(self.need[name]) for name, one in self.outputs.items())
+
+    def need_by_side(self, name: str) -> list[int]:
+        """`need` of one output in input px, by side."""
+        return [ceil(n * s) for n, s in zip(self.need[name], sides(self.maps[name]), strict=True)]
 
     @cached_property
     def fitting(self) -> Tiling | None:
@@ -188,7 +195,7 @@ class PaddingHalo:
                     int((one.size[axis] - 2 * cells[name][2 * axis]) * one.stride[axis])
                     for name, one in self.maps.items()
                 )
-                for axis in (0, 1)
+                for axis in range(len(self.tile))
             ]
             if min(step) <= 0:
                 return tuple(points)
@@ -196,8 +203,8 @@ class PaddingHalo:
                 max(one.error_beyond(cells[name], worst=worst) for name, one in self.outputs.items())
                 for worst in (False, True)
             ]
-            overlap = self.tile[0] - step[0], self.tile[1] - step[1]
-            cost = self.tile[0] * self.tile[1] / (step[0] * step[1]) - 1
+            overlap = tuple(map(sub, self.tile, step))
+            cost = prod(self.tile) / prod(step) - 1
             aligned = all(one % period == 0 for one, period in zip(step, self.period, strict=True))
             points.append(Point(halo, overlap, errors[0], errors[1], self.limit_of(cells), cost, aligned))
             halo += unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ _FILLS = {
 }
 
 
-def top_channels(layer: LayerMeasurement, crop: tuple[int, int], count: int = 12) -> Figure:
+def top_channels(layer: LayerMeasurement, crop: Sequence[int], count: int = 12) -> Figure:
     """Draw the patterns of the channels with the largest SNR, on one signed scale, with the side each prefers.
 
     The scale ends where 98 % of the cells do; the others have its last colours.

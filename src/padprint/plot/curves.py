@@ -22,6 +22,7 @@ from padprint.plot._base import (
     with_ends,
     with_intervals,
 )
+from padprint.support.axes import side_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from padprint.results.measurement import Curve, LayerMeasurement, Measurement
 
 _QUANTITIES = {"response": "response, E[D²]", "noise": "noise, Var[D]", "pattern": "pattern, P²"}
-_SIDES = ("top", "bottom", "left", "right")
 
 
 def profile(layer: LayerMeasurement, ax: Axes | Sequence[Axes] | None = None) -> Figure:
@@ -64,7 +64,7 @@ def profile(layer: LayerMeasurement, ax: Axes | Sequence[Axes] | None = None) ->
     _axes(panels[0], "all sides")
     panels[0].set_ylabel("mean square change (feature units²)")
     if len(panels) > 1:
-        for i, side in enumerate(_SIDES):
+        for i, side in enumerate(side_names(len(layer.stride))):
             if side in layer.profile:
                 one = layer.profile[side]
                 _curve(panels[1], one.pixels.numpy(), one.pattern, floor, i, side)
@@ -141,7 +141,7 @@ def _ends(layer: LayerMeasurement) -> tuple[float, float]:
 
 def _curves(layer: LayerMeasurement) -> list[Curve]:
     """All that `profile` draws."""
-    sides = [layer.profile[side].pattern for side in _SIDES if side in layer.profile]
+    sides = [layer.profile[side].pattern for side in side_names(len(layer.stride)) if side in layer.profile]
     return [*(getattr(layer.profile["all"], quantity) for quantity in _QUANTITIES), *sides]
 
 

@@ -25,7 +25,7 @@ _FACES = 32
 """Cells of a surface along an axis, at most; of larger maps evenly spaced rows and columns are drawn."""
 
 
-def emergence(layer: LayerMeasurement, crop: tuple[int, int], ax: Sequence[Axes] | None = None) -> Figure:
+def emergence(layer: LayerMeasurement, crop: Sequence[int], ax: Sequence[Axes] | None = None) -> Figure:
     """Draw channel-averaged padded features over 1, 10, 100 and all crops, and the pattern over all, at its right.
 
     Above as surfaces, below from the top. The features share one height and one colour scale, that of all crops; what lies

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from padprint.errors import ImagesError, LayerError
 from padprint.plot._base import COLOURS, distinct, new_figure
+from padprint.plot.fold import refuse_other_axes
 from padprint.plot.maps import Box, placed, within
 from padprint.support.wording import stride
 
@@ -54,6 +55,7 @@ def fields(
         ImagesError: the image is none, or not of the crop's size.
         MissingPackageError: matplotlib is missing.
     """
+    refuse_other_axes(geometry.crop)
     chosen = _chosen(geometry, layers)
     pixels = None if image is None else _pixels(image, geometry.crop)
     shown = [(one, _seen(one, cells)) for one in chosen]
@@ -116,7 +118,7 @@ def _draw(
     axes: Axes,
     layer: LayerGeometry,
     seen: Sequence[tuple[str, Field]],
-    crop: tuple[int, int],
+    crop: Sequence[int],
     pixels: NDArray[np.generic] | None,
 ) -> None:
     from matplotlib.patches import Rectangle
@@ -184,7 +186,7 @@ def _corners(box: Box) -> list[tuple[float, float]]:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _pixels(image: object, crop: tuple[int, int]) -> NDArray[np.generic]:
+def _pixels(image: object, crop: Sequence[int]) -> NDArray[np.generic]:
     """An image as matplotlib draws it: `(H, W)` or `(H, W, C)`.
 
     Raises:

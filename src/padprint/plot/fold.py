@@ -6,10 +6,13 @@ A rim of two cells of a hundred is too thin to see; folded, the frame that paddi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from padprint.errors import ResultError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from padprint.results.measurement import LayerMeasurement
 
 Span = tuple[int, int]
+
+
+def refuse_other_axes(size: Sequence[int]) -> None:
+    """Raise ResultError where a map has not two axes of space: others cannot be drawn."""
+    if len(size) != 2:
+        raise ResultError(f"maps are drawn of 2 space axes, and this one has {len(size)}: use its numbers")
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ def folds(layer: LayerMeasurement, most: int = 1024) -> tuple[Fold, Fold]:
         layer: the layer.
         most: steps along an axis, about; of larger maps each step is a block of cells.
     """
+    refuse_other_axes(layer.pattern.shape[1:])
     widest = max(layer.rim)
     keep = widest + max(1, math.ceil(widest / 2)) if widest else 0
     rows, columns = layer.pattern.shape[1:]

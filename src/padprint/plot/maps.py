@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
-from padprint.plot.fold import Fold, drawn, edges, folded, folds, is_folded
+from padprint.plot.fold import Fold, drawn, edges, folded, folds, is_folded, refuse_other_axes
 from padprint.support import atomic
 from padprint.support.wording import file_stem, interval
 
@@ -30,7 +30,7 @@ _PER_ROW = 5
 
 def pattern_map(
     layer: LayerMeasurement,
-    crop: tuple[int, int],
+    crop: Sequence[int],
     ax: tuple[Axes, Axes] | None = None,
     *,
     limits: tuple[float, float] | None = None,
@@ -142,8 +142,9 @@ def map_box(layer: LayerMeasurement) -> Box:
     return placed(layer.pattern.shape[1:], layer.stride, layer.offset)
 
 
-def placed(size: Sequence[int], stride: tuple[float, float], offset: tuple[float, float] | None) -> Box:
+def placed(size: Sequence[int], stride: Sequence[float], offset: Sequence[float] | None) -> Box:
     """`map_box` of a map of (h, w) cells."""
+    refuse_other_axes(size)
     (rows, columns), (sy, sx) = size, stride
     # offsets count whole pixels, and the centre of pixel 0 lies half a pixel from the crop's edge
     oy, ox = offset or ((sy - 1) / 2, (sx - 1) / 2)
@@ -156,7 +157,7 @@ def rim_box(layer: LayerMeasurement) -> Box | None:
     return within(map_box(layer), layer.pattern.shape[1:], layer.stride, layer.rim)
 
 
-def within(box: Box, size: Sequence[int], stride: tuple[float, float], rim: Sequence[int]) -> Box | None:
+def within(box: Box, size: Sequence[int], stride: Sequence[float], rim: Sequence[int]) -> Box | None:
     """The part of a `map_box` inside a rim (top, bottom, left, right) of so many cells; None where it is empty."""
     top, bottom, left, right = rim
     if top + bottom >= size[0] or left + right >= size[1]:
@@ -191,7 +192,7 @@ def largest(values: NDArray[np.float64]) -> float:
 
 
 def draw_size(
-    axes: Axes, layer: LayerMeasurement, crop: tuple[int, int], scale: tuple[float, float], *, signed: bool
+    axes: Axes, layer: LayerMeasurement, crop: Sequence[int], scale: tuple[float, float], *, signed: bool
 ) -> None:
     """One map of a layer: its mean over channels (signed), or its root mean square over channels."""
     mean, size = maps_of(layer)
@@ -205,7 +206,7 @@ def draw_map(
     axes: Axes,
     values: NDArray[np.float64],
     layer: LayerMeasurement,
-    crop: tuple[int, int],
+    crop: Sequence[int],
     *,
     cmap: str | Colormap,
     limits: tuple[float, float],
@@ -268,7 +269,7 @@ def _folded_rim(layer: LayerMeasurement, rows: Fold, columns: Fold) -> Box | Non
     return columns.place(left), columns.place(width - right), rows.place(top), rows.place(height - bottom)
 
 
-def _folded_ticks(axes: Axes, layer: LayerMeasurement, crop: tuple[int, int], rows: Fold, columns: Fold) -> None:
+def _folded_ticks(axes: Axes, layer: LayerMeasurement, crop: Sequence[int], rows: Fold, columns: Fold) -> None:
     """Input px at the ends and, where there is room, at the rim's inner edges; small ticks at the folded band's ends."""
     height, width = layer.pattern.shape[1:]
     top, bottom, left, right = layer.rim

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from padprint.results.measurement import LayerMeasurement, Measurement
+from padprint.support.axes import pairs, side_names
 
 LEVELS = ("none", "faint", "clear", "strong")
 CLEAR, STRONG = 0.05, 0.20
 """From which share of the features' size a pattern is called clear, and strong."""
-SIDES = ("top", "bottom", "left", "right")
 WORDS: Mapping[str, str] = {
     "none": "no pattern stands out: the interval of the SNR reaches down to zero",
     "faint": f"a pattern stands out, of less than {100 * CLEAR:g} % of the features' size",
@@ -62,7 +62,7 @@ def reach(layer: LayerMeasurement, share: float = MOST) -> float | None:
     return max(0.0, float(profile.pixels[order][step])) + min(layer.stride) / 2
 
 
-def everywhere(layer: LayerMeasurement, crop: tuple[int, int], share: float = MOST) -> bool:
+def everywhere(layer: LayerMeasurement, crop: Sequence[int], share: float = MOST) -> bool:
     """Whether that reach takes in four fifths of the way to the crop's centre."""
     px = reach(layer, share)
     return px is not None and px >= 0.8 * min(crop) / 2
@@ -74,16 +74,16 @@ def sides(layer: LayerMeasurement) -> tuple[str, ...]:
     A side holds more than another where the sum of the lower ends of its profile lies above the sum of the other's upper
     ends; that is stricter than the interval of a sum.
     """
-    ends = {}
-    for side in SIDES:
+    ends, names = {}, side_names(len(layer.stride))
+    for side in names:
         if side not in layer.profile:
             return ()
         curve, count = layer.profile[side].pattern, layer.profile[side].count
         ends[side] = float((curve.low * count).sum()), float((curve.high * count).sum())
-    for size in (1, 2):
-        held = sorted(SIDES, key=lambda side: -ends[side][0])[:size]
-        if min(ends[side][0] for side in held) > max(ends[side][1] for side in SIDES if side not in held):
-            return tuple(side for side in SIDES if side in held)
+    for size in range(1, min(3, len(names))):
+        held = sorted(names, key=lambda side: -ends[side][0])[:size]
+        if min(ends[side][0] for side in held) > max(ends[side][1] for side in names if side not in held):
+            return tuple(side for side in names if side in held)
     return ()
 
 
@@ -95,9 +95,7 @@ def shown_first(measurement: Measurement, names: Sequence[str] | None = None) ->
     """
 
     def visible(layer: LayerMeasurement) -> bool:
-        rows, columns = layer.pattern.shape[1:]
-        top, bottom, left, right = layer.rim
-        return 10 * (top + bottom) >= rows or 10 * (left + right) >= columns
+        return any(10 * sum(rim) >= n for n, rim in zip(layer.pattern.shape[1:], pairs(layer.rim), strict=True))
 
     layers = [measurement[name] for name in (measurement if names is None else names)]
     clear = [layer for layer in layers if stands_out(layer)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Map:
 
 
 def layer_map(
-    layer: LayerMeasurement, crop: tuple[int, int], *, title: str, caption: str = "", limit: float, signed: bool = False
+    layer: LayerMeasurement, crop: Sequence[int], *, title: str, caption: str = "", limit: float, signed: bool = False
 ) -> Map:
     """One map of a layer's pattern over channels: its root mean square, or its mean.
 
@@ -98,7 +99,7 @@ def layer_map(
     )
 
 
-def emergence_maps(layer: LayerMeasurement, crop: tuple[int, int]) -> list[Map]:
+def emergence_maps(layer: LayerMeasurement, crop: Sequence[int]) -> list[Map]:
     """Features averaged over channels and over ever more crops, from the least to the most that they are over all crops."""
     features = layer.emergence.features.numpy()
     last = features[-1][np.isfinite(features[-1])]

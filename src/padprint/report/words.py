@@ -9,18 +9,17 @@ import torch
 from padprint.report.levels import stands_out
 from padprint.results.comparison import Comparison, difference
 from padprint.results.measurement import LayerMeasurement, Measurement, Profile
+from padprint.support.axes import side_names, times
 from padprint.support.wording import aware, interval, number
 
-_SIDES = ("top", "bottom", "left", "right")
-_WHERE = {side: f"at the {side}" for side in _SIDES} | {"corners": "in the corners", "uniform": "alike on all sides"}
+_WHERE = {"corners": "in the corners", "uniform": "alike on all sides"}
 
 
 def findings(measurement: Measurement) -> list[str]:
     """A line on what was measured, one on the strongest layer, then one for each layer, in order of execution."""
     layers = list(measurement.layers.values())
-    rows, columns = measurement.crop
     lines = [
-        f"{_count(measurement.n_crops, 'crop')} of {rows} x {columns} px from {_count(measurement.n_images, 'image')}, "
+        f"{_count(measurement.n_crops, 'crop')} of {times(measurement.crop, ' x ')} px from {_count(measurement.n_images, 'image')}, "
         f"{_count(len(layers), 'layer')} measured."
     ]
     clear = [layer for layer in layers if stands_out(layer)]
@@ -86,7 +85,7 @@ def _called(layer: LayerMeasurement) -> list[str]:
     """What the test of channels says."""
     if layer.channels.count:
         sides = sorted(layer.channels.by_side().items(), key=lambda one: -one[1])
-        where = ", ".join(f"{count} {_WHERE[side]}" for side, count in sides if count)
+        where = ", ".join(f"{count} {_WHERE.get(side, f'at the {side}')}" for side, count in sides if count)
         return [f"{aware(layer)} channels are padding-aware: {where}."]
     if bool(layer.channels.q.isnan().all()):
         return []
@@ -96,7 +95,7 @@ def _called(layer: LayerMeasurement) -> list[str]:
 
 def shares(layer: LayerMeasurement) -> dict[str, float]:
     """Share of the pattern's energy over the cells nearest to each side; they add up to one."""
-    energy = {side: _energy(layer.profile[side]) for side in _SIDES if side in layer.profile}
+    energy = {side: _energy(layer.profile[side]) for side in side_names(len(layer.stride)) if side in layer.profile}
     whole = sum(energy.values())
     return {side: value / whole for side, value in energy.items()} if whole > 0 else {}
 
@@ -106,12 +105,13 @@ def _side(layer: LayerMeasurement) -> str:
     found = shares(layer)
     if not found:
         return ""
-    first, second, *_ = sorted(_SIDES, key=lambda side: -found.get(side, 0.0))
+    names = side_names(len(layer.stride))
+    first, second, *_ = sorted(names, key=lambda side: -found.get(side, 0.0))
     most = found[first]
     if most > 0.5:
         return f", and {_percent(most)} of it on the {first} side"
     both = most + found.get(second, 0.0)
-    if both > 0.75:
+    if both > 0.75 and len(names) > 2:
         return f", and {_percent(both)} of it on the {first} and {second} sides"
     return f"; no side holds more than the others together (the most, {_percent(most)}, is at the {first})"
 

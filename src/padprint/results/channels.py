@@ -5,7 +5,7 @@ statistic of padprint's own: that paper's could not be read, and no equivalence 
 
 The null hypothesis of a channel: its pattern is the same in every cell, so that it says nothing about position. For each
 group of images g, A_g is the mean of D over the group's crops less its spatial mean. The map has five regions, the four
-edges and the corners (see `regions`); the mean of A_g over a region is one number a group, with expectation zero under the
+edges and the corners (see `regions`; of one axis of space the two ends, of three the six faces and what two of them share); the mean of A_g over a region is one number a group, with expectation zero under the
 null hypothesis, and groups are independent. Each region gets a two-sided one-sample t test with G - 1 degrees of freedom
 over the unweighted group means. It is exact for normal means of equal variance and conservative for independent normal means
 of unequal variance, mixtures of such (so, heavy tails) included, at levels up to 8 % (Bakirov and Szekely, J. Math. Sci.
@@ -21,22 +21,25 @@ share of false calls.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from padprint.geometry.layer import Sides
 from padprint.results.statistics import discovery_rates, student_tail
+from padprint.support.axes import Sides, Size, along, pairs, side_names, space
 from padprint.support.equality import ByValue
+from padprint.support.typed import BESIDE
 
 LEVEL = 0.05
 """Expected share of false calls among the channels called padding-aware."""
 FLAT = 1e-6
 """A pattern that differs between cells by a smaller share of its size than this, the rounding of single precision, is a shift."""
-EDGES = ("top", "bottom", "left", "right")
-SIDES = (*EDGES, "corners", "uniform")
-"""Where a channel's pattern can lie, see `ChannelTest`."""
+
+
+def places(axes: int) -> tuple[str, ...]:
+    """Where a channel's pattern can lie in maps of so many axes, see `ChannelTest`."""
+    return (*side_names(axes), "corners", "uniform")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,9 @@ class ChannelTest(ByValue):
         q: (C,) float64, the least false-discovery rate at which the channel is called padding-aware.
         snr: (C,) float64, effect size: mean square of the pattern less its spatial mean (unbiased, so it may be slightly
             negative) over the mean noise; infinite where there is no noise.
-        side: where the pattern is largest, one of `SIDES` for each channel.
+        side: where the pattern is largest, for each channel: the name of a side, "corners" (what two sides share) or "uniform".
         level: the false-discovery rate of `aware`.
+        axes: of space, which say what sides there are.
     """
 
     p: Tensor
@@ -59,6 +63,7 @@ class ChannelTest(ByValue):
     snr: Tensor
     side: tuple[str, ...]
     level: float
+    axes: int = field(default=2, metadata=BESIDE)
 
     @property
     def aware(self) -> Tensor:
@@ -71,9 +76,9 @@ class ChannelTest(ByValue):
         return int(self.aware.sum())
 
     def by_side(self) -> dict[str, int]:
-        """How many padding-aware channels there are at each of `SIDES`."""
+        """How many padding-aware channels there are at each side, in the corners and uniform."""
         called = [side for side, aware in zip(self.side, self.aware.tolist(), strict=True) if aware]
-        return {side: called.count(side) for side in SIDES}
+        return {side: called.count(side) for side in places(self.axes)}
 
     def top(self, count: int) -> list[int]:
         """The `count` channels of largest `snr`, largest first."""
@@ -81,25 +86,26 @@ class ChannelTest(ByValue):
         return order[:count]
 
 
-def regions(size: tuple[int, int], rim: Sides) -> dict[str, Tensor]:
-    """The parts of a map that are tested, as `(h, w)` masks: top, bottom, left, right (without corners) and corners.
+def regions(size: Size, rim: Sides) -> dict[str, Tensor]:
+    """The parts of a map that are tested, as masks of its size: every side (without corners) and corners, what two sides share.
 
-    An edge is as deep as the rim, at least one cell and at most a quarter of the map. A map less than three cells high
-    has no top and bottom edge, one less than three cells wide no left and right edge.
+    An edge is as deep as the rim, at least one cell and at most a quarter of the map. A map less than three cells long along an
+    axis has no edges at the two ends of it.
 
     Args:
-        size: (h, w) cells.
-        rim: cells that padding touches: top, bottom, left, right.
+        size: cells along each axis.
+        rim: cells that padding touches, by side.
     """
-    depth = [
-        0 if n < 3 else max(1, min(cells, n // 4)) for cells, n in zip(rim, (*size[:1] * 2, *size[1:] * 2), strict=True)
-    ]
-    row, column = torch.arange(size[0]).unsqueeze(1), torch.arange(size[1]).unsqueeze(0)
-    top, bottom = row < depth[0], row >= size[0] - depth[1]
-    left, right = column < depth[2], column >= size[1] - depth[3]
-    across, along = top | bottom, left | right
-    found = {"top": top & ~along, "bottom": bottom & ~along, "left": left & ~across, "right": right & ~across}
-    found["corners"] = across & along
+    axes = len(size)
+    edges, touched = [], torch.zeros(size, dtype=torch.int64)
+    for axis, (n, sides) in enumerate(zip(size, pairs(rim), strict=True)):
+        before, after = (0 if n < 3 else max(1, min(cells, n // 4)) for cells in sides)
+        at = torch.arange(n)
+        both = at < before, at >= n - after
+        edges += [along(mask, axis, axes).expand(size) for mask in both]
+        touched += along(both[0] | both[1], axis, axes).long()
+    found = {name: mask & (touched == 1) for name, mask in zip(side_names(axes), edges, strict=True)}
+    found["corners"] = touched > 1
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
@@ -107,15 +113,16 @@ def position_test(means: Tensor, noise: Tensor, rim: Sides, idle: Tensor) -> Cha
     """Test every channel of a layer for a position-dependent pattern.
 
     Args:
-        means: `(G, C, h, w)` mean of D over the crops of each group.
+        means: `(G, C, *cells)` mean of D over the crops of each group.
         noise: `(C,)` variance of D over crops, averaged over cells.
-        rim: cells that padding touches: top, bottom, left, right.
+        rim: cells that padding touches, by side.
         idle: `(C,)`, channels that padding changes no more than rounding does; they have no pattern.
     """
     groups, channels, *size = means.shape
-    placed = means - means.mean((-2, -1), keepdim=True)
+    cells = space(means, 2)
+    placed = means - means.mean(cells, keepdim=True)
     energy = _energy(placed)
-    parts = regions((size[0], size[1]), rim)
+    parts = regions(tuple(size), rim)
     tested = [_t_test(placed[..., mask].mean(-1)) for mask in parts.values()]
     if groups < 3:
         p = torch.full((channels,), torch.nan, dtype=torch.float64)
@@ -123,18 +130,20 @@ def position_test(means: Tensor, noise: Tensor, rim: Sides, idle: Tensor) -> Cha
         p = torch.ones(channels, dtype=torch.float64)
     else:
         p = (torch.stack(tested).amin(0) * len(tested)).clamp_max(1)
-    shift = means.square().mean((0, -2, -1))
-    flat = idle | (placed.mean(0).square().mean((-2, -1)) <= FLAT**2 * shift)
+    shift = means.square().mean((0, *cells))
+    flat = idle | (placed.mean(0).square().mean(cells) <= FLAT**2 * shift)
     p[flat & ~p.isnan()] = 1.0
-    snr = energy.mean((-2, -1)) / noise
+    snr = energy.mean(cells) / noise
     snr[flat] = 0.0
     unknown = ~shift.isfinite()
     p[unknown], snr[unknown] = torch.nan, torch.nan
-    return ChannelTest(p=p, q=discovery_rates(p), snr=snr, side=_sides(placed, energy, parts), level=LEVEL)
+    return ChannelTest(
+        p=p, q=discovery_rates(p), snr=snr, side=_sides(placed, energy, parts), level=LEVEL, axes=len(size)
+    )
 
 
 def _energy(placed: Tensor) -> Tensor:
-    """`(C, h, w)` unbiased square of the mean over groups; of a single group, the plain square."""
+    """`(C, *cells)` unbiased square of the mean over groups; of a single group, the plain square."""
     groups = len(placed)
     if groups == 1:
         return placed[0].square()
@@ -168,10 +177,11 @@ def _t_test(values: Tensor) -> Tensor:
 def _sides(placed: Tensor, energy: Tensor, parts: dict[str, Tensor]) -> tuple[str, ...]:
     """Where each channel's squared pattern is largest.
 
-    "corners": more than half of it is no sum of a profile over rows and a profile over columns, and its mean square in the
+    "corners": more than half of it is no sum of profiles along the axes (over rows and over columns), and its mean square in the
     corners exceeds that of every edge. An edge: its mean square exceeds the sum over the other edges. Else "uniform".
     """
-    edges = [name for name in EDGES if name in parts]
+    cells = space(energy, 1)
+    edges = [name for name in side_names(len(cells)) if name in parts]
     if len(edges) < 2:
         return ("uniform",) * len(energy)
     size = torch.stack([energy[:, parts[name]].mean(-1) for name in edges]).clamp_min(0)
@@ -180,7 +190,8 @@ def _sides(placed: Tensor, energy: Tensor, parts: dict[str, Tensor]) -> tuple[st
     alike = most <= size.sum(0) / 2
     corners = torch.zeros_like(alike)
     if "corners" in parts:
-        summed = _energy(placed.mean(-1)).mean(-1) + _energy(placed.mean(-2)).mean(-1)
-        corners = (summed < energy.mean((-2, -1)) / 2) & (energy[:, parts["corners"]].mean(-1) > most)
+        others = [tuple(one for one in cells if one != axis) for axis in cells]
+        summed = sum((_energy(placed.mean(dims)).mean(-1) for dims in others), torch.zeros(()))
+        corners = (summed < energy.mean(cells) / 2) & (energy[:, parts["corners"]].mean(-1) > most)
     chosen = zip(names, alike.tolist(), corners.tolist(), strict=True)
     return tuple("corners" if corner else "uniform" if flat else name for name, flat, corner in chosen)

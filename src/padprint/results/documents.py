@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from padprint.support.axes import size_names
 from padprint.support.reasons import Reason
 from padprint.support.typed import described
 
@@ -32,7 +33,6 @@ ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "po
 SIZES = ("rms", "rms_floor", "mae_corrected")
 """Estimates that results of before do not have."""
 QUANTITIES = ("pattern", "noise", "response")
-PROFILES = ("all", "top", "bottom", "left", "right")
 
 
 def describe(measurement: Measurement) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def kinds_of(result: Explained) -> dict[str, Any]:
 
 def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
     """A layer's fields; the estimates come first, and their replicates in an object of their own."""
-    channels, height, width = layer.pattern.shape
+    channels, *cells = layer.pattern.shape
     test = {"aware": layer.channels.count, "level": layer.channels.level, **described(layer.channels)}
     rest = described(layer, channels=test, emergence=list(layer.emergence.counts))
     estimates = {name: rest.pop(name) for name in (*ESTIMATES, *SIZES)}
@@ -83,5 +83,5 @@ def _describe_layer(layer: LayerMeasurement) -> dict[str, Any]:
     if not layer.parts:  # of a layer that does not see the whole map
         del rest["parts"], rest["sees_all_through"]
     rest = {"channel_test" if key == "channels" else key: value for key, value in rest.items()}
-    size = {"channels": channels, "height": height, "width": width}
+    size = {"channels": channels, **dict(zip(size_names(len(cells)), cells, strict=True))}
     return {**size, **estimates, "replicates": replicates, **rest}

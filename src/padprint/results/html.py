@@ -18,7 +18,7 @@ def measurement(result: Measurement) -> str:
     rows = [tables.cells(layer) for layer in result.layers.values()]
     title = str(result.provenance.get("model") or "measurement")
     remarks = _lines([tables.summary(result), *tables.remarks(result)])
-    return _table(title, tables.HEADERS, rows) + _parts({"": result}) + remarks
+    return _table(title, tables.headers(len(result.crop)), rows) + _parts({"": result}) + remarks
 
 
 def comparison(result: Comparison) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from padprint.results import documents, html, storage, tables
 from padprint.results.channels import ChannelTest
 from padprint.support import strict_json, wording
+from padprint.support.axes import Sides, Size, each_side
 from padprint.support.equality import ByValue
 from padprint.support.mapping import Over
 from padprint.support.typed import BESIDE, limits
@@ -96,7 +97,7 @@ class Emergence(ByValue):
 
     Attributes:
         counts: how many crops each mean is over: the first 1, 10, 100 and all, where there are so many.
-        features: (k, h, w) float64, the padded features averaged over channels and over these crops, feature units.
+        features: (k, *cells) float64, the padded features averaged over channels and over these crops, feature units.
     """
 
     counts: tuple[int, ...] = field(metadata=limits(1))
@@ -115,8 +116,8 @@ class Part(ByValue):
         size: root mean square over crops, channels and cells, in units of the features' own size (rms of F(x; *)).
         pattern: the same of its mean over crops, without bias: what is alike in every image, so that it tells of position.
         snr: mean squared pattern over mean variance between crops.
-        pattern_map: `(C, h, w)` float64, the mean over crops, feature units.
-        size_map: `(h, w)` float64, `size` by cell.
+        pattern_map: `(C, *cells)` float64, the mean over crops, feature units.
+        size_map: `(*cells)` float64, `size` by cell.
     """
 
     size: Estimate
@@ -130,10 +131,13 @@ class Part(ByValue):
 class LayerMeasurement(ByValue):
     """What padding does to one layer.
 
+    What is said of (rows, columns) and of (top, bottom, left, right) is said of one axis and (start, end) in waveforms, of
+    (planes, rows, columns) and (front, back, top, bottom, left, right) in volumes.
+
     Attributes:
         name: the layer's name in the model.
-        pattern: (C, h, w) float64, mean over crops of padded minus unpadded features.
-        noise: (C, h, w) float64, unbiased variance of the same difference, feature^2.
+        pattern: (C, *cells) float64, (C, h, w) in images, mean over crops of padded minus unpadded features.
+        noise: (C, *cells) float64, unbiased variance of the same difference, feature^2.
         snr: mean squared pattern (unbiased) over mean noise.
         snr_plain: the same from the plain square, which has a floor of about one over the number of crops.
         mae: mean absolute pattern, feature units. Its interval is that of this biased estimate, not of the true mean |P|; see `mae_corrected`.
@@ -147,7 +151,7 @@ class LayerMeasurement(ByValue):
         receptive_field: (rows, columns) input px, or None where it is not known.
         rim: cells touched by padding at the crop's size: top, bottom, left, right.
         reach: input px beyond the crop that the layer can see: top, bottom, left, right.
-        profile: profiles by side, under "all", "top", "bottom", "left", "right".
+        profile: profiles by side, under "all" and the name of each side.
         channels: which channels have a position-dependent pattern, and where.
         emergence: channel-averaged features over ever more crops.
         numeric_floor: relative rms difference of the same features seen from two places of a canvas.
@@ -176,11 +180,11 @@ class LayerMeasurement(ByValue):
     response: Estimate
     relative: Estimate
     positional: Estimate
-    stride: tuple[float, float]
-    offset: tuple[float, float] | None
-    receptive_field: tuple[int, int] | None = field(metadata=limits(1))
-    rim: tuple[int, int, int, int] = field(metadata=limits(0))
-    reach: tuple[int, int, int, int] = field(metadata=limits(0))
+    stride: tuple[float, ...]
+    offset: tuple[float, ...] | None
+    receptive_field: Size | None = field(metadata=limits(1))
+    rim: Sides = field(metadata=limits(0))
+    reach: Sides = field(metadata=limits(0))
     profile: Mapping[str, Profile]
     channels: ChannelTest
     emergence: Emergence
@@ -204,11 +208,9 @@ class LayerMeasurement(ByValue):
         return self.mae.value < 2 * self.mae_floor.value
 
     @property
-    def rim_pixels(self) -> tuple[float, float, float, float]:
+    def rim_pixels(self) -> tuple[float, ...]:
         """The rim in input px (cells times stride): top, bottom, left, right."""
-        top, bottom, left, right = self.rim
-        rows, columns = self.stride
-        return top * rows, bottom * rows, left * columns, right * columns
+        return tuple(n * stride for n, stride in zip(self.rim, each_side(self.stride), strict=True))
 
     def __repr__(self) -> str:
         shape = " x ".join(str(size) for size in self.pattern.shape)
@@ -242,8 +244,8 @@ class Measurement(ByValue, Over[str, LayerMeasurement]):
 
     layers: dict[str, LayerMeasurement]
     unmeasured: Mapping[str, str]
-    crop: tuple[int, int] = field(metadata=limits(1))
-    margin: tuple[int, int, int, int] = field(metadata=limits(0))
+    crop: Size = field(metadata=limits(1))
+    margin: Sides = field(metadata=limits(0))
     numeric_floor: float
     n_images: int = field(metadata=limits(0))
     n_crops: int = field(metadata=limits(0))

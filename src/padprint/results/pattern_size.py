@@ -80,7 +80,7 @@ def corrected_mae(diff: Tensor, crops: Tensor, mae: Interval, floor: Interval, f
     pattern is seen, to the plain one plus its error, or to the upper end of `rms` if that is less.
 
     Args:
-        diff: `(G, C, h, w)` sums of D.
+        diff: `(G, C, *cells)` sums of D.
         crops: `(G,)`.
         mae: the plain estimate, of `jackknife`.
         floor: what it would be without a pattern, likewise.

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from padprint.errors import ResultError
 from padprint.results import storage
-from padprint.results.channels import SIDES, ChannelTest
-from padprint.results.documents import ESTIMATES, PROFILES, QUANTITIES, SIZES
+from padprint.results.channels import ChannelTest, places
+from padprint.results.documents import ESTIMATES, QUANTITIES, SIZES
 from padprint.results.measurement import PARTS, Emergence, Estimate, LayerMeasurement, Measurement, Part, Profile
 from padprint.support import reasons
-from padprint.support.typed import Fields, restored, tensor
+from padprint.support.axes import MOST, side_names, size_names
+from padprint.support.typed import Fields, restored, several, tensor
 
 
 def load(folder: str | Path, *, expected: str | None = None) -> Measurement:
@@ -54,12 +55,25 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Measu
     """
     try:
         source = Fields(document)
-        layers = {name: _layer(name, layer, tensors) for name, layer in source.object("layers").items()}
+        axes = axes_of(source, "crop")
+        layers = {name: _layer(name, layer, tensors, axes) for name, layer in source.object("layers").items()}
+        types = {"crop": several(int, axes), "margin": several(int, 2 * axes)}
         return restored(
-            Measurement, source, layers=layers, unmeasured=unmeasured_of(source), warnings=warnings_of(source)
+            Measurement, source, types, layers=layers, unmeasured=unmeasured_of(source), warnings=warnings_of(source)
         )
     except ValueError as error:
         raise ResultError(f"the result is damaged ({error}); measure again or restore the file") from error
+
+
+def axes_of(fields: Fields, key: str) -> int:
+    """How many axes of space a saved result has, by a field that holds a number for each.
+
+    Raises:
+        ValueError: the field is missing, of the wrong kind, or holds too few or too many.
+    """
+    axes = len(fields.get(key, tuple[int, ...]))
+    fields.check(key, 1 <= axes <= MOST, f"there must be one number for each of 1 to {MOST} axes")
+    return axes
 
 
 def unmeasured_of(fields: Fields) -> dict[str, str]:
@@ -88,26 +102,32 @@ def warnings_of(fields: Fields) -> tuple[str, ...]:
     return tuple(reasons.restored(text, kind) for text, kind in zip(texts, kinds, strict=True))
 
 
-def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor]) -> LayerMeasurement:
-    shape = tuple(fields.get(key, int) for key in ("channels", "height", "width"))
+def _layer(name: str, fields: Fields, tensors: Mapping[str, Tensor], axes: int) -> LayerMeasurement:
+    shape = tuple(fields.get(key, int) for key in ("channels", *size_names(axes)))
     fields.within("channels", shape, 0)
     emergence = fields.get("emergence", tuple[int, ...])
     fields.within("emergence", emergence, 1)
     fields.check("emergence", bool(emergence), "there must be one number of crops or more")
     profiles = dict(fields.object("profile").items())
-    fields.check("profile", set(profiles) <= set(PROFILES), f"there are profiles of {', '.join(PROFILES)} alone")
+    known = ("all", *side_names(axes))
+    fields.check("profile", set(profiles) <= set(known), f"there are profiles of {', '.join(known)} alone")
     present = [*ESTIMATES, *(key for key in SIZES if key in fields)]
     estimates: dict[str, Any] = {
         key: restored(Estimate, fields.object(key), replicates=fields.object("replicates").get(key, tuple[float, ...]))
         for key in present
     }
+    by_axis = several(float, axes)
     layer = restored(
         LayerMeasurement,
         fields,
+        {
+            **{"stride": by_axis, "offset": by_axis | None, "receptive_field": several(int, axes) | None},
+            **dict.fromkeys(("rim", "reach"), several(int, 2 * axes)),
+        },
         name=name,
         pattern=tensor(tensors, f"{name}/pattern", shape),
         noise=tensor(tensors, f"{name}/noise", shape),
-        channels=_channels(fields.object("channel_test"), shape[0]),
+        channels=_channels(fields.object("channel_test"), shape[0], axes),
         emergence=Emergence(emergence, tensor(tensors, f"{name}/emergence", (len(emergence), *shape[1:]))),
         parts=_parts(name, fields, tensors, shape),
         **estimates,
@@ -134,11 +154,11 @@ def _parts(name: str, fields: Fields, tensors: Mapping[str, Tensor], shape: tupl
     }
 
 
-def _channels(fields: Fields, count: int) -> ChannelTest:
-    test = restored(ChannelTest, fields)
+def _channels(fields: Fields, count: int, axes: int) -> ChannelTest:
+    test = restored(ChannelTest, fields, axes=axes)
     for key in ("p", "q", "snr", "side"):
         fields.check(key, len(getattr(test, key)) == count, f"there must be one for each of {count} channels")
-    fields.check("side", set(test.side) <= set(SIDES), f"each must be one of {', '.join(SIDES)}")
+    fields.check("side", set(test.side) <= set(places(axes)), f"each must be one of {', '.join(places(axes))}")
     return test
 
 

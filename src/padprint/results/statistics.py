@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from padprint.support.axes import space
+
 Sums = Callable[[Tensor], Tensor]
 
 
@@ -87,7 +89,7 @@ def crossed(values: Tensor) -> Interval:
 
 
 def group_gram(means: Tensor) -> Tensor:
-    """`(G, G, h, w)` products of group means, averaged over channels, from `(G, C, h, w)` means."""
+    """`(G, G, *cells)` products of group means, averaged over channels, from `(G, C, *cells)` means."""
     return torch.stack([(means[g].unsqueeze(0) * means).mean(1) for g in range(means.shape[0])])
 
 
@@ -123,11 +125,11 @@ def mean_noise(gram: Tensor, energy: Tensor, crops: Tensor, keep: Tensor) -> Ten
 
 
 def cell_noise(diff: Tensor, square: Tensor, crops: Tensor) -> Tensor:
-    """`mean_noise` of every cell, `(C, h, w)`.
+    """`mean_noise` of every cell, `(C, *cells)`.
 
     Args:
-        diff: `(G, C, h, w)` sums of D.
-        square: `(C, h, w)` sum of D^2.
+        diff: `(G, C, *cells)` sums of D.
+        square: `(C, *cells)` sum of D^2.
         crops: `(G,)`.
     """
     n = crops.sum()
@@ -152,7 +154,7 @@ def _pull(sizes: Tensor) -> Tensor:
 
 def spatial_mean_gram(means: Tensor) -> Tensor:
     """`(G, G)` products of each channel's spatial means, averaged over channels: what says nothing about position."""
-    shift = means.mean((-2, -1))
+    shift = means.mean(space(means, 2))
     return shift @ shift.T / shift.shape[1]
 
 
@@ -163,7 +165,7 @@ def floor_of_mae(diff: Tensor, crops: Tensor, totals: tuple[Tensor, Tensor, Tens
     normal errors, and treats P as a ratio of sums where groups differ in size.
 
     Args:
-        diff: `(G, C, h, w)` sums of D.
+        diff: `(G, C, *cells)` sums of D.
         crops: `(G,)`.
         totals: sums over groups of diff, diff^2 and crops * diff, which are worked out once.
         out: a group to leave out, or None.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from padprint.results.documents import ESTIMATES, QUANTITIES, SIZES
 from padprint.support import frames
+from padprint.support.axes import initials, times
 from padprint.support.text_table import aligned
 from padprint.support.wording import SEES_ALL, aware, interval, label, number, printable, stride, through
 
@@ -17,23 +18,22 @@ if TYPE_CHECKING:
     from padprint.results.comparison import Comparison
     from padprint.results.measurement import Estimate, LayerMeasurement, Measurement
 
-HEADERS = (
-    "layer",
-    "stride",
-    "SNR [95 %]",
-    "rms",
-    "MAE (floor)",
-    "relative %",
-    "aware channels",
-    "rim cells t b l r",
-    "rim px t b l r",
-)
-LESS = ("rim cells t b l r", "aware channels", "MAE (floor)", "rms", "stride", "rim px t b l r", "relative %")
-"""Columns that a narrow table does without, the first of them first."""
+_FIRST = ("layer", "stride", "SNR [95 %]", "rms", "MAE (floor)", "relative %", "aware channels")
+
+
+def headers(axes: int = 2) -> tuple[str, ...]:
+    """Headers of the table for people, of networks over so many axes of space."""
+    return (*_FIRST, f"rim cells {initials(axes)}", f"rim px {initials(axes)}")
+
+
+def less(axes: int = 2) -> tuple[str, ...]:
+    """Columns that a narrow table does without, the first of them first."""
+    *_, cells, pixels = headers(axes)
+    return (cells, "aware channels", "MAE (floor)", "rms", "stride", pixels, "relative %")
 
 
 def cells(layer: LayerMeasurement) -> tuple[str, ...]:
-    """One layer's row of the table for people, in the order of `HEADERS`."""
+    """One layer's row of the table for people, in the order of `headers`."""
     return (
         label(layer.name),
         stride(layer.stride),
@@ -54,11 +54,14 @@ def mae(layer: LayerMeasurement) -> str:
 
 def layer_rows(layer: LayerMeasurement) -> list[tuple[str, str]]:
     """What is known of one layer, as (quantity, value)."""
-    channels, rows, columns = layer.pattern.shape
+    channels, *size = layer.pattern.shape
     sides = ", ".join(f"{count} {side}" for side, count in layer.channels.by_side().items() if count)
     return [
-        ("map", f"{channels} channels, {rows} x {columns} cells, stride {stride(layer.stride)} px"),
-        ("rim t b l r", f"{' '.join(map(str, layer.rim))} cells, {' '.join(f'{px:g}' for px in layer.rim_pixels)} px"),
+        ("map", f"{channels} channels, {times(size, ' x ')} cells, stride {stride(layer.stride)} px"),
+        (
+            f"rim {initials(len(size))}",
+            f"{' '.join(map(str, layer.rim))} cells, {' '.join(f'{px:g}' for px in layer.rim_pixels)} px",
+        ),
         *(
             (name.replace("_", " ").replace("snr", "SNR").replace("mae", "MAE"), estimate(layer, name))
             for name in (*ESTIMATES, *SIZES)
@@ -130,12 +133,11 @@ def parts_text(measurements: Mapping[str, Measurement]) -> list[str]:
 
 def summary(measurement: Measurement) -> str:
     """One line: images, crops, margin, numeric floor."""
-    rows, columns = measurement.crop
     margin = " ".join(str(side) for side in measurement.margin)
     about = ", approximate" if measurement.approximate else ""
     return (
-        f"{measurement.n_images} images, {measurement.n_crops} crops of {rows} x {columns} px, "
-        f"margin {margin} px (t b l r), numeric floor {measurement.numeric_floor:.1e}{about}"
+        f"{measurement.n_images} images, {measurement.n_crops} crops of {times(measurement.crop, ' x ')} px, "
+        f"margin {margin} px ({initials(len(measurement.crop))}), numeric floor {measurement.numeric_floor:.1e}{about}"
     )
 
 
@@ -150,7 +152,9 @@ def text(measurement: Measurement) -> str:
     """The whole measurement as fixed-width plain text."""
     rows = [cells(layer) for layer in measurement.layers.values()]
     parts = parts_text({"": measurement})
-    return "\n".join([*aligned(HEADERS, rows), "", *parts, summary(measurement), *remarks(measurement)])
+    return "\n".join(
+        [*aligned(headers(len(measurement.crop)), rows), "", *parts, summary(measurement), *remarks(measurement)]
+    )
 
 
 COMPARISON_HEADERS = (
@@ -274,9 +278,9 @@ def channel_frame(measurement: Measurement) -> pd.DataFrame:
 
 
 def _row(layer: LayerMeasurement) -> dict[str, Any]:
-    channels, height, width = layer.pattern.shape
-    row: dict[str, Any] = {"layer": layer.name, "channels": channels, "height": height, "width": width}
-    row |= frames.pair("stride", layer.stride) | frames.sides("rim", layer.rim)
+    channels, *size = layer.pattern.shape
+    row: dict[str, Any] = {"layer": layer.name, "channels": channels} | frames.size(size)
+    row |= frames.by_axis("stride", layer.stride) | frames.sides("rim", layer.rim)
     row |= {f"{side}_px": n for side, n in frames.sides("rim", layer.rim_pixels).items()}
     for key in (*ESTIMATES, *SIZES):
         row |= frames.estimate(key, shown(layer, key))

@@ -129,10 +129,10 @@ def corner(trial: Trial) -> Scores:
 
 def ridge(trial: Trial) -> Scores:
     """R^2 of the closed-form probe, mean over row, column and distance to the border."""
-    from padprint.baselines.probe import TARGETS, probe
+    from padprint.baselines.probe import probe
 
     layer = probe(trial.network, trial.scenes, **trial.options)[trial.layers[-1]]
-    gains = [getattr(layer, target) for target in TARGETS]
+    gains = list(layer.targets.values())
     return {
         "probe R2": sum(gain.padded.value for gain in gains) / len(gains),
         "probe R2 added": sum(gain.added.value for gain in gains) / len(gains),

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
+from padprint.support.axes import side_names, times
+
 
 class Kind(Enum):
     """What a reason is about."""
@@ -32,7 +34,7 @@ class Kind(Enum):
     UNEVEN = "uneven"
     """The map does not grow evenly with the input, or is lost on larger ones."""
     NO_MAP = "no map"
-    """The output is no map `(batch, channels, height, width)`."""
+    """The output is no map `(batch, channels, *space)`."""
     HANDLER = "handler"
     """A handler of an operator that sees the whole map (`padprint.wholemap.register`) computes something else than the operator."""
     # of results
@@ -227,22 +229,21 @@ def depends_on_batch() -> Reason:
     )
 
 
-def changed_throughout(map_size: tuple[int, int], rim: object) -> Reason:
+def changed_throughout(map_size: tuple[int, ...], rim: object) -> Reason:
     """Of a layer all of whose cells padding changes, where the trace found a rim."""
-    height, width = map_size
     return Reason(
         Kind.CONTRADICTED,
-        f"padding changes every cell of its {height}x{width} map, and the trace says that it reaches {rim} cells: something sees "
+        f"padding changes every cell of its {times(map_size)} map, and the trace says that it reaches {rim} cells: something sees "
         "the whole input or pads unseen",
     )
 
 
-def changed_beyond(cells: int, pixels: float, rim: object) -> Reason:
+def changed_beyond(cells: int, pixels: float, rim: tuple[int, ...] | None) -> Reason:
     """Of a layer that padding changes so far from the border, where the trace found a rim."""
     return Reason(
         Kind.CONTRADICTED,
         f"padding changes cells as far as {cells} cells ({pixels:g} px) from the border, and the trace says that it reaches {rim} "
-        "(top, bottom, left, right): something pads unseen",
+        f"({', '.join(side_names(len(rim or (0,) * 4) // 2))}): something pads unseen",
     )
 
 

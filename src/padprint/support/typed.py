@@ -11,7 +11,7 @@ import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -31,7 +31,10 @@ _LARGEST = 2**63 - 1
 Made = TypeVar("Made")
 
 BESIDE = {"beside": True}
-"""Metadata of a field that holds a tensor which is saved in a file of its own, and not in the document."""
+"""Metadata of a field that is not in the document: a tensor which is saved in a file of its own, or what the rest tells."""
+
+INLINE = {"inline": True}
+"""Metadata of a field that holds values by name, which stand in the document in its place."""
 
 
 def limits(least: int, most: int | None = None, of: Any = None) -> dict[str, Any]:
@@ -55,10 +58,11 @@ def described(value: Any, without: Sequence[str] = (), **given: Any) -> Any:
     """
     if is_dataclass(value):
         kept = [part for part in fields(value) if part.name not in without and "beside" not in part.metadata]
-        return {
-            part.name: given[part.name] if part.name in given else described(getattr(value, part.name), without)
-            for part in kept
-        }
+        entries: dict[str, Any] = {}
+        for part in kept:
+            entry = given[part.name] if part.name in given else described(getattr(value, part.name), without)
+            entries |= entry if "inline" in part.metadata else {part.name: entry}
+        return entries
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -66,12 +70,18 @@ def described(value: Any, without: Sequence[str] = (), **given: Any) -> Any:
     return [described(entry, without) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def restored(kind: type[Made], source: Fields, **given: Any) -> Made:
+def several(kind: type, count: int) -> Any:
+    """The type of a list of so many values of one type, for `Fields.get`."""
+    return GenericAlias(tuple, (kind,) * count)
+
+
+def restored(kind: type[Made], source: Fields, types: Mapping[str, Any] | None = None, **given: Any) -> Made:
     """A dataclass from an object of a document, each field by its type hint; those with a default may be missing.
 
     Args:
         kind: the dataclass.
         source: the object.
+        types: of fields of which more is known than their hints tell: how many numbers they hold, say.
         **given: fields that are not read there.
 
     Raises:
@@ -81,7 +91,7 @@ def restored(kind: type[Made], source: Fields, **given: Any) -> Made:
     for part in fields(kind):  # type: ignore[arg-type]  # a dataclass
         optional = part.default is not MISSING or part.default_factory is not MISSING
         if part.name not in given and not (optional and part.name not in source):
-            given[part.name] = _field(part, hints[part.name], source)
+            given[part.name] = _field(part, {**hints, **(types or {})}[part.name], source)
     return kind(**given)
 
 

@@ -67,10 +67,15 @@ def aware(layer: LayerMeasurement) -> str:
     return "n/a" if bool(channels.q.isnan().all()) else f"{channels.count} of {len(channels.q)}"
 
 
-def stride(pair: tuple[float, float]) -> str:
-    """``16``, or ``16x8`` where rows and columns differ."""
-    rows, columns = pair
-    return f"{rows:g}" if rows == columns else f"{rows:g}x{columns:g}"
+def stride(by_axis: Sequence[float]) -> str:
+    """``16``, or ``16x8`` where the axes differ."""
+    return f"{by_axis[0]:g}" if len(set(by_axis)) == 1 else "x".join(f"{one:g}" for one in by_axis)
+
+
+def past_and_future(before: int, after: int) -> str:
+    """What a cell of a waveform's map needs: ``1023 samples of the past and none of the future``."""
+    past, future = (str(n) if n else "none" for n in (before, after))
+    return f"{past}{' samples' * bool(before)} of the past and {future}{' samples' * (not before and after > 0)} of the future"
 
 
 def through(operators: Sequence[str]) -> str:

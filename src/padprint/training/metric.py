@@ -80,12 +80,12 @@ class PatternMetric(Metric):
         self,
         model: nn.Module,
         layers: str | Sequence[str] | Geometry = "auto",
-        crop: int | tuple[int, int] = CROP,
+        crop: int | tuple[int, ...] = CROP,
         *,
         channels: int = 3,
         crops_per_image: int = CROPS_PER_IMAGE,
         groups: int = GROUPS,
-        margin: int | None = None,
+        margin: int | Sequence[int] | None = None,
         batch_size: int = BATCH_SIZE,
         seed: int = SEED,
         spend: float = 1.0,
@@ -123,14 +123,14 @@ class PatternMetric(Metric):
         """Measure scenes; an update that fails leaves the metric as it was.
 
         Args:
-            images: `(N, C, H, W)`, or N tensors `(C, H, W)`, larger than the crop, normalised as the model wants them.
+            images: `(N, C, *space)`, or N tensors `(C, *space)`, larger than the crop, normalised as the model wants them.
 
         Raises:
             ImagesError: see `padprint.measure`.
             ModelError: see `padprint.measure`.
         """
         scenes = [scene for _, scene in as_source(images, strict=True).items()]
-        sizes = [(scene.shape[-2], scene.shape[-1]) for scene in scenes]
+        sizes = [tuple(scene.shape[1:]) for scene in scenes]
         rank, world = self._share()
         done = int(self.images)
         with (
@@ -167,8 +167,8 @@ class PatternMetric(Metric):
 
     def _add(self, sums: NetworkSums, checked: Checked, scene: Tensor, number: int) -> None:
         """Add one scene of this number; crops are numbered image by image, as nobody knows how many are to come."""
-        size, crops = (scene.shape[-2], scene.shape[-1]), self._plan.crops
-        canvases = self._plan.canvases(size, number)
+        crops = self._plan.crops
+        canvases = self._plan.canvases(tuple(scene.shape[1:]), number)
         order = range(number * crops, (number + 1) * crops)
         sums.add(checked, scene, number, canvases, self._settings.batch_size, order)
         checked.count_image(f"image {number}")

@@ -30,10 +30,10 @@ class WatchOptions(TypedDict, total=False):
     """What `Watch` hands on to `padprint.measure`, which says what each means."""
 
     layers: str | Sequence[str]
-    crop: int | tuple[int, int]
+    crop: int | tuple[int, ...]
     crops_per_image: int
     groups: int
-    margin: int | None
+    margin: int | Sequence[int] | None
     batch_size: int
     seed: int
     spend: float

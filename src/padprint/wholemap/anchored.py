@@ -11,7 +11,7 @@ from torch import Tensor
 
 from padprint.wholemap.operators import Cells, Split, UnreadError, constants, named, register
 
-_LINEAR = ("linear", "bilinear")
+_LINEAR = ("linear", "bilinear", "trilinear")
 
 
 @register("interpolate")
@@ -20,10 +20,11 @@ def _interpolate(
 ) -> Split | None:
     o = named("input size scale_factor mode align_corners recompute_scale_factor antialias", args, kwargs)
     x = o["input"]
-    if x.dim() != 4 or not cells.outputs or not all(cells.outputs[0][2:]):
+    axes = x.dim() - 2
+    if axes < 1 or not cells.outputs or not all(cells.outputs[0][2:]):
         return None
     if cells.over(x):
-        corners = o.get("align_corners") and len(cells.over(x)) == 2
+        corners = o.get("align_corners") and len(cells.over(x)) == axes
         return _by_corners(cells, func, args, kwargs, x, o.get("mode", "nearest")) if corners else None
     if not cells.of_image(
         x
@@ -36,9 +37,9 @@ def _interpolate(
         if found is None:
             plain: Tensor = func(*args, **kwargs)
             return plain
-        (top, height, rows), (left, width, columns) = found
-        own = F.interpolate(x, (height, width), mode=mode, align_corners=corners)
-        return F.pad(own, (left, columns - left - width, top, rows - top - height), mode="replicate")
+        own = F.interpolate(x, tuple(count for _, count, _ in found), mode=mode, align_corners=corners)
+        sides = [n for first, count, total in reversed(found) for n in (first, total - first - count)]
+        return F.pad(own, sides, mode="replicate")
 
     return Split(lambda: (), apply, lambda: constants(lambda: func(*args, **kwargs)), placed=True)
 
@@ -49,20 +50,24 @@ def _by_corners(
     """Resizing whose scale is (cells - 1) / (cells - 1) of the map: of the window's cells."""
     if mode not in _LINEAR:
         raise UnreadError(f"resizing in mode {mode!r} with align_corners is not read")
+    axes = x.dim() - 2
 
     def apply(_: object) -> Tensor:
         inside, outside = cells.places(x), cells.output_places()
         if inside is None or outside is None:
             plain: Tensor = func(*args, **kwargs)
             return plain
-        rows, columns = (_weights(one, two).to(x) for one, two in zip(inside, outside, strict=True))
-        return rows @ x @ columns.T
+        resized = x
+        for dim, (one, two) in enumerate(zip(inside, outside, strict=True), start=-axes):
+            weights = _weights(one, two).to(x)
+            resized = resized @ weights.T if dim == -1 else (weights @ resized.movedim(dim, -2)).movedim(-2, dim)
+        return resized
 
     def neutral() -> Tensor:
         # a cell may read up to one input cell beside its place, so the neighbours are taken along
         wide = x * 1.0
         with torch._C.DisableTorchFunction():  # in place, and unseen: it is no operator of the network
-            for dim in (-1, -2):
+            for dim in range(-1, -axes - 1, -1):
                 n = x.shape[dim] - 1
                 wide.narrow(dim, 1, n).add_(x.narrow(dim, 0, n))
                 wide.narrow(dim, 0, n).add_(x.narrow(dim, 1, n))

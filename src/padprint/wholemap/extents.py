@@ -1,17 +1,18 @@
-"""Which dimensions of a tensor run over the image, told by running a network at three sizes, and cutting a window out of them."""
+"""Which dimensions of a tensor run over the image, told by running a network at several sizes, and cutting a window out of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isqrt
+from math import isqrt, prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from padprint.errors import ModelError
+from padprint.support.axes import Size, window
 
 Shape = tuple[int, ...]
 
@@ -20,7 +21,7 @@ class Extent(NamedTuple):
     """How one dimension of a tensor runs over the image.
 
     Attributes:
-        axes: image axes, 0 for rows and 1 for columns; (0, 1) for cells flattened row by row, whatever stands before them.
+        axes: of space; several for cells that are flattened, row by row, whatever stands before them.
         cells: along each of them, at the crop's size.
         stride: input pixels from one cell to the next, along each of them.
     """
@@ -39,14 +40,14 @@ class Window:
     """Where a crop lies on a canvas; pixels.
 
     Attributes:
-        crop: (height, width) of the crop.
-        canvas: (height, width) of the canvas.
-        corner: (y, x) of the crop's first pixel.
+        crop: size of the crop.
+        canvas: size of the canvas.
+        corner: of the crop's first pixel.
     """
 
-    crop: tuple[int, int]
-    canvas: tuple[int, int]
-    corner: tuple[int, int]
+    crop: Size
+    canvas: Size
+    corner: Size
 
     def cells(self, extent: Extent, i: int) -> tuple[int, int, int]:
         """(first cell, cells of the window, cells of the canvas) along the extent's axis number `i`.
@@ -72,12 +73,12 @@ class Window:
                 return tensor.narrow(dim, first, count)
             _check(n, count, total)
             return tensor
-        (top, height, rows), (left, width, columns) = self.cells(extent, 0), self.cells(extent, 1)
-        if n % (rows * columns):
-            _check(n, height * width, rows * columns)
+        firsts, counts, totals = zip(*(self.cells(extent, i) for i in range(len(extent.axes))), strict=True)
+        if n % prod(totals):
+            _check(n, prod(counts), prod(totals))
             return tensor
-        index = torch.arange(n, device=tensor.device).view(-1, rows, columns)
-        return tensor.index_select(dim, index[:, top : top + height, left : left + width].reshape(-1))
+        index = torch.arange(n, device=tensor.device).view(-1, *totals)
+        return tensor.index_select(dim, index[window(firsts, counts)].reshape(-1))
 
     def inside(self, n: int, extent: Extent) -> Tensor:
         """`(n,)`: which cells of a dimension belong to the window; all of them where it has been cut before."""
@@ -95,51 +96,57 @@ def _check(n: int, count: int, total: int) -> None:
 
 
 def extents(
-    crop: Shape, tall: Shape, wide: Shape, size: tuple[int, int], growth: tuple[int, int], at: Fraction
+    crop: Shape, grown: Sequence[Shape], size: Size, growth: Sequence[int], at: Sequence[Fraction]
 ) -> list[Extent | None]:
     """How each dimension of a tensor runs over the image; None for one that does not.
 
     Args:
         crop: shape at the crop's size.
-        tall: shape where the input has `growth[0]` more rows.
-        wide: shape where it has `growth[1]` more columns.
-        size: of the crop.
-        growth: pixels.
-        at: stride of the latest map before it, which tells cells from channels where both are flattened.
+        grown: for each axis, shape where the input is longer along it by `growth`, and
+        size: size of the crop.
+        growth: pixels, by axis.
+        at: strides of the latest map before it, which tell cells from channels where both are flattened.
     """
-    if not len(crop) == len(tall) == len(wide):
+    if any(len(one) != len(crop) for one in grown):
         return [UNKNOWN] * len(crop)
-    return [_extent(c, t - c, w - c, size, growth, at) for c, t, w in zip(crop, tall, wide, strict=True)]
+    return [
+        _extent(n, [longer - n for longer in each], size, growth, at) for n, *each in zip(crop, *grown, strict=True)
+    ]
 
 
-def _extent(
-    n: int, taller: int, wider: int, size: tuple[int, int], growth: tuple[int, int], at: Fraction
-) -> Extent | None:
-    if taller == 0 and wider == 0:
+def _extent(n: int, more: Sequence[int], size: Size, growth: Sequence[int], at: Sequence[Fraction]) -> Extent | None:
+    axes = tuple(axis for axis, one in enumerate(more) if one)
+    if not axes:
         return None
-    if taller < 0 or wider < 0:
+    if min(more) < 0:
         return UNKNOWN
-    if wider == 0:
-        return Extent((0,), (n,), (Fraction(growth[0], taller),))
-    if taller == 0:
-        return Extent((1,), (n,), (Fraction(growth[1], wider),))
-    # n = k h w, and growing by Ty rows of stride s adds k (Ty / s) w, by Tx columns k h (Tx / s); k of what is flattened with them
-    scale = Fraction(taller * wider, n * growth[0] * growth[1])  # k / s^2
-    for stride in (at, _root(1 / scale)):
-        if stride is None:
+    if len(axes) == 1:
+        (axis,) = axes
+        return Extent(axes, (n,), (Fraction(growth[axis], more[axis]),))
+    # n = k times the cells along each axis, and growing by T px of stride s adds T / s cells along one; k of what is flattened with them
+    by = [Fraction(n * growth[axis], more[axis]) for axis in axes]  # cells times stride along each axis
+    square = _root(prod(by, start=Fraction(1, n)), len(axes))
+    for strides in ([at[axis] for axis in axes], [square] * len(axes)):
+        if None in strides:
             continue
-        k = scale * stride**2
-        height, width = wider * stride / (k * growth[1]), taller * stride / (k * growth[0])
-        near = all(abs(cells * stride - px) <= 4 * stride for cells, px in zip((height, width), size, strict=True))
-        if k.denominator == height.denominator == width.denominator == 1 and k > 0 and near:
-            return Extent((0, 1), (int(height), int(width)), (stride, stride))
+        own = tuple(one for one in strides if one is not None)
+        cells = [one / stride for one, stride in zip(by, own, strict=True)]
+        k = n / prod(cells, start=Fraction(1))
+        near = all(abs(c * s - size[axis]) <= 4 * s for c, s, axis in zip(cells, own, axes, strict=True))
+        if all(one.denominator == 1 for one in (k, *cells)) and k > 0 and near:
+            return Extent(axes, tuple(map(int, cells)), own)
     return UNKNOWN
 
 
-def _root(x: Fraction) -> Fraction | None:
-    """The root of a square."""
-    over, under = isqrt(x.numerator), isqrt(x.denominator)
-    return Fraction(over, under) if over**2 == x.numerator and under**2 == x.denominator else None
+def _root(x: Fraction, order: int) -> Fraction | None:
+    """The root of a square or a cube."""
+    over, under = (_whole_root(one, order) for one in (x.numerator, x.denominator))
+    return None if over is None or under is None else Fraction(over, under)
+
+
+def _whole_root(n: int, order: int) -> int | None:
+    near = isqrt(n) if order == 2 else round(n ** (1 / order))
+    return near if near**order == n else None
 
 
 def axes_of(found: Sequence[Sequence[Extent | None]]) -> set[int]:

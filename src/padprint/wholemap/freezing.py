@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from torch import Tensor
 
 from padprint.errors import ModelError
 from padprint.network.layers import one_pass
+from padprint.support.axes import Size, window
 from padprint.support.wording import first_line
 from padprint.wholemap.network import TAKING, WholeMap
 
 
-def take_statistics(whole: WholeMap, scene: Tensor, tile: tuple[int, int] | None) -> None:
-    """Take and keep the statistics of a scene `(1, C, H, W)`, or those of its tiles, together.
+def take_statistics(whole: WholeMap, scene: Tensor, tile: Size | None) -> None:
+    """Take and keep the statistics of a scene `(1, C, *space)`, or those of its tiles, together.
 
     Raises:
         ModelError: the network fails, or statistics of tiles cannot be put together.
@@ -29,13 +32,14 @@ def take_statistics(whole: WholeMap, scene: Tensor, tile: tuple[int, int] | None
     whole.keep()
 
 
-def tiles_of(scene: Tensor, tile: tuple[int, int]) -> list[Tensor]:
-    """Tiles side by side over a scene `(1, C, H, W)`; what is left over at its lower and right end is not used.
+def tiles_of(scene: Tensor, tile: Size) -> list[Tensor]:
+    """Tiles side by side over a scene `(1, C, *space)`; what is left over at the end of an axis is not used.
 
     Raises:
         ModelError: the scene is smaller than a tile.
     """
-    rows, columns = (range(0, n - size + 1, size) for n, size in zip(scene.shape[-2:], tile, strict=True))
-    if not rows or not columns:
-        raise ModelError(f"the scene of {tuple(scene.shape[-2:])} px is smaller than a tile of {tile} px")
-    return [scene[..., y : y + tile[0], x : x + tile[1]].contiguous() for y in rows for x in columns]
+    size = scene.shape[2:]
+    starts = [range(0, n - own + 1, own) for n, own in zip(size, tile, strict=True)]
+    if not all(starts):
+        raise ModelError(f"the scene of {tuple(size)} px is smaller than a tile of {tile} px")
+    return [scene[window(corner, tile)].contiguous() for corner in product(*starts)]

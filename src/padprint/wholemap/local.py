@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from padprint.errors import ModelError, PaddingError
 from padprint.network.layers import Leaf, Tap, discover, run_to
+from padprint.support.axes import Size
 from padprint.support.reasons import Kind, Reason, sees_all
 from padprint.wholemap.network import WholeMap
 from padprint.wholemap.operators import seen_by
@@ -19,7 +20,7 @@ from padprint.wholemap.operators import seen_by
 if TYPE_CHECKING:
     from padprint.geometry.layer import Geometry
 
-Trace = Callable[[nn.Module, Callable[[list[Tap]], list[Tap]], tuple[int, int], int], "Geometry"]
+Trace = Callable[[nn.Module, Callable[[list[Tap]], list[Tap]], Size, int], "Geometry"]
 
 _NET = "net"
 
@@ -53,9 +54,7 @@ def followed(model: nn.Module, found: Geometry, names: Sequence[str], channels: 
     return _without(_joined(found, local, through), names, said)
 
 
-def _through(
-    wrapped: WholeMap, names: Sequence[str], channels: int, crop: tuple[int, int]
-) -> dict[str, tuple[str, ...]]:
+def _through(wrapped: WholeMap, names: Sequence[str], channels: int, crop: Size) -> dict[str, tuple[str, ...]]:
     """By layer, the operators on the way to it that see the whole map; layers without any are left out."""
     x = wrapped.noise(channels, crop)
     wanted = {_inside(name): name for name in names}
@@ -88,7 +87,7 @@ def _joined(found: Geometry, local: Geometry, through: Mapping[str, tuple[str, .
         found,
         layers=layers,
         maps={name: maps[name] for name in layers if name in maps},
-        period=(lcm(found.period[0], local.period[0]), lcm(found.period[1], local.period[1])),
+        period=tuple(map(lcm, found.period, local.period)),
         misaligned=tuple(dict.fromkeys((*found.misaligned, *joins))),
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from padprint.errors import ModelError
 from padprint.network.calls import Call, Interceptor, depended_on
 from padprint.network.preserved import state_kept
+from padprint.support.axes import Size, times
 from padprint.support.wording import first_line
 from padprint.wholemap.extents import Extent, Window, extents
 from padprint.wholemap.operators import (
@@ -44,7 +45,9 @@ FROZEN = "frozen"
 """A tile, under the statistics and numbers that were kept of its scene."""
 _PROBE = "probe"
 
-_GROWTH = (128, 192)  # px; unlike each other, so that rows are told from columns
+_GROWTH = {1: (512 * 3 * 5 * 7,), 2: (128, 192), 3: (64, 96, 128)}
+"""Px by axis, by axes of space: unlike each other, so that axes are told from each other, and multiples of common total strides."""
+
 _GOLDEN = (5**0.5 - 1) / 2  # whose multiples are never alike modulo 1
 _ARITHMETIC = frozenset(
     f"{left}{name}{right}"
@@ -64,7 +67,7 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Known:
-    """What three sizes tell of one call.
+    """What several sizes tell of one call.
 
     Attributes:
         inputs: how the dimensions of its tensors run over the image, in order.
@@ -174,8 +177,8 @@ class WholeMap(nn.Module):
         finally:
             self.state.mode, self.state.window = before
 
-    def learn(self, channels: int, crop: tuple[int, int]) -> dict[str, str]:
-        """Run the network at three sizes, and with two images at once, and see which calls reduce the map.
+    def learn(self, channels: int, crop: Size) -> dict[str, str]:
+        """Run the network at the crop's size and longer along each axis, and with two images at once, and see which calls reduce the map.
 
         Returns:
             Calls that cannot be followed, and why.
@@ -183,13 +186,17 @@ class WholeMap(nn.Module):
         Raises:
             ModelError: it does not run at a size larger than the crop's.
         """
-        sizes = crop, (crop[0] + _GROWTH[0], crop[1]), (crop[0], crop[1] + _GROWTH[1])
-        runs = [self._probe(channels, size, crop) for size in sizes]
+        own = self._probe(channels, crop, crop)
+        longer = [
+            tuple(n + more * (one == axis) for one, n in enumerate(crop))
+            for axis, more in enumerate(_GROWTH[len(crop)])
+        ]
+        grown = [self._probe(channels, size, crop) for size in longer]
         try:
             pair = self._probe(channels, crop, crop, 2)
         except ModelError:  # made for a batch of one
             pair = {}
-        self.state.calls = _known(runs, pair, crop)
+        self.state.calls = _known(own, grown, pair, crop)
         self.state.refused.clear()
         with torch.no_grad(), state_kept(self):
             try:
@@ -200,13 +207,13 @@ class WholeMap(nn.Module):
                 ) from error
         return dict(self.state.refused)
 
-    def noise(self, channels: int, size: tuple[int, int], images: int = 1) -> Tensor:
+    def noise(self, channels: int, size: Size, images: int = 1) -> Tensor:
         """A random input `(images, channels, *size)`."""
         like = next((one for one in self.net.parameters() if one.is_floating_point()), torch.zeros(()))
         noise = torch.randn(images, channels, *size, generator=torch.Generator().manual_seed(0))
         return noise.to(like.device, like.dtype)
 
-    def _probe(self, channels: int, size: tuple[int, int], crop: tuple[int, int], images: int = 1) -> dict[Call, _Seen]:
+    def _probe(self, channels: int, size: Size, crop: Size, images: int = 1) -> dict[Call, _Seen]:
         self.state.seen = {}
         with self._running(_PROBE), torch.no_grad(), state_kept(self):
             try:
@@ -218,7 +225,7 @@ class WholeMap(nn.Module):
                     else "an input of one size alone, or position embeddings made for one, has no larger scene"
                 )
                 raise ModelError(
-                    f"the network does not run on an input of {size[0]}x{size[1]} px ({first_line(error)}): {why}"
+                    f"the network does not run on an input of {times(size)} px ({first_line(error)}): {why}"
                 ) from error
         seen, self.state.seen = self.state.seen, {}
         return seen
@@ -328,32 +335,33 @@ def _together(
 
 
 def _known(
-    runs: Sequence[Mapping[Call, _Seen]], pair: Mapping[Call, _Seen], crop: tuple[int, int]
+    crop_run: Mapping[Call, _Seen], others: Sequence[Mapping[Call, _Seen]], pair: Mapping[Call, _Seen], crop: Size
 ) -> dict[Call, Known]:
+    """What the runs tell of each call: one at the crop's size, one longer along each axis, one with two images."""
     found: dict[Call, Known] = {}
-    at = Fraction(1)
-    crop_run, *others = runs
+    at = [Fraction(1)] * len(crop)
     for number, (call, own) in enumerate(crop_run.items()):
         if not all(call in run for run in others):
             continue
-        tall, wide = (run[call] for run in others)
-        if not all(len(own.inputs) == len(one.inputs) and len(own.outputs) == len(one.outputs) for one in (tall, wide)):
+        grown = [run[call] for run in others]
+        if not all(len(own.inputs) == len(one.inputs) and len(own.outputs) == len(one.outputs) for one in grown):
             continue
         inputs, outputs = (
-            [extents(*shapes, crop, _GROWTH, at) for shapes in zip(*three, strict=True)]
-            for three in ((own.inputs, tall.inputs, wide.inputs), (own.outputs, tall.outputs, wide.outputs))
+            [extents(shape, longer, crop, _GROWTH[len(crop)], at) for shape, *longer in zip(*each, strict=True)]
+            for each in ((own.inputs, *(one.inputs for one in grown)), (own.outputs, *(one.outputs for one in grown)))
         )
         changed = {
             place: value
             for place, value in own.numbers.items()
-            if any(one.numbers.get(place, value) != value for one in (tall, wide))
+            if any(one.numbers.get(place, value) != value for one in grown)
         }
         for one in outputs:
-            rows = [extent for extent in one if extent is not None and extent.axes == (0,)]
-            if len(rows) == 1 and any(extent is not None and extent.axes == (1,) for extent in one):
-                at = rows[0].stride[0]
-        grown = any(extent is not None for one in (*inputs, *outputs) for extent in one)
-        if grown or changed:
+            single = [extent for extent in one if extent is not None and len(extent.axes) == 1]
+            strides = {extent.axes[0]: extent.stride[0] for extent in single}
+            if len(single) == len(strides) == len(crop):
+                at = [strides[axis] for axis in range(len(crop))]
+        runs_over = any(extent is not None for one in (*inputs, *outputs) for extent in one)
+        if runs_over or changed:
             found[call] = Known(
                 tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), changed, _mixes(own, pair.get(call)), number
             )

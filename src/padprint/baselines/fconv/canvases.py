@@ -13,6 +13,7 @@ from torch import Tensor
 
 from padprint.errors import ImagesError
 from padprint.images.source import Source, nothing_decoded
+from padprint.measuring.session import refuse_other_axes
 
 CORNERS = 2  # class 0 at the top left, class 1 at the bottom right
 
@@ -59,6 +60,7 @@ def pictures(source: Source, settings: CanvasSettings) -> Tensor:
 
 
 def _picture(image: Tensor, settings: CanvasSettings) -> Tensor:
+    refuse_other_axes(image.shape[1:], "F-Conv's test")
     side = min(settings.crop, *image.shape[1:])
     top, left = ((n - side) // 2 for n in image.shape[1:])
     square = image[None, :, top : top + side, left : left + side].float()

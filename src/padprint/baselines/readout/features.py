@@ -17,7 +17,7 @@ from padprint.errors import ImagesError, ModelError
 from padprint.geometry.layer import MapSpec
 from padprint.images.photographs import Images
 from padprint.measuring.crops import Crops, iterate
-from padprint.measuring.session import Setup
+from padprint.measuring.session import Setup, refuse_other_axes
 from padprint.network.batchnorm import calibrate_batchnorm
 from padprint.network.copies import copied
 from padprint.network.layers import Tap, run_to
@@ -113,7 +113,8 @@ def from_whole(kept: KeptFeatures, dataset: int, setup: Setup, feat_size: int, s
 
     with setup.opened() as opened:
         for scene in opened:
-            view = interpolate(scene.image.float()[None], setup.crop, mode="bilinear", antialias=True)[0]
+            refuse_other_axes(scene.size, "PosENet")
+            view = interpolate(scene.image.float()[None], setup.crop(2), mode="bilinear", antialias=True)[0]
             kept.add_views(dataset, scene.index, view[None], keep="random" in sources)
             waiting.append(view)
             if len(waiting) == setup.settings.batch_size:
@@ -126,6 +127,7 @@ def from_whole(kept: KeptFeatures, dataset: int, setup: Setup, feat_size: int, s
 def from_crops(kept: KeptFeatures, dataset: int, crops: Crops, feat_size: int, sources: Sequence[str]) -> Specs:
     """Keep features of crops of scenes; see `from_whole`."""
     for batch in crops:
+        refuse_other_axes(batch.pixels.shape[2:], "PosENet")
         kept.add_views(dataset, batch.index, batch.pixels, keep="random" in sources)
         if "raw" in sources:
             kept.add("raw", resized(batch.pixels, feat_size))

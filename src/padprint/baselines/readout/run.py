@@ -125,7 +125,8 @@ def posenet(
     """
     wanted = chosen(views, sources)
     check_counts(1, seeds=seeds)
-    targets = ground_truths(patterns, crop_size(options.get("crop", 224)))
+    height, width = crop_size(options.get("crop", 224))
+    targets = ground_truths(patterns, (height, width))
     if not 0 < test_share < 1:
         raise ModelError(f"test_share must lie between 0 and 1, but got {test_share!r}")
     model = unwrapped(model)
@@ -146,7 +147,7 @@ def posenet(
     return PosENetResult(
         scores={**by_source, **({"constant": _constant(targets, patterns)} if "constant" in wanted else {})},
         added=_added(values, patterns),
-        layers={name: (spec.channels, *spec.size) for name, spec in read[0].specs.items()},
+        layers={name: (spec.channels, spec.size[0], spec.size[1]) for name, spec in read[0].specs.items()},
         unmeasured=dict(read[0].unmeasured),
         n_train=len({kept.images[i] for i in train}),
         n_test=len(set(units)),
