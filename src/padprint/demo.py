@@ -90,13 +90,13 @@ def photographs() -> list[Path]:
         ImagesError: fewer than eight of them are there.
     """
     folder = Path(require("skimage", why="for the demonstration's photographs", extra="demo").data_dir)
-    found = [folder / name for name in PHOTOGRAPHS if (folder / name).is_file()]
-    if len(found) < 8:
+    present = [folder / name for name in PHOTOGRAPHS if (folder / name).is_file()]
+    if len(present) < 8:
         raise ImagesError(
-            f"{folder} holds {len(found)} of the demonstration's {len(PHOTOGRAPHS)} photographs, and 8 are "
+            f"{folder} holds {len(present)} of the demonstration's {len(PHOTOGRAPHS)} photographs, and 8 are "
             "needed: install another scikit-image (0.22 to 0.26 have them)"
         )
-    return found
+    return present
 
 
 def mobilenet_weights() -> Path:
@@ -178,10 +178,10 @@ def _checked(file: Path) -> Path:
     Raises:
         ModelError: it holds something else.
     """
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != SHA256:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if digest != SHA256:
         raise ModelError(
-            f"{file} is not torchvision's MobileNetV2 (SHA-256 {found[:8]}..., expected {SHA256[:8]}...): "
+            f"{file} is not torchvision's MobileNetV2 (SHA-256 {digest[:8]}..., expected {SHA256[:8]}...): "
             "it is damaged or incomplete; delete it and try again"
         )
     return file

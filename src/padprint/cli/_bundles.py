@@ -30,7 +30,7 @@ def bundled(**defaults: Any) -> Callable[[Work], Callable[..., None]]:
                 spread += _parameters(bundles[name], defaults)
             else:
                 spread.append(parameter.replace(annotation=_described(hints[name])))
-        taken = {one.name for one in spread}
+        taken = {parameter.name for parameter in spread}
         if len(taken) < len(spread) or set(defaults) - taken:
             raise TypeError(f"{work.__name__}: an option stands there twice, or a default is of none")
 
@@ -42,7 +42,7 @@ def bundled(**defaults: Any) -> Callable[[Work], Callable[..., None]]:
 
         del command.__wrapped__
         command.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-        command.__annotations__ = {one.name: one.annotation for one in spread}
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
         return command
 
     return made
@@ -51,16 +51,16 @@ def bundled(**defaults: Any) -> Callable[[Work], Callable[..., None]]:
 def _parameters(kind: type, defaults: dict[str, Any]) -> list[inspect.Parameter]:
     """The fields of a dataclass as parameters by keyword; every field has a default."""
     hints = get_type_hints(kind, include_extras=True)
-    found = []
+    parameters = []
     for field in fields(kind):
         assert field.default is not MISSING, field.name  # noqa: S101  # a mistake of ours, seen at the first import
         default = defaults.get(field.name, field.default)
-        found.append(
+        parameters.append(
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_described(hints[field.name])
             )
         )
-    return found
+    return parameters
 
 
 def _described(hint: Any) -> Any:
@@ -70,6 +70,6 @@ def _described(hint: Any) -> Any:
     if not isinstance(info, OptionInfo) or info.metavar is not None:
         return hint
     info = copy(info)
-    plain = next((one for one in (bool, int, float) if one is kind or one in get_args(kind)), str)
+    plain = next((known for known in (bool, int, float) if known is kind or known in get_args(kind)), str)
     info.metavar = {bool: " ", int: "N", float: "X", str: "TEXT"}[plain]
     return Annotated[kind, info]

@@ -66,7 +66,7 @@ def check(
         loaded = load_model(model, weights=weights)
         options = {"--weights": weights, "--mean": mean, "--std": std, "--resize-short-side": resize_short_side}
         arguments = [text for key, value in options.items() if value is not None for text in (key, str(value))]
-        found = work(
+        look = work(
             loaded.model,
             given,
             size=crop,
@@ -78,15 +78,15 @@ def check(
             name=model,
             arguments=arguments,
         )
-        if found.measurement is not None:
-            found.measurement.provenance["command"] = command_line(sys.argv[1:])
+        if look.measurement is not None:
+            look.measurement.provenance["command"] = command_line(sys.argv[1:])
         if output is not None:
-            found.save(output, report=report)
+            look.save(output, report=report)
         if not screen.quiet:
-            _show.lines(console, found.lines(console.width))
+            _show.lines(console, look.lines(console.width))
             if output is not None:
-                names = [DOCUMENT_FILE, *(MEASUREMENT if found.measurement is not None else ())]
+                names = [DOCUMENT_FILE, *(MEASUREMENT if look.measurement is not None else ())]
                 written = [*names, *([REPORT_FILE] if report else [])]
                 _show.lines(console, ["", f"wrote {output}/{', '.join(written)}"])
     if screen.json:
-        _show.as_json(found.to_dict())
+        _show.as_json(look.to_dict())

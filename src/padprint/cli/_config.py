@@ -22,7 +22,7 @@ def expanded(command: TyperCommand, ctx: Any, args: Sequence[str]) -> list[str]:
     if given.get("config") is None:
         return list(args)
     file = Path(given["config"])
-    known = {_key(one): one for one in command.params if one.name != "config"}
+    known = {_key(parameter): parameter for parameter in command.params if parameter.name != "config"}
     options: list[str] = []
     places: list[str] = []
     for key, value in _read(file).items():
@@ -39,7 +39,7 @@ def expanded(command: TyperCommand, ctx: Any, args: Sequence[str]) -> list[str]:
         elif getattr(parameter, "is_flag", False):
             options += _flag(parameter, value, f"{file}: {key}")
         else:
-            options += [text for one in values for text in (parameter.opts[0], str(one))]
+            options += [text for entry in values for text in (parameter.opts[0], str(entry))]
     return [*options, *args, *places]
 
 
@@ -92,8 +92,8 @@ def _read(file: Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         with file.open("rb") as opened:
-            found: dict[str, Any] = tomllib.load(opened)
-            return found
+            values: dict[str, Any] = tomllib.load(opened)
+            return values
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--config") from error
     except tomllib.TOMLDecodeError as error:

@@ -68,7 +68,7 @@ def layers(
             _show.lines(console, [*map(str, fields), *text.remarks(geometry, margin)])
     if screen.json:
         given = {} if margin is None else {"with_margin": text.with_margin(geometry, margin)}
-        _show.as_json(geometry.to_dict() | given | {"fields": [one.to_dict() for one in fields]})
+        _show.as_json(geometry.to_dict() | given | {"fields": [each.to_dict() for each in fields]})
 
 
 def _named(geometry: Geometry, name: str, cell: tuple[int, int] | None) -> Field:
@@ -87,7 +87,7 @@ def _named(geometry: Geometry, name: str, cell: tuple[int, int] | None) -> Field
 
 def _wanted(texts: list[str]) -> Wanted:
     """Layers, each with a cell or None."""
-    found: Wanted = []
+    cells: Wanted = []
     for text in texts:
         match = _FIELD.fullmatch(text)
         if match is None:
@@ -95,5 +95,5 @@ def _wanted(texts: list[str]) -> Wanted:
                 f"{text!r} is not a layer, or one of its cells such as layer4:0,-1", param_hint="--field"
             )
         row, column = match["row"], match["column"]
-        found.append((match["layer"], None if row is None else (int(row), int(column))))
-    return found
+        cells.append((match["layer"], None if row is None else (int(row), int(column))))
+    return cells

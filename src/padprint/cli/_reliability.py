@@ -48,23 +48,23 @@ def reliability(
 
         check_output(output, plots=True, report=report)
         settings = replace(QUICK if quick else Settings(), **{k: v for k, v in asked.items() if v is not None})
-        found = run(output, settings, progress=_show.wants_progress(screen.quiet))
-        found.save(output)
+        study = run(output, settings, progress=_show.wants_progress(screen.quiet))
+        study.save(output)
         if report:
             from padprint.report import publish
             from padprint.studies.reliability_page import reliability_page
 
-            publish(reliability_page(found), output / "report.html")
+            publish(reliability_page(study), output / "report.html")
         if not screen.quiet:
-            _print(console, found, output)
+            _print(console, study, output)
             _show.lines(console, [f"wrote {output / 'report.html'}"] * report)
     if screen.json:
-        _show.as_json(found.to_dict())
+        _show.as_json(study.to_dict())
 
 
-def _print(console: Console, found: Reliability, output: Path) -> None:
+def _print(console: Console, study: Reliability, output: Path) -> None:
     from padprint.cli import _show
 
-    headers, rows = found.table()
+    headers, rows = study.table()
     _show.table(console, headers, rows)
-    _show.lines(console, [*found.lines(), f"wrote tables and reliability.png, reliability.svg to {output}"])
+    _show.lines(console, [*study.lines(), f"wrote tables and reliability.png, reliability.svg to {output}"])

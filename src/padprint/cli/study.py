@@ -103,16 +103,16 @@ def formation(
             table = study.formation(FormationConfig.from_dict(settings), output, watch)
         if _processes.first():
             publish_file(output / "table.csv", partial(table.to_csv, index=False))
-            found = document(table, study.read_config(output))
+            findings = document(table, study.read_config(output))
             drawn = pictures(table, output) if plots else []
             if report:
-                drawn.append(publish(formation_page(table, found), output / "report.html"))
+                drawn.append(publish(formation_page(table, findings), output / "report.html"))
             if not screen.quiet:
-                _show.lines(console, words(table, found))
+                _show.lines(console, words(table, findings))
                 names = ["table.csv", *(path.name for path in drawn)]
                 _show.lines(console, [f"wrote {', '.join(names)} into {output}"])
     if screen.json and _processes.first():
-        _show.as_json(found)
+        _show.as_json(findings)
 
 
 @app.command(cls=Command, epilog="Example: padprint study properties formation --plots")

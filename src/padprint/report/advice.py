@@ -23,21 +23,21 @@ _LISTS = ("--padding", "--mean", "--std", "--layers", "--verify")
 SWAPS = "reflect replicate circular"
 
 
-def steps(one: Measurement, result: Comparison | None = None) -> list[Step]:
+def steps(measured: Measurement, result: Comparison | None = None) -> list[Step]:
     """What to do about one measurement, or about a comparison whose first it is.
 
     Each has a text, and a command or None.
     """
-    found = [_about_swaps(one, result), *_about_strides(one.provenance.get("strides"), one)]
-    if any(level(layer) not in (None, "none") for layer in one.values()):
-        found.append(
+    proposed = [_about_swaps(measured, result), *_about_strides(measured.provenance.get("strides"), measured)]
+    if any(level(layer) not in (None, "none") for layer in measured.values()):
+        proposed.append(
             {
                 "text": "If you run the network on tiles of large images, let them overlap so far that the border does not show. "
                 "This finds the halo that they need:",
-                "command": command(one, "halo", "--tile 512 --tolerance 0.01 --output halo"),
+                "command": command(measured, "halo", "--tile 512 --tolerance 0.01 --output halo"),
             }
         )
-    return found
+    return proposed
 
 
 def what_to_do(measurement: Measurement | None, strides: Any = None) -> str:
@@ -47,18 +47,18 @@ def what_to_do(measurement: Measurement | None, strides: Any = None) -> str:
         measurement: None where there is none.
         strides: as `padprint.geometry.inspection.stride_record` gives them; anything else: not known.
     """
-    found = []
+    lines = []
     if isinstance(strides, Mapping) and strides.get("uneven"):
         even = [_times(strides[key]) for key in ("below", "above") if None not in strides[key]]
-        found.append(
+        lines.append(
             f"feed it {' or '.join(even)} px, where every stride is even"
             if even
             else f"expect a lopsided print, since no input size near {_times(strides['size'])} px makes every stride even"
         )
     if measurement is not None and any(map(stands_out, measurement.values())):
-        found.append("compare other paddings, and let tiles overlap if you tile")
-    if found:
-        return f"What to do: {'; '.join(found)}."
+        lines.append("compare other paddings, and let tiles overlap if you tile")
+    if lines:
+        return f"What to do: {'; '.join(lines)}."
     if measurement is None:
         return "What to do: look at the layers that can be measured, or at one pass over whole images."
     if not any(level(layer) for layer in measurement.values()):
@@ -66,33 +66,36 @@ def what_to_do(measurement: Measurement | None, strides: Any = None) -> str:
     return "Nothing needs to change; more and larger images would tell smaller marks."
 
 
-def strides_step(found: Mapping[str, Any], command: str | None) -> Step | None:
+def strides_step(strides: Mapping[str, Any], command: str | None) -> Step | None:
     """What uneven strides do, and the nearest sizes at which there are none; None where all are even.
 
     Args:
-        found: as `padprint.geometry.inspection.stride_record` gives it.
+        strides: as `padprint.geometry.inspection.stride_record` gives it.
         command: to look at them.
     """
-    if not found.get("uneven"):
+    if not strides.get("uneven"):
         return None
-    size, sizes = _times(found["size"]), [_times(found[key]) for key in ("below", "above") if None not in found[key]]
+    size, sizes = (
+        _times(strides["size"]),
+        [_times(strides[key]) for key in ("below", "above") if None not in strides[key]],
+    )
     whole = (
-        f"{found['uneven']} of {found['windows']} strided windows are uneven at {size} px: they leave cells over at the bottom or "
+        f"{strides['uneven']} of {strides['windows']} strided windows are uneven at {size} px: they leave cells over at the bottom or "
         "the right, where padding then goes unused, and the print is lopsided."
     )
     give = f" With inputs of {' or '.join(sizes)} px all would be even." if sizes else " No even size was found nearby."
     return {"text": f"{whole}{give}{' This names each uneven stride:' if command else ''}", "command": command}
 
 
-def command(one: Measurement | Halo, verb: str, options: str) -> str:
+def command(measured: Measurement | Halo, verb: str, options: str) -> str:
     """A command for the same network and images; in capitals what is not known.
 
     Args:
-        one: a measurement or a halo, whose provenance may hold the command that made it.
+        measured: a measurement or a halo, whose provenance may hold the command that made it.
         verb: of the new command.
         options: of the new command.
     """
-    line = str(one.provenance.get("command") or "")
+    line = str(measured.provenance.get("command") or "")
     without = _OF_A_RUN if verb == "compare" or line.startswith(f"padprint {verb} ") else (*_OF_A_RUN, *_OF_CROPS)
     model, images, kept = _given(line, without)
     places = [model] if verb == "inspect" else [model, images]
@@ -126,8 +129,8 @@ def _given(line: str, without: Sequence[str]) -> tuple[str, str, list[str]]:
     return (places[0], places[1], kept) if len(places) == 2 else ("MODEL", "IMAGES", [])
 
 
-def _about_swaps(one: Measurement, result: Comparison | None) -> Step:
-    marked = any(stands_out(layer) for layer in one.values())
+def _about_swaps(measured: Measurement, result: Comparison | None) -> Step:
+    marked = any(stands_out(layer) for layer in measured.values())
     if result is not None and len(result) > 1:
         return _swapped(result)
     if not marked:
@@ -137,22 +140,22 @@ def _about_swaps(one: Measurement, result: Comparison | None) -> Step:
         }
     return {
         "text": "See what other padding would leave of the print; nothing is trained for it:",
-        "command": command(one, "compare", f"--padding own {SWAPS} --report --output swaps"),
+        "command": command(measured, "compare", f"--padding own {SWAPS} --report --output swaps"),
     }
 
 
 def _swapped(result: Comparison) -> Step:
-    found = ratios(result)
-    less = sorted((name for name, each in found.items() if each.high < 1), key=lambda name: found[name].value)
+    left = ratios(result)
+    less = sorted((name for name, each in left.items() if each.high < 1), key=lambda name: left[name].value)
     first, *_ = result
     if not less:
         return {
             "text": f"None of the others leaves less than {first}, as far as these images tell: keep {first}.",
             "command": None,
         }
-    tied = [name for name in less[1:] if found[name].low <= found[less[0]].high]
+    tied = [name for name in less[1:] if left[name].low <= left[less[0]].high]
     text = f"The least print is left by {less[0]}" + (f"; {listed(tied)} may leave as little" if tied else "") + "."
-    if any(one.provenance.get("padding") for one in result.values()):
+    if any(each.provenance.get("padding") for each in result.values()):
         text += (
             " Check your own metric before you switch: a network that was trained with one padding may lose accuracy with "
             "another. To train or fine-tune with it, in Python:"
@@ -161,15 +164,15 @@ def _swapped(result: Comparison) -> Step:
     return {"text": text, "command": None}
 
 
-def _about_strides(found: Any, one: Measurement) -> Sequence[Step]:
-    if not isinstance(found, Mapping):
+def _about_strides(strides: Any, measured: Measurement) -> Sequence[Step]:
+    if not isinstance(strides, Mapping):
         return [
             {
                 "text": "Look for an uneven stride, which makes the print lopsided, and for the nearest input size without:",
-                "command": command(one, "inspect", f"--size {_times(one.crop)}"),
+                "command": command(measured, "inspect", f"--size {_times(measured.crop)}"),
             }
         ]
-    step = strides_step(found, command(one, "inspect", f"--size {_times(one.crop)}"))
+    step = strides_step(strides, command(measured, "inspect", f"--size {_times(measured.crop)}"))
     return [] if step is None else [step]
 
 

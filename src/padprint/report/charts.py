@@ -40,7 +40,7 @@ def svg(figure: Figure, alt: str) -> str:
     text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'style="[^"]*"', lambda found: _restyled(found[0]), text)
+    text = re.sub(r'style="[^"]*"', lambda match: _restyled(match[0]), text)
     own = hashlib.sha256(text.encode()).hexdigest()[:8]  # ids are unique in a page
     text = text.replace("xlink:href=", "href=")
     text = re.sub(r'\bid="', f'id="{own}-', text)
@@ -54,5 +54,5 @@ def svg(figure: Figure, alt: str) -> str:
 
 def _restyled(style: str) -> str:
     """A style with the page's colours and font."""
-    style = re.sub(r"#[0-9a-f]{6}\b", lambda found: _PAGE.get(found[0], found[0]), style)
+    style = re.sub(r"#[0-9a-f]{6}\b", lambda match: _PAGE.get(match[0], match[0]), style)
     return re.sub(r"(font(?:-family)?: [^;\"]*?)'[^;\"]*", r"\1var(--font)", style)

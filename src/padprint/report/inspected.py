@@ -31,28 +31,28 @@ _MEANING = (
 )
 
 
-def inspection_page(found: Inspection, model: str) -> str:
+def inspection_page(inspection: Inspection, model: str) -> str:
     """The page as text.
 
     Args:
-        found: the inspection.
+        inspection: the inspection.
         model: its name, as a command takes it.
     """
-    headers, rows = table(found)
+    headers, rows = table(inspection)
     uneven = [
         (w.module or w.operator, times(w.size), times(w.kernel), times(w.stride), times(w.remainder))
-        for w in found.strided
+        for w in inspection.strided
     ]
-    charts = [Chart(svg(figure_of(axes), text), text) for axes, text in _drawn(found)]
+    charts = [Chart(svg(figure_of(axes), text), text) for axes, text in _drawn(inspection)]
     return plain_page(
         Plain(
             heading="What pads in",
-            title=f"{model} at {_size(found)} px",
-            verdict=inspection_verdict(found),
-            lead=_lead(found),
+            title=f"{model} at {_size(inspection)} px",
+            verdict=inspection_verdict(inspection),
+            lead=_lead(inspection),
             charts_title="Where padding enters",
             charts=charts,
-            steps=_steps(found, model),
+            steps=_steps(inspection, model),
             tables=[
                 Table("Padding operators, in order of execution", headers, rows),
                 Table("Strided windows", ("module", "map", "kernel", "stride", "cells left over"), uneven),
@@ -89,47 +89,47 @@ def saved_inspection(folder: Path) -> SavedInspection:
         raise ResultError(f"{file} is damaged ({error}); inspect again or restore the file") from error
 
 
-def inspection_verdict(found: Inspection) -> str:
+def inspection_verdict(inspection: Inspection) -> str:
     """One sentence: how many operators pad, how, whether that can be swapped, and whether strides are even."""
-    pads = [one for one in found.operators if one.mode != "unclassified"]
+    pads = [operator for operator in inspection.operators if operator.mode != "unclassified"]
     if not pads:
         return "Nothing that can be read pads in this network."
-    modes = Counter(one.mode for one in pads).most_common()
+    modes = Counter(operator.mode for operator in pads).most_common()
     named = listed(
         [f"{n} with {_WORDS.get(mode, mode)}" for mode, n in modes[:_MODES]]
         + [f"{len(modes) - _MODES} other modes"] * (len(modes) > _MODES)
     )
-    fixed = sum(not one.swappable for one in pads)
+    fixed = sum(not operator.swappable for operator in pads)
     swap = "all can be given other padding" if not fixed else f"{len(pads) - fixed} of them can be given other padding"
-    size = _size(found)
-    uneven = [window for window in found.strided if not window.even]
-    if not found.strided:
+    size = _size(inspection)
+    uneven = [window for window in inspection.strided if not window.even]
+    if not inspection.strided:
         strides = ""
     elif not uneven:
-        strides = f"; all {count(len(found.strided), 'strided window')} are even at {size} px"
+        strides = f"; all {count(len(inspection.strided), 'strided window')} are even at {size} px"
     else:
         strides = (
-            f"; at {size} px {len(uneven)} of {count(len(found.strided), 'strided window')} "
+            f"; at {size} px {len(uneven)} of {count(len(inspection.strided), 'strided window')} "
             f"{'is' if len(uneven) == 1 else 'are'} uneven, so that padding at the bottom or the right goes unused"
         )
     return f"{count(len(pads), 'operator')} of this network {'pads' if len(pads) == 1 else 'pad'} ({named}); {swap}{strides}."
 
 
-def _lead(found: Inspection) -> list[str]:
-    hidden = [one for one in found.operators if one.mode == "unclassified"]
-    meaning = [_MEANING] * (len(hidden) < len(found.operators))
+def _lead(inspection: Inspection) -> list[str]:
+    hidden = [operator for operator in inspection.operators if operator.mode == "unclassified"]
+    meaning = [_MEANING] * (len(hidden) < len(inspection.operators))
     if not hidden:
         return meaning
-    kinds = listed(sorted({one.operator for one in hidden})[:_MODES])
+    kinds = listed(sorted({operator.operator for operator in hidden})[:_MODES])
     return [
         *meaning,
         f"{count(len(hidden), 'call')} may hide padding and could not be read ({kinds}): see the table of operators.",
     ]
 
 
-def _steps(found: Inspection, model: str) -> list[Step]:
-    steps = [strides_step(stride_record(found), None)]
-    if any(one.mode != "unclassified" for one in found.operators):
+def _steps(inspection: Inspection, model: str) -> list[Step]:
+    steps = [strides_step(stride_record(inspection), None)]
+    if any(operator.mode != "unclassified" for operator in inspection.operators):
         steps += [
             {
                 "text": "Measure what this padding tells the network about position, and in which layers:",
@@ -143,16 +143,16 @@ def _steps(found: Inspection, model: str) -> list[Step]:
     return [step for step in steps if step is not None]
 
 
-def _drawn(found: Inspection) -> Sequence[tuple[Axes, str]]:
+def _drawn(inspection: Inspection) -> Sequence[tuple[Axes, str]]:
     """How much each operator pads, as a share of its map; and the cells that each strided window leaves over."""
     from matplotlib.ticker import MaxNLocator
 
     charts = []
-    pads = [one for one in found.operators if one.amounts]
+    pads = [operator for operator in inspection.operators if operator.amounts]
     if pads:
         axes = new_figure(4.8, 3.2).add_subplot()
-        for i, mode in enumerate(dict.fromkeys(one.mode for one in pads)):
-            places = [(k + 1, 100 * _share(one)) for k, one in enumerate(pads) if one.mode == mode]
+        for i, mode in enumerate(dict.fromkeys(operator.mode for operator in pads)):
+            places = [(k + 1, 100 * _share(operator)) for k, operator in enumerate(pads) if operator.mode == mode]
             axes.plot(
                 *zip(*places, strict=True),
                 MARKERS[i % len(MARKERS)],
@@ -172,11 +172,13 @@ def _drawn(found: Inspection) -> Sequence[tuple[Axes, str]]:
                 "How much of each map's length is padding: deeper maps are smaller, and the same padding weighs more.",
             )
         )
-    if found.strided:
-        axes = new_figure(4.8, 0.3 * len(found.strided) + 1.4).add_subplot()
-        left = [max(window.remainder) for window in found.strided]
+    if inspection.strided:
+        axes = new_figure(4.8, 0.3 * len(inspection.strided) + 1.4).add_subplot()
+        left = [max(window.remainder) for window in inspection.strided]
         axes.barh(range(len(left)), left, color=COLOURS[1])
-        axes.set_yticks(range(len(left)), distinct([w.module or w.operator for w in found.strided], 28), fontsize=8)
+        axes.set_yticks(
+            range(len(left)), distinct([w.module or w.operator for w in inspection.strided], 28), fontsize=8
+        )
         axes.invert_yaxis()
         axes.set_xlim(0, max([1, *left]) * 1.05)
         axes.set_xticks(range(max([1, *left]) + 1))
@@ -185,11 +187,13 @@ def _drawn(found: Inspection) -> Sequence[tuple[Axes, str]]:
     return charts
 
 
-def _size(found: Inspection) -> str:
-    size = found.shape[2:]
+def _size(inspection: Inspection) -> str:
+    size = inspection.shape[2:]
     return str(size[0]) if len(set(size)) == 1 else times(size)
 
 
-def _share(one: PaddingOperator) -> float:
+def _share(operator: PaddingOperator) -> float:
     """Padded cells over the map's, along the axis where that is most."""
-    return max(sum(amount) / max(1, one.shape[axis]) for axis, amount in zip(one.axes, one.amounts, strict=True))
+    return max(
+        sum(amount) / max(1, operator.shape[axis]) for axis, amount in zip(operator.axes, operator.amounts, strict=True)
+    )

@@ -40,13 +40,17 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         result: the same, where they are over the same crops.
     """
     several = len(named) > 1
-    first = next(one for one in named.values() if one.layers)
+    first = next(measured for measured in named.values() if measured.layers)
     layer = _first_layer(named, result)
     shared = several and layer in first
     sections = layer_sections(named, paired=result is not None, above=layer if shared else None)
     hero = side_by_side("hero", layer, named, paired=result is not None) if shared else over_depth(first)
     views = [view for section in sections for view in section["views"]]
-    maps = [*hero, *(one for section in sections for one in section["row"]), *(one for v in views for one in v["maps"])]
+    maps = [
+        *hero,
+        *(shown for section in sections for shown in section["row"]),
+        *(shown for v in views for shown in v["maps"]),
+    ]
     return {
         "title": _title(named),
         "several": several,
@@ -60,15 +64,15 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         "measurements": [
             {
                 "name": name,
-                "summary": tables.summary(one),
-                "provenance": numbers.provenance(one),
-                "command": names_only(str(one.provenance.get("command") or IN_PYTHON)),
+                "summary": tables.summary(measured),
+                "provenance": numbers.provenance(measured),
+                "command": names_only(str(measured.provenance.get("command") or IN_PYTHON)),
             }
-            for name, one in named.items()
+            for name, measured in named.items()
         ],
         "remarks": names_only(_remarks(named, result) if several else tables.remarks(first)),
         "columns": numbers.COLUMNS,
-        "rows": [(name, numbers.layer_row(layer)) for name, one in named.items() for layer in one.values()],
+        "rows": [(name, numbers.layer_row(layer)) for name, measured in named.items() for layer in measured.values()],
         "differences": [] if result is None else numbers.difference_rows(result),
         "findings": [] if result is None or not several else comparison_findings(result),
         "figures": _figures(named, result),
@@ -76,7 +80,7 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
         "first": next(i for i, section in enumerate(sections) if section["label"] == f"{i + 1} {wording.label(layer)}"),
         "data": {
             "channels": {view["id"]: view.pop("channels") for view in views},
-            "maps": {one["id"]: one["map"].data for one in maps},
+            "maps": {shown["id"]: shown["map"].data for shown in maps},
         },
     }
 
@@ -85,7 +89,7 @@ def _title(named: Mapping[str, Measurement]) -> str:
     """The model; of several measurements their names as well, or of many how many they are."""
     if len(named) == 1:
         return next(iter(named))
-    models = dict.fromkeys(str(one.provenance.get("model") or "model") for one in named.values())
+    models = dict.fromkeys(str(measured.provenance.get("model") or "model") for measured in named.values())
     names = listed(list(named)) if len(named) <= 6 else f"{len(named)} measurements"
     return names if len(models) > 1 else f"{next(iter(models))}: {names}"
 
@@ -93,14 +97,14 @@ def _title(named: Mapping[str, Measurement]) -> str:
 def _said(named: Mapping[str, Measurement], result: Comparison | None) -> dict[str, Any]:
     """The verdict, and the lines below it."""
     if len(named) == 1:
-        one = next(iter(named.values()))
-        meaning = [MEANING] if any(map(stands_out, one.values())) else []
-        return {"verdict": verdict(one), "lead": [what_to_do(one, one.provenance.get("strides")), *meaning]}
-    each = [f"{_with(name)}: {_small(verdict(one))}" for name, one in named.items() if one.layers]
+        only = next(iter(named.values()))
+        meaning = [MEANING] if any(map(stands_out, only.values())) else []
+        return {"verdict": verdict(only), "lead": [what_to_do(only, only.provenance.get("strides")), *meaning]}
+    each = [f"{_with(name)}: {_small(verdict(measured))}" for name, measured in named.items() if measured.layers]
     if result is None:
         words = "These measurements are not over the same crops: they stand side by side, and nothing is said of differences."
         return {"verdict": words, "lead": each}
-    swapped = [SWAPPED] if any(one.provenance.get("padding") for one in named.values()) else []
+    swapped = [SWAPPED] if any(measured.provenance.get("padding") for measured in named.values()) else []
     return {"verdict": comparison_verdict(result), "lead": [*swapped, *each[:1]]}
 
 
@@ -115,8 +119,8 @@ def _small(sentence: str) -> str:
 def _voids(named: Mapping[str, Measurement]) -> list[str]:
     """What voids the verdict, each line once, with the names of those it is about where not of all."""
     said: dict[str, list[str]] = {}
-    for name, one in named.items():
-        for line in voids(one):
+    for name, measured in named.items():
+        for line in voids(measured):
             said.setdefault(line, []).append(wording.label(name))
     return [line if len(names) == len(named) else f"{', '.join(names)}: {line}" for line, names in said.items()]
 
@@ -128,9 +132,11 @@ def _remarks(named: Mapping[str, Measurement], result: Comparison | None) -> lis
 
 def _first_layer(named: Mapping[str, Measurement], result: Comparison | None) -> str:
     """The layer to show first: of those that all have, where there are any."""
-    first = next(one for one in named.values() if one.layers)
+    first = next(measured for measured in named.values() if measured.layers)
     shared = (
-        result.layers if result is not None else [name for name in first if all(name in one for one in named.values())]
+        result.layers
+        if result is not None
+        else [name for name in first if all(name in measured for measured in named.values())]
     )
     return shown_first(first, shared or list(first))
 
@@ -142,8 +148,8 @@ def _figures(named: Mapping[str, Measurement], result: Comparison | None) -> lis
         plot.comparison(result, ax=axes)
         return [{"svg": svg(figure_of(axes), "SNR of each measurement by layer.")}]
     return [
-        one | ({"caption": name} if len(named) > 1 else {})
+        figure | ({"caption": name} if len(named) > 1 else {})
         for name, each in named.items()
         if each.layers
-        for one in depth_figures(each)
+        for figure in depth_figures(each)
     ]

@@ -57,18 +57,24 @@ def cells(*texts: tuple[str, float | str]) -> list[dict[str, Any]]:
 def difference_rows(result: Comparison) -> list[list[dict[str, Any]]]:
     """Every pair of measurements in every layer: by how much their SNRs differ, and whether they are apart."""
     rows = []
-    for one in result.differences():
-        e: Estimate = one.estimate
+    for difference in result.differences():
+        e: Estimate = difference.estimate
         apart = "yes" if e.low > 0 or e.high < 0 else "no" if math.isfinite(e.low) else "n/a"
         rows.append(
-            cells(((one.layer or "(model)"),) * 2, (one.first,) * 2, (one.second,) * 2, (str(e), e.value), (apart,) * 2)
+            cells(
+                ((difference.layer or "(model)"),) * 2,
+                (difference.first,) * 2,
+                (difference.second,) * 2,
+                (str(e), e.value),
+                (apart,) * 2,
+            )
         )
     return rows
 
 
-def provenance(one: Measurement) -> list[tuple[str, str]]:
+def provenance(measured: Measurement) -> list[tuple[str, str]]:
     """What a result was made of and with, without the folders it was made in."""
-    entries = names_only({key: value for key, value in one.provenance.items() if key != "command"})
+    entries = names_only({key: value for key, value in measured.provenance.items() if key != "command"})
     return [(key.replace("_", " "), _said(value)) for key, value in entries.items()]
 
 

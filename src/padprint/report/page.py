@@ -115,11 +115,11 @@ def _alone(folder: Path) -> Results | None:
     return None
 
 
-def _compared(found: dict[str, Measurement]) -> Comparison | dict[str, Measurement]:
+def _compared(named: dict[str, Measurement]) -> Comparison | dict[str, Measurement]:
     try:
-        return Comparison(found)
+        return Comparison(named)
     except ResultError:  # not over the same crops: shown side by side, without paired differences
-        return found
+        return named
 
 
 def _named(results: Measurement | Mapping[str, Measurement]) -> dict[str, Measurement]:

@@ -77,14 +77,14 @@ def plain_page(page: Plain) -> str:
     Raises:
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    charts = [{"svg": one.svg} | ({"caption": one.caption} if one.caption else {}) for one in page.charts]
-    tables, first = ([_table(one) for one in ones] for ones in (page.tables, page.first))
+    charts = [{"svg": chart.svg} | ({"caption": chart.caption} if chart.caption else {}) for chart in page.charts]
+    tables, first = ([_table(table) for table in ones] for ones in (page.tables, page.first))
     return fill("plain.html.j2", **(vars(page) | {"charts": charts, "tables": tables, "first": first}))
 
 
-def _table(one: Table) -> dict[str, Any]:
-    rows = [cells(*((_text(x), x) for x in row)) for row in one.rows]
-    return {"title": one.title, "headers": one.headers, "rows": rows}
+def _table(table: Table) -> dict[str, Any]:
+    rows = [cells(*((_text(x), x) for x in row)) for row in table.rows]
+    return {"title": table.title, "headers": table.headers, "rows": rows}
 
 
 def _text(value: str | float) -> str:

@@ -29,12 +29,12 @@ HERO = 5
 """Maps in the row over depth."""
 
 
-def over_depth(one: Measurement) -> list[dict[str, Any]]:
+def over_depth(measured: Measurement) -> list[dict[str, Any]]:
     """The row of maps: every layer of a measurement, or of many some, with the one that is shown first."""
-    layers = list(one.values())
+    layers = list(measured.values())
     places = set(range(len(layers)))
     if len(layers) > HERO:
-        first, last = list(one).index(shown_first(one)), len(layers) - 1
+        first, last = list(measured).index(shown_first(measured)), len(layers) - 1
         even = [round(i * last / (HERO - 1)) for i in range(HERO)]
         near = min(even[1:-1], key=lambda place: abs(place - first))  # gives way to the one that is shown first
         places = {first if place == near and first not in even else place for place in even}
@@ -42,9 +42,9 @@ def over_depth(one: Measurement) -> list[dict[str, Any]]:
         view(
             f"hero-{i}",
             layers[i],
-            one,
+            measured,
             title=f"{i + 1} {wording.label(layers[i].name)}",
-            caption=_strength(layers[i], one),
+            caption=_strength(layers[i], measured),
             limit=scale_of(layers[i])[1],
         )
         for i in sorted(places)
@@ -60,18 +60,18 @@ def side_by_side(id_: str, name: str, named: Named, *, paired: bool) -> list[dic
         named: the measurements; the first that has the layer is what the others are compared with.
         paired: whether they are over the same crops, so that shares have intervals.
     """
-    having = {label: one for label, one in named.items() if name in one}
+    having = {label: measured for label, measured in named.items() if name in measured}
     limit = _limits(having, name)[1]
     reference = next(iter(having))
     row = []
-    for i, (label, one) in enumerate(having.items()):
-        layer = one[name]
-        caption = _strength(layer, one)
+    for i, (label, measured) in enumerate(having.items()):
+        layer = measured[name]
+        caption = _strength(layer, measured)
         if paired and label != reference and level(layer) not in (None, "none"):
             left = ratio(layer.relative, having[reference][name].relative)
             if not math.isnan(left.value):
                 caption += f"; {bracketed(left)} of that with {reference}"
-        row.append(view(f"{id_}-{i}", layer, one, title=wording.label(label), caption=caption, limit=limit))
+        row.append(view(f"{id_}-{i}", layer, measured, title=wording.label(label), caption=caption, limit=limit))
     return row
 
 
@@ -80,7 +80,7 @@ def _limits(having: Named, name: str) -> tuple[float, float]:
 
     Where the first has none, at the largest of all.
     """
-    layers = [one[name] for one in having.values()]
+    layers = [measured[name] for measured in having.values()]
     return scale_of(layers[0]) if layers[0].snr.value > 0 else scale_of(*layers)
 
 
@@ -92,30 +92,31 @@ def layer_sections(named: Named, *, paired: bool, above: str | None) -> list[dic
         paired: whether they are over the same crops.
         above: the layer whose row of maps stands above all sections, and not in its own again; None if there is none.
     """
-    names = list(dict.fromkeys(name for one in named.values() for name in one))
-    count = sum(len(one) for one in named.values())
-    found = []
+    names = list(dict.fromkeys(name for measured in named.values() for name in measured))
+    count = sum(len(measured) for measured in named.values())
+    sections = []
     for i, name in enumerate(names):
-        having = {label: one for label, one in named.items() if name in one}
+        having = {label: measured for label, measured in named.items() if name in measured}
         several = len(named) > 1
-        found.append(
+        sections.append(
             {
                 "id": f"layer-{i}",
                 "label": f"{i + 1} {wording.label(name)}",
                 "above": several and name == above,
                 "row": side_by_side(f"row-{i}", name, having, paired=paired) if several and name != above else [],
                 "views": [
-                    _view(f"{i}-{k}", label, one, name, having, count) for k, (label, one) in enumerate(having.items())
+                    _view(f"{i}-{k}", label, measured, name, having, count)
+                    for k, (label, measured) in enumerate(having.items())
                 ],
             }
         )
-    return found
+    return sections
 
 
-def view(id_: str, layer: LayerMeasurement, one: Measurement, **texts: Any) -> dict[str, Any]:
+def view(id_: str, layer: LayerMeasurement, measured: Measurement, **texts: Any) -> dict[str, Any]:
     """A map with its id, its level, and whether chance is all that it is known to show."""
     word = level(layer)
-    return {"id": id_, "map": layer_map(layer, one.crop, **texts), "level": word, "chance": word in (None, "none")}
+    return {"id": id_, "map": layer_map(layer, measured.crop, **texts), "level": word, "chance": word in (None, "none")}
 
 
 def scale_table(named: Named) -> dict[str, Any]:
@@ -123,17 +124,17 @@ def scale_table(named: Named) -> dict[str, Any]:
 
     Layers are rows, or columns where there are more measurements than layers.
     """
-    layers = list(dict.fromkeys(name for one in named.values() for name in one))
+    layers = list(dict.fromkeys(name for measured in named.values() for name in measured))
     labels, columns = (
         [f"{i + 1} {wording.label(name)}" for i, name in enumerate(layers)],
         list(map(wording.label, named)),
     )
-    rows = [[_entry(one[name]) if name in one else None for one in named.values()] for name in layers]
+    rows = [[_entry(measured[name]) if name in measured else None for measured in named.values()] for name in layers]
     corner = "layer"
     if len(columns) > len(labels):
         labels, columns, rows, corner = columns, labels, [list(row) for row in zip(*rows, strict=True)], "measured"
-    found = {"corner": corner, "columns": columns if len(named) > 1 else ["mark"]}
-    return found | {"rows": list(zip(labels, rows, strict=True))}
+    scale = {"corner": corner, "columns": columns if len(named) > 1 else ["mark"]}
+    return scale | {"rows": list(zip(labels, rows, strict=True))}
 
 
 def _entry(layer: LayerMeasurement) -> dict[str, str]:
@@ -143,7 +144,7 @@ def _entry(layer: LayerMeasurement) -> dict[str, str]:
     return {"level": word or "n/a", "size": bracketed(layer.relative)}
 
 
-def _strength(layer: LayerMeasurement, one: Measurement) -> str:
+def _strength(layer: LayerMeasurement, measured: Measurement) -> str:
     """Size and reach of a pattern, in a caption."""
     if level(layer) is None:
         return "no number: the features do not vary, or are not finite"
@@ -160,23 +161,23 @@ def _strength(layer: LayerMeasurement, one: Measurement) -> str:
     size = f"{bracketed(layer.relative)} of the features' size"
     if px is None:
         return size
-    return f"{size}, most {'over the whole frame' if everywhere(layer, one.crop) else f'within {max(1, round(px))} px'}"
+    return f"{size}, most {'over the whole frame' if everywhere(layer, measured.crop) else f'within {max(1, round(px))} px'}"
 
 
-def _view(id_: str, label: str, one: Measurement, name: str, having: Named, count: int) -> dict[str, Any]:
+def _view(id_: str, label: str, measured: Measurement, name: str, having: Named, count: int) -> dict[str, Any]:
     """One layer of one measurement; `count` of them are in the page."""
-    layer = one[name]
+    layer = measured[name]
     limits = _limits(having, name)
     maps = [
-        view(f"map-{id_}-size", layer, one, title="Size: root mean square over channels", limit=limits[1]),
-        view(f"map-{id_}-sign", layer, one, title="Sign: mean over channels", limit=limits[0], signed=True),
+        view(f"map-{id_}-size", layer, measured, title="Size: root mean square over channels", limit=limits[1]),
+        view(f"map-{id_}-sign", layer, measured, title="Sign: mean over channels", limit=limits[0], signed=True),
     ]
     return {
         "name": wording.label(label),
         "findings": layer_findings(layer),
         "notes": list(layer.notes),
-        "maps": [one | {"level": None} for one in maps],
-        "features": emergence_maps(layer, one.crop) if count <= MANY else [],
+        "maps": [shown | {"level": None} for shown in maps],
+        "features": emergence_maps(layer, measured.crop) if count <= MANY else [],
         "figures": profile_figures(layer) if count <= MANY else [],
         "id": f"channels-{id_}",
         "channels": channel_maps(layer, MAPS_BUDGET // max(1, count)),
@@ -200,12 +201,12 @@ def profile_figures(layer: LayerMeasurement) -> Sequence[dict[str, str]]:
     ]
 
 
-def depth_figures(one: Measurement) -> Sequence[dict[str, str]]:
+def depth_figures(measured: Measurement) -> Sequence[dict[str, str]]:
     """SNR and relative size by layer, and the channels that tell position, each a chart of its own."""
-    panels = [new_figure(max(4.8, min(9.0, 0.3 * len(one) + 2)), 3.6).add_subplot() for _ in range(2)]
-    plot.depth(one, ax=panels)
-    aware = new_figure(4.8, 0.35 * len(one) + 1.8).add_subplot()
-    plot.aware_channels(one, ax=aware)
+    panels = [new_figure(max(4.8, min(9.0, 0.3 * len(measured) + 2)), 3.6).add_subplot() for _ in range(2)]
+    plot.depth(measured, ax=panels)
+    aware = new_figure(4.8, 0.35 * len(measured) + 1.8).add_subplot()
+    plot.aware_channels(measured, ax=aware)
     words = (
         "SNR of each layer",
         "Relative size of the pattern in each layer",

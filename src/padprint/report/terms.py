@@ -65,13 +65,13 @@ def slug(term: str) -> str:
 def marked(text: str) -> Markup:
     """A text as HTML in which the first mention of each term carries its meaning, shown on hover and on focus."""
     parts, end, seen = [], 0, set()
-    for found in _MATCH.finditer(text):
-        term = _ALSO.get(found[1], found[1])
+    for match in _MATCH.finditer(text):
+        term = _ALSO.get(match[1], match[1])
         if term in seen:
             continue
         seen.add(term)
-        parts += [escape(text[end : found.start()]), _term(found[1], term)]
-        end = found.end()
+        parts += [escape(text[end : match.start()]), _term(match[1], term)]
+        end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
 
 

@@ -16,18 +16,18 @@ def verdict(measurement: Measurement) -> str:
     """One sentence: how strong, in which layers, how far from the edge, what the last layer carries, on which sides."""
     layers, names = list(measurement.values()), called(list(measurement))
     levels = [level(layer) for layer in layers]
-    marked = [layer for layer, one in zip(layers, levels, strict=True) if one in _ADVERBS]
-    unknown = spanned([i for i, one in enumerate(levels) if one is None], names)
+    marked = [layer for layer, word in zip(layers, levels, strict=True) if word in _ADVERBS]
+    unknown = spanned([i for i, word in enumerate(levels) if word is None], names)
     if not marked:
         return _unmarked(layers, unknown)
     parts = [
-        f"{adverb} in {spanned([i for i, one in enumerate(levels) if one == word], names)}"
+        f"{adverb} in {spanned([i for i, mark in enumerate(levels) if mark == word], names)}"
         for word, adverb in _ADVERBS.items()
         if word in levels
     ]
     said = [f"Padding marks the border: {', '.join(parts)}{_where(marked, measurement)}"]
     if "none" in levels:
-        said.append(f"no mark stands out in {spanned([i for i, one in enumerate(levels) if one == 'none'], names)}")
+        said.append(f"no mark stands out in {spanned([i for i, mark in enumerate(levels) if mark == 'none'], names)}")
     if unknown:
         said.append(f"of {unknown} nothing can be said")
     if levels[-1] in _ADVERBS:
@@ -39,28 +39,30 @@ def verdict(measurement: Measurement) -> str:
 def voids(measurement: Measurement) -> list[str]:
     """What takes the verdict its worth; it is never folded away."""
     layers = list(measurement.values())
-    found = []
+    lines = []
     if measurement.n_images < 3:
-        found.append(
+        lines.append(
             f"Only {count(measurement.n_images, 'image')}: there are no intervals, and the words below rest on single numbers. "
             "Measure ten images or more."
         )
     constant = [layer for layer in layers if math.isnan(layer.snr.value)]
     if constant:
-        found.append(
+        lines.append(
             f"Nothing can be said of {named(constant)}: the features do not vary, or are not finite. An untrained network must "
             "be calibrated first (--calibrate 32)."
         )
-    rough = [one for one in layers if one.residual is not None and one.residual > 0.5 * one.relative.value > 0]
+    rough = [
+        layer for layer in layers if layer.residual is not None and layer.residual > 0.5 * layer.relative.value > 0
+    ]
     if rough:
-        found.append(
+        lines.append(
             f"The margin is too small for {named(rough)}: what lies beyond it moves the features by more than half of what is "
             "called the pattern. Measure with a larger margin, or earlier layers."
         )
-    noisy = [one for one in layers if 0 < one.relative.value < 10 * one.numeric_floor]
+    noisy = [layer for layer in layers if 0 < layer.relative.value < 10 * layer.numeric_floor]
     if noisy:
-        found.append(f"The pattern of {named(noisy)} is within ten times what rounding alone changes.")
-    return found
+        lines.append(f"The pattern of {named(noisy)} is within ten times what rounding alone changes.")
+    return lines
 
 
 def spanned(places: Sequence[int], names: Sequence[str]) -> str:
@@ -90,7 +92,7 @@ def spanned(places: Sequence[int], names: Sequence[str]) -> str:
 
 def called(names: Sequence[str]) -> list[str]:
     """What layers are called in a sentence: long names lose their middle; "" is the model's output."""
-    return [one if name else "the output" for name, one in zip(names, short(names), strict=True)]
+    return [label if name else "the output" for name, label in zip(names, short(names), strict=True)]
 
 
 def named(layers: Sequence[LayerMeasurement], most: int = 4) -> str:
@@ -153,10 +155,10 @@ def _size(relative: Estimate) -> str:
 
 def _most(marked: Sequence[LayerMeasurement]) -> list[str]:
     """The sides that hold most in at least half of the marked layers."""
-    found = [sides(layer) for layer in marked]
-    if not any(found):
+    marked_sides = [sides(layer) for layer in marked]
+    if not any(marked_sides):
         return []
-    most = max(set(filter(None, found)), key=found.count)
-    if 2 * found.count(most) < len(marked):
+    most = max(set(filter(None, marked_sides)), key=marked_sides.count)
+    if 2 * marked_sides.count(most) < len(marked):
         return []
     return [f"the {listed(most)} edge{'s' * (len(most) > 1)} most"]

@@ -60,7 +60,7 @@ class Comparison(Over[str, Measurement]):
     measurements: dict[str, Measurement]
 
     def __post_init__(self) -> None:
-        described = {name: _crops_of(one) for name, one in self.measurements.items()}
+        described = {name: _crops_of(measured) for name, measured in self.measurements.items()}
         first = next(iter(described.values()), None)
         for name, other in described.items():
             if other != first:
@@ -83,7 +83,7 @@ class Comparison(Over[str, Measurement]):
     def layers(self) -> list[str]:
         """Layers that all measurements have."""
         every = list(self.measurements.values())
-        return [name for name in (every[0] if every else ()) if all(name in one for one in every)]
+        return [name for name in (every[0] if every else ()) if all(name in layers for layers in every)]
 
     def differences(self, quantity: str = "snr") -> list[Difference]:
         """Every pair of measurements, the later minus the earlier, in every layer that both have; NaN where one has no number.
@@ -101,9 +101,9 @@ class Comparison(Over[str, Measurement]):
         if quantity not in known:
             raise ResultError(f"no quantity {quantity!r}; there are {', '.join(known)}")
         return [
-            Difference(layer, quantity, a, b, _layer_difference(quantity, two[layer], one[layer]))
-            for (a, one), (b, two) in combinations(self.measurements.items(), 2)
-            for layer in one
+            Difference(layer, quantity, a, b, _layer_difference(quantity, two[layer], first[layer]))
+            for (a, first), (b, two) in combinations(self.measurements.items(), 2)
+            for layer in first
             if layer in two
         ]
 
@@ -122,7 +122,7 @@ class Comparison(Over[str, Measurement]):
         """One row for each measurement and layer: the measurement's name, then as `Measurement.to_frame`."""
         import pandas as pd  # only frames need pandas
 
-        frames = [one.to_frame().assign(name=name) for name, one in self.measurements.items()]
+        frames = [measured.to_frame().assign(name=name) for name, measured in self.measurements.items()]
         full = [frame for frame in frames if len(frame)] or frames[:1] or [pd.DataFrame(columns=["name", "layer"])]
         table: pd.DataFrame = pd.concat(full, ignore_index=True)
         table.insert(0, "name", table.pop("name"))
@@ -132,7 +132,7 @@ class Comparison(Over[str, Measurement]):
         """One row for each of `differences`: layer, quantity, first, second, value (second minus first), low, high."""
         import pandas as pd  # only frames need pandas
 
-        rows = [_difference_row(one) for one in self.differences(quantity)]
+        rows = [_difference_row(difference) for difference in self.differences(quantity)]
         columns = ["layer", "quantity", "first", "second", "value", "low", "high"]
         table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
         return table
@@ -140,12 +140,15 @@ class Comparison(Over[str, Measurement]):
     def to_dict(self) -> dict[str, Any]:
         """Measurements and SNR differences as plain JSON values; numbers that are not finite become None."""
         rows = [
-            _difference_row(one)
+            _difference_row(change)
             for quantity in ("snr", "relative", "mae", "mae_corrected", "rms")
-            for one in self.differences(quantity)
+            for change in self.differences(quantity)
         ]
         plain: dict[str, Any] = strict_json.finite(
-            {"measurements": {name: one.to_dict() for name, one in self.measurements.items()}, "differences": rows}
+            {
+                "measurements": {name: measured.to_dict() for name, measured in self.measurements.items()},
+                "differences": rows,
+            }
         )
         return plain
 
@@ -163,9 +166,11 @@ class Comparison(Over[str, Measurement]):
     def _fill(self, folder: Path) -> None:
         names = {name: f"{i:02d}-{wording.file_stem(name)}" for i, name in enumerate(self.measurements)}
         hashes = {}
-        for name, one in self.measurements.items():
+        for name, measured in self.measurements.items():
             (folder / names[name]).mkdir()
-            hashes[name] = storage.fill(folder / names[name], documents.describe(one), documents.tensors_of(one))
+            hashes[name] = storage.fill(
+                folder / names[name], documents.describe(measured), documents.tensors_of(measured)
+            )
         document = {"schema": documents.SCHEMA, "measurements": names, "sha256": hashes}
         storage.dump(folder / storage.COMPARISON_FILE, document)
 
@@ -203,46 +208,46 @@ def difference(of: Estimate, to: Estimate) -> Estimate:
     paired = len(of.replicates) == len(to.replicates)
     pairs = zip(of.replicates, to.replicates, strict=True) if paired else ()
     replicates = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
-    found = interval_of(value, replicates)
-    half = float(found.high - found.value) * max(1.0, _widening(of), _widening(to))
+    interval = interval_of(value, replicates)
+    half = float(interval.high - interval.value) * max(1.0, _widening(of), _widening(to))
     low, high = of.value - to.value - half, of.value - to.value + half
     if len(replicates) and 0 in (of.low, to.low) and of != to:
         low, high = of.low - to.high, of.high - to.low
-    return Estimate(float(found.value), low, high, tuple(replicates.tolist()))
+    return Estimate(float(interval.value), low, high, tuple(replicates.tolist()))
 
 
-def _widening(one: Estimate) -> float:
+def _widening(estimate: Estimate) -> float:
     """How many times as wide an estimate's interval is, upwards, as the plain jackknife of its replicates."""
-    plain = interval_of(*(torch.tensor(x, dtype=torch.float64) for x in (one.value, one.replicates)))
+    plain = interval_of(*(torch.tensor(x, dtype=torch.float64) for x in (estimate.value, estimate.replicates)))
     half = float(plain.high - plain.value)
-    return (one.high - one.value) / half if half > 0 else 1.0
+    return (estimate.high - estimate.value) / half if half > 0 else 1.0
 
 
 def _layer_difference(quantity: str, of: LayerMeasurement, to: LayerMeasurement) -> Estimate:
-    found = difference(getattr(of, quantity), getattr(to, quantity))
+    change = difference(getattr(of, quantity), getattr(to, quantity))
     if quantity == "mae" and (of.mae_is_chance or to.mae_is_chance):
-        return Estimate(found.value, math.nan, math.nan, found.replicates)
-    return found
+        return Estimate(change.value, math.nan, math.nan, change.replicates)
+    return change
 
 
-def _crops_of(one: Measurement) -> dict[str, Any]:
+def _crops_of(measured: Measurement) -> dict[str, Any]:
     """What decides which crops were measured."""
     return {
-        "crop": one.crop,
-        "margin": one.margin,
-        "number of images": one.n_images,
-        "number of crops": one.n_crops,
-        **{key: one.provenance.get(key) for key in _SAME},
+        "crop": measured.crop,
+        "margin": measured.margin,
+        "number of images": measured.n_images,
+        "number of crops": measured.n_crops,
+        **{key: measured.provenance.get(key) for key in _SAME},
     }
 
 
-def _difference_row(one: Difference) -> dict[str, Any]:
-    e = one.estimate
+def _difference_row(change: Difference) -> dict[str, Any]:
+    e = change.estimate
     return {
-        "layer": one.layer,
-        "quantity": one.quantity,
-        "first": one.first,
-        "second": one.second,
+        "layer": change.layer,
+        "quantity": change.quantity,
+        "first": change.first,
+        "second": change.second,
         "value": e.value,
         "low": e.low,
         "high": e.high,

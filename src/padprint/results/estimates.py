@@ -63,10 +63,10 @@ class Contrast:
 
     def columns(self, name: str) -> dict[str, float]:
         """For a table for pandas: ``name_padded``, ``name_optimal`` and ``name_added``, each with its interval."""
-        found: dict[str, float] = {}
+        columns: dict[str, float] = {}
         for part in ("padded", "optimal", "added"):
-            found |= frames.estimate(f"{name}_{part}", getattr(self, part))
-        return found
+            columns |= frames.estimate(f"{name}_{part}", getattr(self, part))
+        return columns
 
 
 def share_of(estimate: Estimate) -> Estimate:
@@ -82,7 +82,7 @@ def share_of(estimate: Estimate) -> Estimate:
     if groups < 2 or isnan(p):
         return estimate
     middle = sum(estimate.replicates) / groups
-    variance = (groups - 1) / groups * sum((one - middle) ** 2 for one in estimate.replicates)
+    variance = (groups - 1) / groups * sum((replicate - middle) ** 2 for replicate in estimate.replicates)
     n = p * (1 - p) / variance if variance > 0 and 0 < p < 1 else float(groups)
     t = student_quantile(groups - 1)
     centre = (p + t * t / (2 * n)) / (1 + t * t / n)
@@ -90,9 +90,11 @@ def share_of(estimate: Estimate) -> Estimate:
     return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), estimate.replicates)
 
 
-def estimate_of(found: Interval) -> Estimate:
+def estimate_of(interval: Interval) -> Estimate:
     """An interval of scalars as an `Estimate`."""
-    return Estimate(float(found.value), float(found.low), float(found.high), tuple(found.replicates.tolist()))
+    return Estimate(
+        float(interval.value), float(interval.low), float(interval.high), tuple(interval.replicates.tolist())
+    )
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
@@ -165,7 +167,7 @@ class ByLayer(Over[str, One], Generic[One]):
     def to_frame(self) -> pd.DataFrame:
         """One row for each row of the table: layer, then as the layer's result names its columns; see its `rows`."""
         return frames.frame(
-            ({"layer": name, **row} for name, one in self.layers.items() for row in one.rows()), ("layer",)
+            ({"layer": name, **row} for name, entry in self.layers.items() for row in entry.rows()), ("layer",)
         )
 
     def to_dict(self) -> dict[str, Any]:

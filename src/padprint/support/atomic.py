@@ -113,7 +113,7 @@ def _make(folder: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     """The files below a folder, relative to it, in order; none where there is no folder."""
-    return sorted(one.relative_to(folder) for one in folder.rglob("*") if not one.is_dir())
+    return sorted(file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir())
 
 
 def _renamed(folder: Path, other: Path) -> bool:
@@ -134,7 +134,7 @@ def _finish(folder: Path) -> None:
         _make((folder / name).parent)
         with contextlib.suppress(FileNotFoundError):  # another process moved it
             (saved / name).replace(folder / name)
-    for empty in (*sorted((one for one in saved.rglob("*") if one.is_dir()), reverse=True), saved):
+    for empty in (*sorted((inner for inner in saved.rglob("*") if inner.is_dir()), reverse=True), saved):
         with contextlib.suppress(OSError):  # gone, or filled anew by another process
             empty.rmdir()
 

@@ -22,20 +22,20 @@ class ByValue:
     __hash__ = None  # type: ignore[assignment]  # tensors have no hash by value
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(own: Any, other: Any) -> bool:
     """Equality by value through dataclasses, mappings and sequences; None and NaN both mean "no number"."""
-    if isinstance(one, Tensor):
-        alike = isinstance(other, Tensor) and one.shape == other.shape and one.dtype == other.dtype
-        return alike and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
-    if is_dataclass(one):
-        names = [field.name for field in fields(one)]
-        return type(one) is type(other) and all(_same(getattr(one, n), getattr(other, n)) for n in names)
-    if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and list(one) == list(other) and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, (list, tuple)):
-        alike = isinstance(other, (list, tuple)) and len(one) == len(other)
-        return alike and all(_same(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other) or (_blank(one) and _blank(other))
+    if isinstance(own, Tensor):
+        alike = isinstance(other, Tensor) and own.shape == other.shape and own.dtype == other.dtype
+        return alike and torch.allclose(own, other, rtol=0.0, atol=0.0, equal_nan=True)
+    if is_dataclass(own):
+        names = [field.name for field in fields(own)]
+        return type(own) is type(other) and all(_same(getattr(own, n), getattr(other, n)) for n in names)
+    if isinstance(own, Mapping):
+        return isinstance(other, Mapping) and list(own) == list(other) and all(_same(own[k], other[k]) for k in own)
+    if isinstance(own, (list, tuple)):
+        alike = isinstance(other, (list, tuple)) and len(own) == len(other)
+        return alike and all(_same(a, b) for a, b in zip(own, other, strict=True))
+    return bool(own == other) or (_blank(own) and _blank(other))
 
 
 def _blank(value: Any) -> bool:

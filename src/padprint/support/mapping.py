@@ -19,8 +19,8 @@ class Over(Mapping[Key, Value_co]):
     ENTRIES: ClassVar[str]
 
     def __getitem__(self, key: Key) -> Value_co:
-        found: Value_co = getattr(self, self.ENTRIES)[key]
-        return found
+        entry: Value_co = getattr(self, self.ENTRIES)[key]
+        return entry
 
     def __iter__(self) -> Iterator[Key]:
         return iter(getattr(self, self.ENTRIES))

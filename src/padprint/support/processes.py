@@ -69,8 +69,8 @@ def same_images(fingerprints: Sequence[str], descriptions: Sequence[str]) -> Non
     Raises:
         ImagesError: one process has other images than the first.
     """
-    for rank, (one, described) in enumerate(zip(fingerprints, descriptions, strict=True)):
-        if one != fingerprints[0]:
+    for rank, (fingerprint, described) in enumerate(zip(fingerprints, descriptions, strict=True)):
+        if fingerprint != fingerprints[0]:
             raise ImagesError(
                 f"the processes were given different images: process 0 has {descriptions[0]}, and process {rank} "
                 f"{described}, other names, sizes or values; give every process the same ones, padprint shares them out"

@@ -86,7 +86,7 @@ def _bar(name: str, total: int | None, unit: str) -> Iterator[Advance]:
 
     def advance() -> None:
         bars.advance(mine)
-        task: Any = next(one for one in bars.tasks if one.id == mine)
+        task: Any = next(each for each in bars.tasks if each.id == mine)
         speed = task.finished_speed or task.speed
         of = f"{task.completed:g}" + (f"/{total}" if total else "")
         bars.update(mine, done=f"{of} {unit}" + (f", {speed:.2g}/s" if speed else ""))

@@ -59,9 +59,9 @@ class Records:
         path = self._path(key)
         if not path.exists():
             return None
-        found = _read(path)
+        record = _read(path)
         try:
-            return cast("Record", typed(found, kinds or {}, ""))
+            return cast("Record", typed(record, kinds or {}, ""))
         except ValueError as error:
             raise ResultError(f"{path} is damaged ({error}); remove it to do its work again") from error
 
@@ -77,13 +77,13 @@ class Records:
         Raises:
             ResultError: see `get`.
         """
-        found = self.get(key, kinds)
-        if found is None:
+        record = self.get(key, kinds)
+        if record is None:
             self.put(key, work())
-            found = self.get(key, kinds)
-        if found is None:
+            record = self.get(key, kinds)
+        if record is None:
             raise ResultError(f"{self._path(key)} was removed while it was written; run again")
-        return found
+        return record
 
     def _path(self, key: str) -> Path:
         if not re.fullmatch(r"[\w=+-][\w.=+-]*(/[\w=+-][\w.=+-]*)*", key):
@@ -101,9 +101,9 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> Record:
     try:
-        found = strict_json.parsed(path.read_bytes(), "it")
+        record = strict_json.parsed(path.read_bytes(), "it")
     except (ValueError, OSError) as error:
         raise ResultError(f"{path} cannot be read ({error}); remove it to do its work again") from error
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise ResultError(f"{path} is no record; remove it to do its work again")
-    return found
+    return record

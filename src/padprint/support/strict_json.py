@@ -30,15 +30,15 @@ def parsed(content: bytes, what: str | Path) -> Any:
         ValueError: it is no JSON, no UTF-8, or nested deeper than any document of padprint's.
     """
     try:
-        found = json.loads(content.decode("utf-8"))
-        level = [found]
+        document = json.loads(content.decode("utf-8"))
+        level = [document]
         for _ in range(DEPTH):
-            level = [one for outer in level for one in _inside(outer)]
+            level = [inner for outer in level for inner in _inside(outer)]
     except RecursionError:
         level = [None]
     if level:
         raise ValueError(f"{what} is nested deeper than {DEPTH} levels")
-    return found
+    return document
 
 
 def _inside(value: Any) -> Iterable[Any]:

@@ -30,7 +30,7 @@ def fitted(
         places = [headers.index(header) for header in kept]
         widths = [max(len(row[place]) for row in (headers, *rows)) for place in places]
         room = width - sum(widths[names:]) - gap * (len(places) - 1)
-        if room >= sum(min(one, 12) for one in widths[:names]):
+        if room >= sum(min(width, 12) for width in widths[:names]):
             break
     of_names = widths[:names]
     while sum(of_names) > room and max(of_names) > 4:
