@@ -109,7 +109,7 @@ class Interceptor(TorchFunctionMode):
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():  # refused on entering
             return
-        if self._mine() and any(one is module for one, _ in self._running):
+        if self._mine() and any(running is module for running, _ in self._running):
             while self._running.pop()[0] is not module:
                 pass
             if not self._running:

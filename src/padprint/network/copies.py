@@ -79,7 +79,7 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
                 memo[id(value)] = value  # only read: the sizes that the program takes
     kept = _results_kept(model)
     try:
-        made: nn.Module = copy.deepcopy(model, {**memo, **{id(one): one.detach().clone() for one in kept}})
+        made: nn.Module = copy.deepcopy(model, {**memo, **{id(tensor): tensor.detach().clone() for tensor in kept}})
     except Exception as error:
         raise ModelError(f"the model cannot be copied: {first_line(error)}") from error
     names = [name for name, _ in model.named_modules()]
@@ -89,8 +89,8 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
             f"a deep copy of the model ({type(model).__name__}) is not the same network: it has other modules; "
             "mend its __deepcopy__, or pass the network inside it"
         )
-    for one, original in zip(made.modules(), model.modules(), strict=True):
-        one.training = original.training
+    for copied, original in zip(made.modules(), model.modules(), strict=True):
+        copied.training = original.training
     return made
 
 

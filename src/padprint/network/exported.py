@@ -177,11 +177,11 @@ def _checked(value: Any, key: str, what: str) -> Any:
     if isinstance(value, dict):
         for name in value:
             _demand((_PATH if key == "config" else _NAME).fullmatch(name), name, "is no name", what)
-        return {name: _checked(one, name, what) for name, one in value.items() if name not in _DROPPED} | {
+        return {name: _checked(entry, name, what) for name, entry in value.items() if name not in _DROPPED} | {
             name: [] for name in value if name == "guards_code"
         }
     if isinstance(value, list):
-        return [_checked(one, key, what) for one in value]
+        return [_checked(entry, key, what) for entry in value]
     if not isinstance(value, str) or key in _FREE:
         return value
     if key in ("target", "as_operator"):
@@ -195,8 +195,8 @@ def _checked(value: Any, key: str, what: str) -> Any:
     return value
 
 
-def _demand(found: object, text: str, problem: str, what: str) -> None:
-    if not found:
+def _demand(value: object, text: str, problem: str, what: str) -> None:
+    if not value:
         short = text if len(text) <= 80 else f"{text[:80]}..."
         raise ModelError(f"{what} is refused, {short!r} {problem}: {_OUT}")
 
@@ -207,10 +207,10 @@ def _is_operator(target: str) -> bool:
     named = _OPERATOR.fullmatch(target)
     if named is None or named[2] in _WITH_FILES:
         return False
-    found: Any = torch.ops
+    value: Any = torch.ops
     for name in named.groups():
-        found = getattr(found, name, None)
-    return isinstance(found, torch._ops.OpOverload)
+        value = getattr(value, name, None)
+    return isinstance(value, torch._ops.OpOverload)
 
 
 def is_arithmetic(text: str) -> bool:
@@ -247,12 +247,14 @@ def _is_term(node: ast.expr) -> bool:
 
 
 def _is_call(name: str, given: list[ast.expr], options: list[ast.keyword]) -> bool:
-    values = [one.value for one in given if isinstance(one, ast.Constant)]
-    settings = [one.value.value if isinstance(one.value, ast.Constant) else None for one in options]
+    values = [node.value for node in given if isinstance(node, ast.Constant)]
+    settings = [option.value.value if isinstance(option.value, ast.Constant) else None for option in options]
     if name in ("Symbol", "Float"):  # Symbol('s0', integer=True), Float('0.5', precision=53)
         spelled = re.compile(r"\w+" if name == "Symbol" else r"[-+\d.eE]+")
-        texts = [one for one in values if isinstance(one, str) and spelled.fullmatch(one)]
-        return len(texts) == len(given) == 1 and all(isinstance(one, int) and one < 1000 for one in settings)
+        texts = [text for text in values if isinstance(text, str) and spelled.fullmatch(text)]
+        return len(texts) == len(given) == 1 and all(
+            isinstance(setting, int) and setting < 1000 for setting in settings
+        )
     if name not in _CALLED or options or not all(map(_is_term, given)):
         return False
     return name != "Pow" or (len(given) == 2 and _is_small_power(*given))
@@ -265,7 +267,9 @@ def _is_small_power(base: ast.expr, power: ast.expr) -> bool:
     if isinstance(power, ast.UnaryOp) and isinstance(power.op, ast.USub):
         power = power.operand
     powers = [
-        one for one in ast.walk(base) if isinstance(one, ast.Pow) or (isinstance(one, ast.Name) and one.id == "Pow")
+        node
+        for node in ast.walk(base)
+        if isinstance(node, ast.Pow) or (isinstance(node, ast.Name) and node.id == "Pow")
     ]
     return isinstance(power, ast.Constant) and power.value in range(64) and not powers
 

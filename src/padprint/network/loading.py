@@ -123,9 +123,9 @@ def declared_normalisation(model: object) -> tuple[Channels, Channels] | None:
     for attribute in ("pretrained_cfg", "default_cfg"):
         config = getattr(model, attribute, None)
         if isinstance(config, Mapping):
-            found = _normalisation(config.get("mean"), config.get("std"))
-            if found is not None:
-                return found
+            said = _normalisation(config.get("mean"), config.get("std"))
+            if said is not None:
+                return said
     return _normalisation(getattr(model, "mean", None), getattr(model, "std", None))
 
 
@@ -151,7 +151,7 @@ def _load_torchvision(name: str, file: Path | None, state: Mapping[str, Tensor] 
 
     declared = known[tag] if tag else None
     if file is not None:
-        declared = next((one for one in known if one.url.rsplit("/", 1)[-1] == file.name), None)
+        declared = next((weights for weights in known if weights.url.rsplit("/", 1)[-1] == file.name), None)
         if declared is not None and hasattr(model, "transform_input"):
             model.transform_input = True  # what torchvision's Inception and GoogLeNet do with these weights
     preset = declared.transforms() if declared is not None else None
@@ -165,7 +165,7 @@ def _load_timm(name: str, file: Path | None) -> LoadedModel:
     plain, _, tag = name.partition(".")
     if not timm.is_model(plain):
         raise ModelError(f"timm has no model {plain!r}{_nearest(plain, timm.list_models())}")
-    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{plain}.*")]
+    tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{plain}.*")]
     if tag and tag not in tags:
         raise ModelError(f"timm's {plain} has no weights {tag!r}; it has: {', '.join(tags) or 'none'}")
     fetch = bool(tag) and file is None
@@ -204,16 +204,16 @@ def _is_of_network(error: BaseException | None) -> bool:
 
 def _meant(spec: str) -> str:
     """What a name without its kind may stand for: a network of torchvision or timm, or a Python file of the user's."""
-    found = []
+    proposals = []
     if Path(f"{spec}.py").is_file():
-        found.append(f"{spec}:NAME, with what the file {spec}.py calls the network")
+        proposals.append(f"{spec}:NAME, with what the file {spec}.py calls the network")
     for kind, listed in (("torchvision", "torchvision.models"), ("timm", "timm")):
         try:
             names = importlib.import_module(listed).list_models()
         except ImportError:
             continue
-        found += [f"{kind}:{spec}"] if spec in names else []
-    return f"; perhaps {' or '.join(found)}" if found else ""
+        proposals += [f"{kind}:{spec}"] if spec in names else []
+    return f"; perhaps {' or '.join(proposals)}" if proposals else ""
 
 
 def _load_factory(module_name: str, name: str) -> LoadedModel:
@@ -267,8 +267,8 @@ def _made_there(module: Any) -> str:
     """Functions and classes that a module defines itself, a few."""
     own = [
         key
-        for key, one in vars(module).items()
-        if callable(one) and getattr(one, "__module__", None) == module.__name__ and not key.startswith("_")
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
     ]
     return f"; it defines {', '.join(own[:_SHOWN])}{', ...' * (len(own) > _SHOWN)}" if own else ""
 
@@ -291,7 +291,7 @@ def _ended(error: BaseException) -> str:
 def _normalisation(mean: Any, std: Any) -> tuple[Channels, Channels] | None:
     if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or not 1 <= len(mean) == len(std):
         return None
-    if not all(isinstance(one, int | float) for one in (*mean, *std)):
+    if not all(isinstance(number, int | float) for number in (*mean, *std)):
         return None
     return tuple(map(float, mean)), tuple(map(float, std))
 

@@ -46,25 +46,25 @@ def read_state(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"there is no weights file {str(file)!r}")
     if file.suffix == ".safetensors":
         try:
-            found: Any = safetensors.torch.load_file(file)
+            state: Any = safetensors.torch.load_file(file)
         except Exception as error:  # a damaged file fails in many ways
             raise ModelError(f"{name} cannot be read as a weights file ({first_line(error)})") from error
     else:
-        found = plain(
+        state = plain(
             file,
             name,
             "padprint does not run code from a weights file; save model.state_dict() instead",
             "a weights file",
         )
     for wrapper in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        held = f"keys: {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) else type(found).__name__
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
+        held = f"keys: {', '.join(map(str, list(state)[:5]))}" if isinstance(state, Mapping) else type(state).__name__
         raise ModelError(f"{name} holds no state dict ({held})")
-    for key, value in found.items():
+    for key, value in state.items():
         _check_entry(key, value, name)
-    return dict(found)
+    return dict(state)
 
 
 def plain(source: Path | bytes, name: str, instead: str, kind: str = "tensors") -> Any:

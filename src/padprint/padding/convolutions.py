@@ -96,12 +96,12 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
     spans = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)]  # beyond the first cell's own
     pads = tuple((max(0, span // s), max(0, (span + e) // s)) for span, s, e in zip(spans, stride, extra, strict=True))
     single = [window == (1, 1, 1) for window in zip(kernel, stride, dilation, strict=True)]
-    pads = tuple((-p, -p) if one else pair for one, p, pair in zip(single, padding, pads, strict=True))
+    pads = tuple((-p, -p) if alone else pair for alone, p, pair in zip(single, padding, pads, strict=True))
 
     def run(op: Windowed, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         alone = [window == (1, 1, 1) for window in zip(op.kernel, op.stride, op.dilation, strict=True)]  # collapsed
-        pad = tuple(0 if one else p for one, p in zip(alone, padding, strict=True))
-        out_pad = tuple(0 if one else e for one, e in zip(alone, extra, strict=True))
+        pad = tuple(0 if single else p for single, p in zip(alone, padding, strict=True))
+        out_pad = tuple(0 if single else e for single, e in zip(alone, extra, strict=True))
         out = _CONV_TRANSPOSE[n](x, weight, bias, op.stride, pad, out_pad, groups, op.dilation)
         for axis, (before, after), s in zip(op.axes, op.pads, op.stride, strict=True):
             if before > 0 or after > 0:
@@ -112,9 +112,11 @@ def _conv_transpose(n: int, a: dict[str, Any]) -> Windowed:
         return run(op, x, _narrowed(weight, op.kernel), a["bias"], a["groups"])
 
     def outline(op: Windowed, x: Tensor) -> Tensor:
-        one = _group_means(x, a["groups"], n)
-        y = run(op, one.reshape(-1, 1, *one.shape[-n:]), x.new_full((1, 1, *op.kernel), 1 / prod(op.kernel)), None, 1)
-        return y.reshape(*one.shape[:-n], *y.shape[-n:]).repeat_interleave(weight.shape[1], -n - 1)
+        means = _group_means(x, a["groups"], n)
+        y = run(
+            op, means.reshape(-1, 1, *means.shape[-n:]), x.new_full((1, 1, *op.kernel), 1 / prod(op.kernel)), None, 1
+        )
+        return y.reshape(*means.shape[:-n], *y.shape[-n:]).repeat_interleave(weight.shape[1], -n - 1)
 
     name, window, beyond = f"conv_transpose{n}d", (kernel, stride, dilation), "nothing there"
     more: dict[str, Any] = {"outline": outline, "mode": beyond, "bias": a["bias"]}

@@ -57,27 +57,27 @@ class Found:
 
 def look(model: nn.Module, example: Tensor) -> Found:
     """What one forward pass shows. Warns of calls that keep their padding, or may hide some."""
-    found, space = Found(), Space(model, (example,))
+    calls, space = Found(), Space(model, (example,))
     words: dict[str, str] = {}
 
     def handle(call: Call, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         def judge(op: Windowed) -> Verdict | None:
             verdict = space.verdict(call, op)
             if verdict is not None:
-                found.learn(call, op, verdict)
+                calls.learn(call, op, verdict)
             return verdict
 
         op = swappable(func, args, kwargs, judge)
         if op is not None:
-            found.seen.setdefault(call.module, set()).add(channels_of(op))
+            calls.seen.setdefault(call.module, set()).add(channels_of(op))
         else:
             reason = stays(func, args, kwargs, judge)
             if reason is not None:
                 words[str(call)] = reason
-                found.kept.add(call.module)
+                calls.kept.add(call.module)
             op = None if moves(func) else read_call(func, args, kwargs)
             if op is not None and op.operator != "pad":
-                found.passing.setdefault(call.module, set()).add(channels_of(op))
+                calls.passing.setdefault(call.module, set()).add(channels_of(op))
         return func(*args, **kwargs)
 
     try:
@@ -89,7 +89,7 @@ def look(model: nn.Module, example: Tensor) -> Found:
         raise ModelError(f"the model fails on the example of {tuple(example.shape)}: {first_line(error)}") from error
     if words:
         warnings.warn(f"not converted: {'; '.join(f'{call} {why}' for call, why in words.items())}", stacklevel=3)
-    return found
+    return calls
 
 
 def run_through(made: nn.Module, example: Tensor, scheme: Scheme) -> None:

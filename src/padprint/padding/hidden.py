@@ -195,10 +195,10 @@ _SAME_ARGUMENT = {"tensors": "input", "axis": "dim", "dims": "dim", "y": "input"
 def _of_space(x: Any, dim: Any, more: int = 0) -> bool:
     """Whether `dim` of a tensor (or of each of several, which get `more` dimensions) may be one of space; None is all."""
     if not isinstance(x, Tensor):
-        return any(_of_space(one, dim, more) for one in x)
+        return any(_of_space(entry, dim, more) for entry in x)
     dims, first = x.dim() + more, _first_of_space(x.dim() + more)
     some = range(dims) if dim is None else dim if isinstance(dim, Sequence) else [dim]
-    return any(int(one) % dims >= first for one in some) if dims else False
+    return any(int(dim) % dims >= first for dim in some) if dims else False
 
 
 def _first_of_space(dims: int) -> int:

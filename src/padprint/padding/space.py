@@ -61,7 +61,7 @@ class Space:
         found, shape = cast("_BySize", self._found), op.input.shape[1:]
         here = found.get(self._shapes)
         if here is None:  # another size of the input will do
-            there = next((one[call] for one in found.values() if call in one), None)
+            there = next((forms[call] for forms in found.values() if call in forms), None)
             if there is not None and len(there.shape) == len(shape):
                 return there.verdict
         elif call not in here or here[call].shape == shape:
@@ -139,7 +139,9 @@ def _find(model: nn.Module, inputs: Sequence[Any]) -> dict[Call, _Known]:
         longest = max((x.dim() for x in inputs if isinstance(x, Tensor)), default=0)
         tries = {axis: _paddings(made, inputs, axis) for axis in range(2 if longest > 3 else 1, longest)}
     runs = {axis: run for axis, run in tries.items() if run is not None}
-    return {call: _Known(_judged(call, one, runs), one.shape[1:]) for call, one in plain.items()}
+    return {
+        call: _Known(_judged(call, call_padding, runs), call_padding.shape[1:]) for call, call_padding in plain.items()
+    }
 
 
 def _paddings(model: nn.Module, inputs: Sequence[Any], doubled: int | None) -> dict[Call, _Padding] | None:
@@ -182,34 +184,34 @@ def _on_shapes(inputs: Sequence[Any], doubled: int | None) -> list[Any]:
 # -------------------------------------------------------------------------------------------------------- judging
 
 
-def _judged(call: Call, one: _Padding, runs: dict[int, dict[Call, _Padding]]) -> Verdict | None:
-    known = not one.derived or any(call in run for run in runs.values())
-    return Verdict(_reason(call, one, runs)) if known else None
+def _judged(call: Call, own: _Padding, runs: dict[int, dict[Call, _Padding]]) -> Verdict | None:
+    known = not own.derived or any(call in run for run in runs.values())
+    return Verdict(_reason(call, own, runs)) if known else None
 
 
-def _reason(call: Call, one: _Padding, runs: dict[int, dict[Call, _Padding]]) -> str | None:
+def _reason(call: Call, own: _Padding, runs: dict[int, dict[Call, _Padding]]) -> str | None:
     """Why a call pads no map, in words; None where it does."""
-    if not one.derived:
+    if not own.derived:
         return "pads what does not come from the input: a table"
-    follows: list[set[int]] = [set() for _ in one.shape]
+    follows: list[set[int]] = [set() for _ in own.shape]
     for axis, run in runs.items():
         other = run.get(call)
-        for dim, size in enumerate(other.shape if other is not None and len(other.shape) == len(one.shape) else ()):
-            if size != one.shape[dim]:
+        for dim, size in enumerate(other.shape if other is not None and len(other.shape) == len(own.shape) else ()):
+            if size != own.shape[dim]:
                 follows[dim].add(axis)
     behind = follows[1:]  # windows and patches make the batch follow everything
     followed = [axis for axes in behind for axis in axes]
-    moving = [dim for dim in one.axes if follows[dim]]
-    if one.operator != "pad":  # a convolution or pooling along one dimension
-        return None if moving else _follows_none(one.axes[0])
+    moving = [dim for dim in own.axes if follows[dim]]
+    if own.operator != "pad":  # a convolution or pooling along one dimension
+        return None if moving else _follows_none(own.axes[0])
     many = next((dim for dim, axes in enumerate(behind, start=1) if len(axes) > 1), None)
     if many is not None:
         return f"pads a tensor of which dimension {many} follows several dimensions of the input: tokens, no map"
     if len(followed) != len(set(followed)):
         return "pads a tensor of which two dimensions follow the same one of the input: scores, no map"
-    if moving or (not followed and len(one.axes) >= len(runs)):  # a map of fixed size
+    if moving or (not followed and len(own.axes) >= len(runs)):  # a map of fixed size
         return None
-    return _follows_none(next(dim for dim in one.axes if not follows[dim]))
+    return _follows_none(next(dim for dim in own.axes if not follows[dim]))
 
 
 def _follows_none(dim: int) -> str:

@@ -61,7 +61,7 @@ def stated(module: nn.Module) -> dict[Form, Verdict]:
 
 def own_way(kind: type[nn.Module]) -> bool:
     """Whether a class computes otherwise than the module of torch's that it derives from, if any."""
-    base = next((one for one in kind.__mro__ if one in STOCK), None)
+    base = next((base for base in kind.__mro__ if base in STOCK), None)
     return base is None or any(
         getattr(kind, method, None) is not getattr(base, method, None) for method in ("forward", "_conv_forward")
     )

@@ -122,20 +122,20 @@ def anova(
         shares = np.percentile(design.squares(drawn) / np.maximum(around, 1e-300), (2.5, 97.5), axis=1)
     labels = [*(" x ".join(name) for name in names), RESIDUAL]
     error = squares[-1] / design.residual_df
-    found = [
+    effects = [
         Term(
             label,
             df,
-            float(one),
-            float(one / total),
-            float((one - df * error) / (total + error)) if label != RESIDUAL else nan,
-            float(one / df / error) if label != RESIDUAL and df and error else nan,
+            float(square),
+            float(square / total),
+            float((square - df * error) / (total + error)) if label != RESIDUAL else nan,
+            float(square / df / error) if label != RESIDUAL and df and error else nan,
             float(low),
             float(high),
         )
-        for label, df, one, low, high in zip(labels, design.df, squares, *shares, strict=True)
+        for label, df, square, low, high in zip(labels, design.df, squares, *shares, strict=True)
     ]
-    return Anova(tuple(found), len(y), total)
+    return Anova(tuple(effects), len(y), total)
 
 
 class _Design:
@@ -162,23 +162,23 @@ class _Design:
 def _indicators(frame: pd.DataFrame, name: Name) -> Array:
     """A column for each combination of the factors' values: 1 where it is."""
     codes = frame.groupby(list(name), sort=False, dropna=False).ngroup().to_numpy()
-    found: Array = np.eye(int(codes.max()) + 1)[codes]
-    return found
+    indicators: Array = np.eye(int(codes.max()) + 1)[codes]
+    return indicators
 
 
 def _basis(columns: Array) -> Array:
     """An orthonormal basis of what the columns span."""
     left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-    found: Array = left[:, sizes > 1e-9 * max(1.0, sizes[0])]
-    return found
+    basis: Array = left[:, sizes > 1e-9 * max(1.0, sizes[0])]
+    return basis
 
 
 def _extension(have: Array, more: Array) -> Array:
     """An orthonormal basis of what `more` adds to the span of `have`."""
     base = _basis(have)
     left, sizes, _ = np.linalg.svd(more - base @ (base.T @ more), full_matrices=False)
-    found: Array = left[:, sizes > 1e-9 * max(1.0, float(np.linalg.norm(more)))]
-    return found
+    basis: Array = left[:, sizes > 1e-9 * max(1.0, float(np.linalg.norm(more)))]
+    return basis
 
 
 def _drawn(

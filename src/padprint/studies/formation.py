@@ -159,13 +159,13 @@ def _measure(training: Training, records: Records) -> Record:
     if training.step not in training.config.measured_at:
         return {}
     fabric, key = training.fabric, _record(training.unit, training.step)
-    found: Record | None = fabric.broadcast(records.get(key, SNAPSHOT))
-    if found is not None:
-        return found
-    found = training.snapshot()
+    state: Record | None = fabric.broadcast(records.get(key, SNAPSHOT))
+    if state is not None:
+        return state
+    state = training.snapshot()
     if fabric.is_global_zero:
-        records.put(key, found)
-    return found
+        records.put(key, state)
+    return state
 
 
 def weights_file(folder: str | Path, unit: Unit) -> Path:
@@ -228,14 +228,14 @@ class Clock:
     def _expected(self, unit: Unit, otherwise: float | None) -> float | None:
         """Seconds for a training; `otherwise` as long as none is finished."""
         alike: list[Callable[[Unit], bool]] = [
-            lambda one: (one.network, one.scheme) == (unit.network, unit.scheme),
-            lambda one: one.network == unit.network,
+            lambda other: (other.network, other.scheme) == (unit.network, unit.scheme),
+            lambda other: other.network == unit.network,
             lambda _: True,
         ]
         for like in alike:
-            found = [seconds for one, seconds in self._seconds.items() if like(one)]
-            if found:
-                return sum(found) / len(found)
+            times = [seconds for other, seconds in self._seconds.items() if like(other)]
+            if times:
+                return sum(times) / len(times)
         return otherwise
 
 

@@ -108,9 +108,9 @@ class FormationConfig:
             raise ConfigError(f"seeds must be 0 or more, but are {list(self.seeds)}")
         for name, allowed in (("tasks", TASKS), ("precision", PRECISIONS)):
             given = getattr(self, name)
-            for one in (given,) if isinstance(given, str) else given:
-                if one not in allowed:
-                    raise ConfigError(f"{name}: there is no {one!r}; there are {', '.join(allowed)}")
+            for choice in (given,) if isinstance(given, str) else given:
+                if choice not in allowed:
+                    raise ConfigError(f"{name}: there is no {choice!r}; there are {', '.join(allowed)}")
         for scheme in self.schemes:
             if make(scheme).changes_size:
                 raise ConfigError(
@@ -123,8 +123,8 @@ class FormationConfig:
     @property
     def units(self) -> list[Unit]:
         """Every training; the seeds come last, so that a study that is cut short has all of the first seed."""
-        found = product(self.seeds, self.tasks, self.networks, self.schemes)
-        return [Unit(network, task, scheme, seed) for seed, task, network, scheme in found]
+        combined = product(self.seeds, self.tasks, self.networks, self.schemes)
+        return [Unit(network, task, scheme, seed) for seed, task, network, scheme in combined]
 
     @property
     def measured_at(self) -> list[int]:
@@ -193,7 +193,7 @@ def _is(value: Any, kind: Any) -> bool:
         return value is None or isinstance(value, str)
     if kind in (tuple[str, ...], tuple[int, ...]):
         item = kind.__args__[0]
-        return isinstance(value, tuple) and all(type(one) is item for one in value)
+        return isinstance(value, tuple) and all(type(entry) is item for entry in value)
     return (
         type(value) is int if kind is int else type(value) in (int, float) if kind is float else isinstance(value, kind)
     )

@@ -41,15 +41,15 @@ def ends(table: pd.DataFrame) -> pd.DataFrame:
     if kept.empty:
         raise ResultError("no training of the study has finished and learned its task: there is nothing to analyse")
     kept = kept[kept["step"].isin([0, kept["step"].max()])]
-    found: pd.DataFrame = kept.assign(weights=np.where(kept["step"] == 0, "initial", "trained"))
-    return found
+    responses: pd.DataFrame = kept.assign(weights=np.where(kept["step"] == 0, "initial", "trained"))
+    return responses
 
 
 def logarithm(table: pd.DataFrame, quantity: str, floor: float = FLOOR) -> NDArray[np.float64]:
     """The decimal logarithm of a quantity; of an SNR, with a floor."""
     values = table[quantity].to_numpy(float)
-    found: NDArray[np.float64] = np.log10(np.maximum(values, floor) if quantity.startswith("snr") else values)
-    return found
+    logarithms: NDArray[np.float64] = np.log10(np.maximum(values, floor) if quantity.startswith("snr") else values)
+    return logarithms
 
 
 def analyse(table: pd.DataFrame, quantity: str = "snr", *, floor: float = FLOOR, draws: int = 2000) -> Anova:
@@ -80,12 +80,12 @@ def analyse(table: pd.DataFrame, quantity: str = "snr", *, floor: float = FLOOR,
     several = frame["seed"].nunique() > 1
     if several:
         terms.append((*cell, "seed"))
-    found = anova(frame, "response", terms, units=UNIT[:3], replicates="seed" if several else None, draws=draws)
+    analysis = anova(frame, "response", terms, units=UNIT[:3], replicates="seed" if several else None, draws=draws)
     named = " x ".join((*cell, "seed"))
     renamed = [
-        type(term)(**{**asdict(term), "name": BETWEEN if term.name == named else term.name}) for term in found.terms
+        type(term)(**{**asdict(term), "name": BETWEEN if term.name == named else term.name}) for term in analysis.terms
     ]
-    return Anova(tuple(renamed), found.rows, found.total)
+    return Anova(tuple(renamed), analysis.rows, analysis.total)
 
 
 def floored(table: pd.DataFrame, floor: float = FLOOR) -> float:
@@ -122,8 +122,8 @@ def gains(table: pd.DataFrame, by: list[str], quantity: str = "snr", floor: floa
             "high": 10 ** (ratio + half),
         }
         rows.append({**dict(zip(by, name, strict=True)), **numbers})
-    found: pd.DataFrame = pd.DataFrame(rows)
-    return found
+    gains: pd.DataFrame = pd.DataFrame(rows)
+    return gains
 
 
 def spread(table: pd.DataFrame, quantity: str = "snr", floor: float = FLOOR) -> dict[int, float]:
@@ -136,4 +136,4 @@ def spread(table: pd.DataFrame, quantity: str = "snr", floor: float = FLOOR) -> 
     kept = learned(table)
     means = kept.assign(log=logarithm(kept, quantity, floor)).pivot_table("log", "step", "scheme")
     apart = means.max(axis=1) - means.min(axis=1)
-    return {int(step): float(10**one) for step, one in apart.items()}
+    return {int(step): float(10**logarithm) for step, logarithm in apart.items()}

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def formation_page(table: pd.DataFrame, found: dict[str, Any]) -> str:
+def formation_page(table: pd.DataFrame, findings: dict[str, Any]) -> str:
     """The page of a formation study.
 
     Args:
         table: of the study.
-        found: as `padprint.studies.formation_report.document` gives it.
+        findings: as `padprint.studies.formation_report.document` gives it.
 
     Raises:
         MissingPackageError: jinja2 or matplotlib is missing.
     """
-    gains = found.get("gains", {})
+    gains = findings.get("gains", {})
     shown = ("trainings", "initial", "trained", "ratio", "low", "high")
     panels = [
         (
@@ -48,7 +48,7 @@ def formation_page(table: pd.DataFrame, found: dict[str, Any]) -> str:
         Plain(
             heading="How training forms the pattern",
             title="",
-            verdict=formation_verdict(found),
+            verdict=formation_verdict(findings),
             lead=[
                 "Networks were trained with each padding, and what padding tells their features about position was measured along "
                 "the way. Factors are of the SNR, means over trainings and layers; their intervals cover the choice of seeds, of "
@@ -77,9 +77,9 @@ def formation_page(table: pd.DataFrame, found: dict[str, Any]) -> str:
                 ),
                 table_of("Trainings", formation_report.trainings(table)),
             ],
-            remarks=formation_report.words(table, found),
-            settings=settings_of(found["config"]),
-            voids=[found["not_analysed"]] if "not_analysed" in found else [],
+            remarks=formation_report.words(table, findings),
+            settings=settings_of(findings["config"]),
+            voids=[findings["not_analysed"]] if "not_analysed" in findings else [],
         )
     )
 
@@ -93,9 +93,9 @@ def _gains_table(title: str, key: str, rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def formation_verdict(found: dict[str, Any]) -> str:
+def formation_verdict(findings: dict[str, Any]) -> str:
     """One sentence: with which padding training makes the pattern larger, smaller, or neither as far as intervals carry it."""
-    rows = found.get("gains", {}).get("scheme", [])
+    rows = findings.get("gains", {}).get("scheme", [])
     if not rows:
         return "No training has finished and learned its task: there is nothing to say yet."
     larger = [row for row in rows if row["low"] is not None and row["low"] > 1]

@@ -58,45 +58,45 @@ def document(table: pd.DataFrame, config: FormationConfig) -> dict[str, Any]:
     return plain
 
 
-def _plain(found: Anova) -> dict[str, Any]:
-    return {"rows": found.rows, "total": found.total, "terms": [vars(term) for term in found.terms]}
+def _plain(analysis: Anova) -> dict[str, Any]:
+    return {"rows": analysis.rows, "total": analysis.total, "terms": [vars(term) for term in analysis.terms]}
 
 
 def trainings(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each training: its unit, held-out accuracy and loss at its last measured step, and whether it learned."""
     last: pd.DataFrame = table.sort_values("step", kind="stable").groupby(UNIT, sort=False).tail(1)
     kept: pd.DataFrame = last[[*UNIT, "step", "accuracy", "loss", "learned"]].reset_index(drop=True)
-    kept["learned"] = kept["learned"].map(lambda one: None if one is None else bool(one))
+    kept["learned"] = kept["learned"].map(lambda learned: None if learned is None else bool(learned))
     return kept
 
 
-def words(table: pd.DataFrame, found: dict[str, Any]) -> list[str]:
+def words(table: pd.DataFrame, findings: dict[str, Any]) -> list[str]:
     """What a reader should know first, in lines."""
     every = trainings(table)
     ended = every[every["learned"].notna()]
     failed = ended[ended["learned"].eq(False)]
     lines = [f"{len(ended)} trainings finished; held-out accuracy {_range(ended['accuracy'])}"]
     lines += [
-        f"did not learn, and is left out: {one.network}, {one.task}, {one.scheme}, seed {one.seed} ({one.accuracy:.0%})"
-        for one in failed.itertuples()
+        f"did not learn, and is left out: {row.network}, {row.task}, {row.scheme}, seed {row.seed} ({row.accuracy:.0%})"
+        for row in failed.itertuples()
     ]
-    for one in found.get("gains", {}).get("scheme", ()):
-        interval = "" if one["low"] is None else f" ({one['low']:.2f} to {one['high']:.2f})"
+    for row in findings.get("gains", {}).get("scheme", ()):
+        interval = "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
         lines.append(
-            f"{one['scheme']}: SNR {one['initial']:.2g} before training, {one['trained']:.2g} after: times "
-            f"{one['ratio']:.2f}{interval}"
+            f"{row['scheme']}: SNR {row['initial']:.2g} before training, {row['trained']:.2g} after: times "
+            f"{row['ratio']:.2f}{interval}"
         )
-    for quantity, apart in found.get("spread", {}).items():
+    for quantity, apart in findings.get("spread", {}).items():
         steps = list(apart)
         lines.append(
             f"scheme of the largest {quantity} over that of the smallest: times {apart[steps[0]]:.3g} before training, "
             f"{apart[steps[-1]]:.3g} after"
         )
-    for quantity, analysis in found.get("anova", {}).items():
+    for quantity, analysis in findings.get("anova", {}).items():
         largest = sorted(analysis["terms"], key=lambda term: -term["share"])[:5]
         shares = ", ".join(f"{term['name']} {term['share']:.1%}" for term in largest)
         lines.append(f"variance of log {quantity}: {shares}")
-    return [*lines, *([found["not_analysed"]] if "not_analysed" in found else [])]
+    return [*lines, *([findings["not_analysed"]] if "not_analysed" in findings else [])]
 
 
 def _range(values: pd.Series[float]) -> str:
@@ -181,11 +181,11 @@ def before_and_after(table: pd.DataFrame) -> Figure:
 
 def variance(table: pd.DataFrame) -> Figure:
     """Shares of the variance of log SNR and log MAE, with 95 % intervals where there are seeds."""
-    found = {quantity: analyse(table, quantity) for quantity in QUANTITIES}
-    names = [term.name for term in found["snr"].terms]
+    analyses = {quantity: analyse(table, quantity) for quantity in QUANTITIES}
+    names = [term.name for term in analyses["snr"].terms]
     figure = new_figure(7.5, 0.26 * len(names) + 1)
     axes = figure.subplots()
-    for shift, (quantity, analysis), colour in zip((-0.19, 0.19), found.items(), COLOURS, strict=False):
+    for shift, (quantity, analysis), colour in zip((-0.19, 0.19), analyses.items(), COLOURS, strict=False):
         shares = np.array([term.share for term in analysis.terms])
         bars = np.nan_to_num([[max(0, t.share - t.low), max(0, t.high - t.share)] for t in analysis.terms]).T
         places = np.arange(len(names)) + shift

@@ -211,7 +211,7 @@ def rows_of(result: Measurement) -> list[dict[str, Any]]:
 
 
 def _row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "layer": layer.name,
         "depth": depth,
         "channels": layer.pattern.shape[0],
@@ -221,8 +221,8 @@ def _row(depth: int, layer: LayerMeasurement, crops: int) -> dict[str, Any]:
     }
     for name in documents.ESTIMATES:
         estimate = getattr(layer, name)
-        found |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return found
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return row
 
 
 def initial(unit: Unit, config: FormationConfig, task: Task) -> nn.Module:

@@ -84,8 +84,8 @@ def joined(table: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     """
     frame = ends(table)
     taken = sizes[[column for column in sizes if column != "layer"]]
-    found: pd.DataFrame = frame.merge(taken, on=KEY, how="left", suffixes=("", AGAIN))
-    return found
+    merged: pd.DataFrame = frame.merge(taken, on=KEY, how="left", suffixes=("", AGAIN))
+    return merged
 
 
 def chosen(frame: pd.DataFrame, reading: Reading) -> pd.DataFrame:
@@ -130,8 +130,8 @@ def shares(rows: pd.DataFrame, factors: Sequence[str] = FACTORS, draws: int = 0)
 def change(rows: pd.DataFrame) -> NDArray[np.float64]:
     """By how much the analysed number of each training and layer changed, trained less initial."""
     paired = rows.pivot_table("answer", ["network", "task", "scheme", "seed", "layer"], "weights")
-    found: NDArray[np.float64] = (paired["trained"] - paired["initial"]).to_numpy(float)
-    return found
+    gains: NDArray[np.float64] = (paired["trained"] - paired["initial"]).to_numpy(float)
+    return gains
 
 
 def how_much(frame: pd.DataFrame, readings: Iterable[Reading] = READINGS, draws: int = 500) -> pd.DataFrame:
@@ -166,8 +166,8 @@ def how_much(frame: pd.DataFrame, readings: Iterable[Reading] = READINGS, draws:
             steps = change(rows)
             row |= {"typical": 10 ** float(np.sqrt(np.mean(steps**2))), "mean": 10 ** float(steps.mean())}
         out.append(row)
-    found: pd.DataFrame = pd.DataFrame(out)
-    return found
+    table: pd.DataFrame = pd.DataFrame(out)
+    return table
 
 
 def by_task_and_depth(frame: pd.DataFrame, quantity: str = "relative") -> pd.DataFrame:
@@ -179,8 +179,8 @@ def by_task_and_depth(frame: pd.DataFrame, quantity: str = "relative") -> pd.Dat
     paired = rows.pivot_table("answer", ["task", "layer", "scheme"], "weights")
     ratios: pd.DataFrame = (10 ** (paired["trained"] - paired["initial"])).unstack(["task", "layer"])
     order = list(dict.fromkeys(frame["scheme"]))
-    found: pd.DataFrame = ratios.loc[order]
-    return found
+    ordered: pd.DataFrame = ratios.loc[order]
+    return ordered
 
 
 def alike(likeness: pd.DataFrame) -> pd.DataFrame:
@@ -222,5 +222,5 @@ def by_step(table: pd.DataFrame, quantity: str, schemes: Sequence[str]) -> pd.Da
                 "apart": 10 ** float(means.max() - means.min()),
             }
         )
-    found: pd.DataFrame = pd.DataFrame(out)
-    return found
+    spreads: pd.DataFrame = pd.DataFrame(out)
+    return spreads

@@ -58,13 +58,13 @@ class Setting:
 
 def swaps(model: nn.Module, scenes: Sequence[Tensor], schemes: Sequence[str], setting: Setting) -> Rows:
     """Run with each of several schemes, over the same crops: a row for each scheme ("run") and layer."""
-    found: Mapping[str, Measurement]
+    results: Mapping[str, Measurement]
     if len(schemes) > 1:
-        found = compare(model, scenes, schemes, **setting.options())
+        results = compare(model, scenes, schemes, **setting.options())
     else:
         padding = None if schemes[0] == OWN else schemes[0]
-        found = {schemes[0]: measure(model, scenes, padding=padding, **setting.options())}
-    return [{"run": scheme, **one} for scheme, result in found.items() for one in rows_of(result)]
+        results = {schemes[0]: measure(model, scenes, padding=padding, **setting.options())}
+    return [{"run": scheme, **row} for scheme, result in results.items() for row in rows_of(result)]
 
 
 def sizes(model: nn.Module, scenes: Sequence[Tensor], setting: Setting) -> Rows:
@@ -76,9 +76,9 @@ def sizes(model: nn.Module, scenes: Sequence[Tensor], setting: Setting) -> Rows:
     out: Rows = []
     for crop in setting.sizes:
         result = measure(model, scenes, **setting.options(crop=crop))
-        for one, layer in zip(rows_of(result), result.layers.values(), strict=True):
+        for row, layer in zip(rows_of(result), result.layers.values(), strict=True):
             out.append(
-                {"crop": crop, **one, "near": _energy(layer, "top", "left"), "far": _energy(layer, "bottom", "right")}
+                {"crop": crop, **row, "near": _energy(layer, "top", "left"), "far": _energy(layer, "bottom", "right")}
             )
     return out
 
@@ -87,9 +87,9 @@ def convergence(model: nn.Module, scenes: Sequence[Tensor], counts: Sequence[int
     """Ever more images, one crop of each: a row for each number ("images") and layer."""
     kept = [count for count in counts if count <= len(scenes)]
     return [
-        {"images": count, **one}
+        {"images": count, **row}
         for count in kept
-        for one in rows_of(measure(model, scenes, limit=count, **setting.options(crops_per_image=1)))
+        for row in rows_of(measure(model, scenes, limit=count, **setting.options(crops_per_image=1)))
     ]
 
 
@@ -152,7 +152,7 @@ def properties(
         if part != "images" or (unit.task, unit.seed) == ("digits", chosen[0])
     ]
     tasks = {name: task_of(name, config) for name in {unit.task for _, unit in work}}
-    found: dict[str, Rows] = {part: [] for part in parts}
+    gathered: dict[str, Rows] = {part: [] for part in parts}
     for done, (part, unit) in enumerate(work):
         watch(done, len(work))
         record = records.compute(
@@ -160,9 +160,9 @@ def properties(
             lambda part=part, unit=unit: {"rows": _measured(part, unit, study, config, tasks[unit.task])},  # type: ignore[misc]
             {"rows": [{**ROW, **_COLUMNS[part]}]},
         )
-        found[part] += [{**vars(unit), **one} for one in record["rows"]]
+        gathered[part] += [{**vars(unit), **row} for row in record["rows"]]
     watch(len(work), len(work))
-    return {part: pd.DataFrame(rows) for part, rows in found.items()}
+    return {part: pd.DataFrame(rows) for part, rows in gathered.items()}
 
 
 def finished(study: str | Path, config: FormationConfig) -> list[Unit]:
@@ -173,10 +173,10 @@ def finished(study: str | Path, config: FormationConfig) -> list[Unit]:
     """
     records = Records(study, config.beside(study))
     last = {unit: last_record(records, unit, config) for unit in config.units}
-    found = [unit for unit, record in last.items() if record is not None and record["accuracy"] >= config.learned]
-    if not found:
+    learned = [unit for unit, record in last.items() if record is not None and record["accuracy"] >= config.learned]
+    if not learned:
         raise ResultError(f"no training in {study} has finished and learned its task: there is nothing to measure")
-    return found
+    return learned
 
 
 def trained(unit: Unit, study: str | Path, config: FormationConfig, task: Task) -> nn.Module:
@@ -196,4 +196,4 @@ def _measured(part: str, unit: Unit, study: str | Path, config: FormationConfig,
         return convergence(model, scenes, COUNTS, setting)
     plain = revert(model)
     accuracy = {scheme: held_out(convert(plain, scheme, seed=0), task, config.held_out)[1] for scheme in config.schemes}
-    return [{**one, "accuracy": accuracy[one["run"]]} for one in swaps(plain, task.scenes, config.schemes, setting)]
+    return [{**row, "accuracy": accuracy[row["run"]]} for row in swaps(plain, task.scenes, config.schemes, setting)]

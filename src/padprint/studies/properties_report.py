@@ -44,7 +44,7 @@ def swap_matrix(table: pd.DataFrame, value: str = "snr", depth: int | None = Non
     if value == "snr":
         chosen = chosen.assign(snr=np.log10(chosen["snr"].clip(lower=FLOOR)))
     means = chosen.pivot_table(value, "scheme", "run", aggfunc="mean", sort=False)
-    rows = [one for one in order if one in means.index]
+    rows = [name for name in order if name in means.index]
     matrix: pd.DataFrame = means.loc[rows, order]
     return 10**matrix if value == "snr" else matrix
 
@@ -68,10 +68,10 @@ def side_ratio(table: pd.DataFrame) -> pd.DataFrame:
     """
     positive = table[(table["near"] > 0) & (table["far"] > 0)].sort_values("crop", kind="stable")
     ratios = positive.assign(ratio=positive["far"] / positive["near"])
-    found: pd.DataFrame = (
+    medians: pd.DataFrame = (
         ratios.groupby(["network", "scheme", "crop", "depth"], sort=False)["ratio"].median().reset_index()
     )
-    return found
+    return medians
 
 
 def words(tables: Tables) -> list[str]:
@@ -92,7 +92,7 @@ def words(tables: Tables) -> list[str]:
         ratios = side_ratio(tables["size"])
         last = ratios[ratios["depth"] == ratios["depth"].max()]
         for (network, scheme), group in last.groupby(["network", "scheme"], sort=False):
-            parts = ", ".join(f"{one.crop} px {one.ratio:.2g}" for one in group.itertuples())
+            parts = ", ".join(f"{row.crop} px {row.ratio:.2g}" for row in group.itertuples())
             lines.append(f"{network}, {scheme}: squared pattern at the far sides over the near, last layer: {parts}")
     if "images" in tables:
         table = tables["images"]
@@ -124,12 +124,12 @@ def swap(table: pd.DataFrame) -> Figure:
 
 def swap_panels(table: pd.DataFrame) -> list[tuple[Figure, str]]:
     """The two parts of `swap`, each a figure of its own, and what it shows."""
-    found = []
+    lines = []
     for part in _matrices(table):
         figure = new_figure(4.8, 4.2)
         _squares(figure.add_subplot(), *part)
-        found.append((figure, f"{part[0][0].upper()}{part[0][1:]}, by the padding trained with and run with."))
-    return found
+        lines.append((figure, f"{part[0][0].upper()}{part[0][1:]}, by the padding trained with and run with."))
+    return lines
 
 
 def _matrices(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str]]:

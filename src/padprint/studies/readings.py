@@ -72,7 +72,7 @@ def sums(model: nn.Module, scenes: Sequence[Tensor], **options: Any) -> dict[str
             optimal = batch.optimal[name].double()
             d = padded.double() - optimal
             diffs.setdefault(name, d.new_zeros(groups, *d.shape[1:]))[batch.group] += d.sum(0)
-            parts = [one.square().flatten(1).mean(1).sum() for one in (d, d.mean(1), optimal)]
+            parts = [values.square().flatten(1).mean(1).sum() for values in (d, d.mean(1), optimal)]
             totals[name] = totals.get(name, 0.0) + torch.stack(parts)
     return {
         name: CropSums(crops, diff / crops[:, None, None, None], *(totals[name] / crops.sum()).tolist())
@@ -87,23 +87,23 @@ def across(a: Tensor, b: Tensor) -> Tensor:
     return pairs
 
 
-def sizes(one: CropSums) -> dict[str, float]:
+def sizes(sums: CropSums) -> dict[str, float]:
     """How large the pattern is.
 
     ``snr`` and ``snr_plain``, ``rms`` (root of the unbiased mean square, 0 where that is negative) and ``relative`` as in
     `padprint.measure`; ``snr_average``: the SNR of the map averaged over channels. Groups are of one size.
     """
-    energy = float(across(one.diff, one.diff).mean())
-    noise = one.square - energy
-    mean = one.diff.mean(1)
+    energy = float(across(sums.diff, sums.diff).mean())
+    noise = sums.square - energy
+    mean = sums.diff.mean(1)
     averaged = float(across(mean, mean).mean())
     size = max(energy, 0.0)
     return {
         "snr": energy / noise,
-        "snr_plain": float(one.diff.mean(0).square().mean()) / noise,
+        "snr_plain": float(sums.diff.mean(0).square().mean()) / noise,
         "rms": sqrt(size),
-        "relative": sqrt(size / one.features),
-        "snr_average": averaged / (one.average - averaged),
+        "relative": sqrt(size / sums.features),
+        "snr_average": averaged / (sums.average - averaged),
     }
 
 
@@ -113,11 +113,11 @@ def likeness(a: CropSums, b: CropSums) -> dict[str, float]:
     ``cosine``: of the patterns over channels and cells, without bias; ``energy_map``: correlation over cells of the
     squared patterns' means over channels. NaN where a pattern is estimated at nothing.
     """
-    own = [across(one.diff, one.diff) for one in (a, b)]
+    own = [across(half.diff, half.diff) for half in (a, b)]
     product = float(own[0].mean()) * float(own[1].mean())
     both = float(across(a.diff, b.diff).mean())
-    usable = all(float(one.mean()) > 0 for one in own)
-    maps = torch.stack([one.mean(0).flatten() for one in own])
+    usable = all(float(power.mean()) > 0 for power in own)
+    maps = torch.stack([power.mean(0).flatten() for power in own])
     return {"cosine": both / sqrt(product) if usable else nan, "energy_map": float(torch.corrcoef(maps)[0, 1])}
 
 
@@ -160,7 +160,7 @@ def readings(
     for unit in units:
         sets.setdefault((unit.seed, unit.task, unit.network), []).append(unit)
     tasks = {name: task_of(name, config) for name in {unit.task for unit in units}}
-    found: dict[str, Rows] = {"sizes": [], "likeness": []}
+    tables: dict[str, Rows] = {"sizes": [], "likeness": []}
     for done, (key, members) in enumerate(sets.items()):
         watch(done, len(sets))
         for weights in WEIGHTS:
@@ -169,10 +169,10 @@ def readings(
                 lambda members=members, weights=weights: _set(members, weights, study, config, tasks),  # type: ignore[misc]
                 {"sizes": [_SIZES], "likeness": [_LIKENESS]},
             )
-            for part in found:
-                found[part] += record[part]
+            for part in tables:
+                tables[part] += record[part]
     watch(len(sets), len(sets))
-    return {part: pd.DataFrame(rows) for part, rows in found.items()}
+    return {part: pd.DataFrame(rows) for part, rows in tables.items()}
 
 
 def _set(
@@ -194,9 +194,9 @@ def _set(
         with torch.random.fork_rng(devices=[]):
             fix_randomness(model, unit.seed, _FIXED)
         raw = sums(model.eval(), task.scenes, crops_per_image=config.crops_per_image, **options)
-        for depth, (name, one) in enumerate(calibrated.items(), 1):
+        for depth, (name, summed) in enumerate(calibrated.items(), 1):
             as_is = sizes(raw[name])
-            numbers = {**sizes(one), "snr_raw": as_is["snr"], "relative_raw": as_is["relative"]}
+            numbers = {**sizes(summed), "snr_raw": as_is["snr"], "relative_raw": as_is["relative"]}
             rows.append({**about, "layer": name, "depth": depth, "scheme": unit.scheme, **numbers})
     pairs = [
         {**about, "layer": name, "depth": depth, "scheme": a, "other": b}

@@ -150,12 +150,12 @@ def run(
     settings = settings or Settings()
     fixed = {key: value for key, value in asdict(settings).items() if key != "repetitions"}
     records = Records(folder, {"study": "reliability", **fixed})
-    found, work = [], [unit for unit in units(settings) if unit.part in parts]
+    results, work = [], [unit for unit in units(settings) if unit.part in parts]
     with progress_bar(len(work), progress, label="trying metrics", unit="networks") as advance:
         for unit in work:
-            found.append(_tried(unit, settings, records))
+            results.append(_tried(unit, settings, records))
             advance()
-    return Reliability(asdict(settings), found)
+    return Reliability(asdict(settings), results)
 
 
 def _tried(unit: Unit, settings: Settings, records: Records) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def error(spread: Array, below: Array, above: Array, step: float) -> Array:
     """
     slope = (above.mean(-1) - below.mean(-1)) / step
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = spread.std(-1, ddof=1) / np.abs(slope)
-    return found
+        variation: Array = spread.std(-1, ddof=1) / np.abs(slope)
+    return variation
 
 
 def drawn(count: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
@@ -74,8 +74,8 @@ def amplitudes(
         for (metric, amplitude, kind), (value, draws) in _errors(doses, same).items()
         for low, high in [interval(draws)]
     ]
-    found: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "amplitude", "kind", "error", "low", "high"])
-    return found
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "amplitude", "kind", "error", "low", "high"])
+    return table
 
 
 def ratios(
@@ -116,15 +116,15 @@ def ratios(
                         draws / others,
                     )
     for network, values in spreads.items():
-        cv = {metric: _variation(np.asarray(one, float)) for metric, one in values.items()}
+        cv = {metric: _variation(np.asarray(told, float)) for metric, told in values.items()}
         for metric in READOUTS:
             for than in AGAINST:
                 if metric in cv and than in cv:
                     (value, draws), (other, others) = cv[metric], cv[than]
                     with np.errstate(divide="ignore", invalid="ignore"):
                         add("spread", network, metric, than, float(np.divide(value, other)), draws / others)
-    found: pd.DataFrame = pd.DataFrame(rows, columns=["quantity", "network", "metric", "than", "ratio", "low", "high"])
-    return found
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["quantity", "network", "metric", "than", "ratio", "low", "high"])
+    return table
 
 
 def _variation(values: Array) -> tuple[float, Array]:
@@ -140,18 +140,18 @@ def _errors(
 ) -> dict[tuple[str, float, str], tuple[float, Array]]:
     """By metric, amplitude and kind: the error, and those of repetitions drawn anew."""
     grid = sorted(amplitude for amplitude in doses if amplitude > 0)
-    found: dict[tuple[str, float, str], tuple[float, Array]] = {}
+    errors: dict[tuple[str, float, str], tuple[float, Array]] = {}
     for below, at, above in zip(grid, grid[1:], grid[2:], strict=False):
         step = float(np.log(above / below))
         for metric in doses[at]:
-            lower, upper = (np.asarray(doses[one][metric], float) for one in (below, above))
+            lower, upper = (np.asarray(doses[dose][metric], float) for dose in (below, above))
             again = drawn(len(lower))
             for kind, values in (("same network", same.get(at)), ("other networks", doses[at])):
                 if values is not None:
                     own = np.asarray(values[metric], float)
                     value = error(own, lower, upper, step)
-                    found[metric, at, kind] = (
+                    errors[metric, at, kind] = (
                         float(value),
                         error(own[again], lower[again], upper[again], step),
                     )
-    return found
+    return errors

@@ -190,8 +190,8 @@ class Reliability:
     def to_dict(self) -> dict[str, Any]:
         """All tables as plain JSON values; None for what is not finite."""
         tables = {name: getattr(self, name)().to_dict("records") for name in TABLES}
-        found: dict[str, Any] = finite({"settings": self.settings, **tables})
-        return found
+        document: dict[str, Any] = finite({"settings": self.settings, **tables})
+        return document
 
     def save(self, folder: str | Path) -> Path:
         """Write the tables as CSV, and the figure as PNG and SVG.
@@ -214,7 +214,7 @@ class Reliability:
         networks = dict.fromkeys(record["network"] for record in self.records if record["part"] == part)
         for network in networks:
             own = [r["scores"] for r in self.records if (r["part"], r["network"]) == (part, network)]
-            yield network, {score.name: [one[score.name] for one in own] for score in self.scores}
+            yield network, {score.name: [scores[score.name] for scores in own] for score in self.scores}
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -120,10 +120,10 @@ class Digits(Task):
     def __init__(self, crop: int, scene: int, count: int) -> None:
         super().__init__(crop, scene)
         require("sklearn", why="for its digits", extra="studies")
-        found = import_module("sklearn.datasets").load_digits()
-        small = torch.from_numpy(found.images).float()[:, None] / 16
+        digits = import_module("sklearn.datasets").load_digits()
+        small = torch.from_numpy(digits.images).float()[:, None] / 16
         self._ink = interpolate(small, scale_factor=max(1, crop // 16), mode="bilinear")[:, 0]
-        self._labels = torch.from_numpy(found.target).long()
+        self._labels = torch.from_numpy(digits.target).long()
         order = np.random.default_rng(0).permutation(len(self._labels))
         self._kept, self._held = np.split(order, [len(order) * 4 // 5])
         self._count = count

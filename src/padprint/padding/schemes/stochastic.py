@@ -112,7 +112,7 @@ class Randn(Drawing):
                 if pads[axis][end]:
                     mean, std = border_statistics(x, axis, end, radius, n)
                     if any(map(any, done)):
-                        mean, std = (copied(one, tuple(done), "replicate") for one in (mean, std))
+                        mean, std = (copied(values, tuple(done), "replicate") for values in (mean, std))
                     own = noise[2 * at + end].reshape(*lead, *sizes[2 * at + end])
                     sides.append((end, (mean + std * own).to(x.dtype)))
             padded = torch.cat([*(s for e, s in sides if e == 0), padded, *(s for e, s in sides if e == 1)], axis)
