@@ -564,3 +564,13 @@ def test_a_page_of_an_inspection_needs_a_folder(here: Path, options: tuple[str, 
     done = run("inspect", "ownnet:net", "--size", "33", *options)
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_calibration_counts_its_images(here: Path) -> None:
+    (here / "fresh.py").write_text(
+        "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))\n"
+    )
+    arguments = ("--crop", "32", "--crops-per-image", "1", "--groups", "3", "--mean", "none", "--calibrate", "2")
+    done = run("measure", "fresh:net", "photos", *arguments, "--verbose")
+    assert done.exit_code == 0, done.output
+    assert "info: calibrating: 2 images" in done.stderr

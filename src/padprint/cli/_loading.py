@@ -284,8 +284,11 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
 
     options = job.photographs.keywords() | {"limit": job.place.calibrate}
     source = as_source(job.given, mean=mean, std=std, **options)
-    with phase("calibrating"):
-        crops = [_centre(image, job.crop).clone() for _, image in source.items()]
+    crops: list[Tensor] = []
+    with phase("calibrating", source.length, "images") as advance:
+        for _index, image in source.items():  # noqa: PERF102  # no dictionary
+            crops.append(_centre(image, job.crop).clone())
+            advance()
         if not crops:
             raise nothing_decoded(source)
         calibrate_batchnorm(loaded.model, crops)
