@@ -16,7 +16,6 @@ from padprint.errors import HaloError, ImagesError
 from padprint.images.synthetic import dead_leaves
 from padprint.overlap import Halo, Tiling, halo, monai_arguments
 from padprint.overlap import load as load_halo
-from padprint.overlap.blending import blended_error
 from padprint.overlap.stitching import place_tiles
 from padprint.overlap.tiling import tiling
 
@@ -257,18 +256,6 @@ def test_monai_blending_as_it_is_does_not_keep_the_tolerance(mode: str, measured
     del arguments["roi_weight_map"]
     stitched = [by_monai(net, x, arguments) for x in held_out]
     assert seam_error(net, stitched, held_out, out.scale) > 0.01
-
-
-def test_blended_errors_of_two_tiles_by_hand() -> None:
-    def linear(n: int) -> tuple[Tensor, Tensor]:
-        near = torch.arange(n, dtype=torch.float64) / n
-        return near, 1 - near
-
-    errors = torch.tensor([0.8, 0.4, 0.0, 0.0], dtype=torch.float64)
-    # along an edge, cells 0 and 1 of two: 0 * 0.8 + 1 * 0.4 and 0.5 * 0.4 + 0.5 * 0.8
-    # at the corner (1, 1): each of four tiles weighs a quarter, nearest distances 1, 0, 0 and 0
-    assert blended_error(errors, 2, linear) == pytest.approx(0.25 * (0.4 + 3 * 0.8))
-    assert blended_error(errors, 0, linear) == pytest.approx(0.8)
 
 
 def test_diffusers_factor_keeps_its_bound() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +145,9 @@ def halo(
         from padprint.network.layers import OUTPUT
 
         if structural:
-            document, lines, failed = _structure(model, network.weights, None if names == "auto" else names, size)
+            document, lines, failed = _structure(
+                model, network.weights, None if names == "auto" else names, size, photographs.known
+            )
         elif saved:
             document, lines, failed = _read(Path(model), tolerance, output, report)
         else:
@@ -191,7 +194,9 @@ def is_saved(folder: Path) -> bool:
     return storage.is_saved(folder / storage.HALO[0])
 
 
-def _structure(spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int]) -> Outcome:
+def _structure(
+    spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int], known: dict[str, Any]
+) -> Outcome:
     """The halo by structure alone."""
     from padprint.network.example import input_channels
     from padprint.network.loading import load_model
@@ -199,6 +204,7 @@ def _structure(spec: str, weights: Path | None, names: list[str] | str | None, t
 
     model = load_model(spec, weights=weights).model
     found = work(model, names, tile, channels=input_channels(model))
+    found = replace(found, known=known)
     return found.to_dict(), str(found).splitlines(), found.tiling is None or bool(found.sees_all_through)
 
 
@@ -263,7 +269,7 @@ def _said(result: Halo) -> list[str]:
     for one in result.values():
         if one.tiling is not None:
             lines += [f"in the units of other tools, padding {label(one.padding)}:"] * (len(result) > 1)
-            lines += tools.lines(one)
+            lines += tools.lines(one, result.known)
     return lines
 
 

@@ -310,6 +310,12 @@ class Photographs(Sizes):
     sample_rate: SampleRate = None
     spacing: Spacing = None
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """What was said of the images that units are told in."""
+        said = {"sample_rate": self.sample_rate, "spacing": _parse.spacing(self.spacing)}
+        return {name: value for name, value in said.items() if value is not None}
+
     def files(self, paths: Sequence[Path]) -> Any:
         """One folder or file, or a list of files, with how they are read where that was said.
 

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from padprint.errors import ImagesError
 
-CELLS = {1: "samples", 2: "px", 3: "voxels"}
-"""What cells of an image are called, by the number of its space axes."""
-
 Paths: TypeAlias = str | Path | Sequence[str] | Sequence[Path]
 
 

@@ -15,10 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from padprint.errors import ImagesError
-from padprint.images.contents import CELLS
 from padprint.images.pictures import upright
 from padprint.images.source import Source, check_positive
-from padprint.support.axes import plural
+from padprint.support.axes import CELLS, plural
 from padprint.support.wording import count
 
 MAX_MEGAPIXELS = 160

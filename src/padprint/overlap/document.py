@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -24,12 +25,12 @@ PARTS = ("errors", "by_image", "resolution")
 
 def document(halo: Halo) -> dict[str, Any]:
     """Everything but the errors of single images; floats stay as they are, NaN and infinities included."""
-    paddings = {name: _padding_document(padding) for name, padding in halo.items()}
+    paddings = {name: _padding_document(padding, halo.known) for name, padding in halo.items()}
     whole = {"schema": SCHEMA, **described(halo, paddings=paddings), "reasons": kinds_of(halo)}
     return ending_in(whole, "unmeasured", "warnings", "reasons", "provenance", "paddings")
 
 
-def _padding_document(padding: PaddingHalo) -> dict[str, Any]:
+def _padding_document(padding: PaddingHalo, known: Mapping[str, Any]) -> dict[str, Any]:
     tiles = padding.tiling
     entry: dict[str, Any] = {
         "period": list(padding.period),
@@ -46,7 +47,7 @@ def _padding_document(padding: PaddingHalo) -> dict[str, Any]:
             "worst_image_error": padding.error_of(tiles, worst=True),
             "limit": padding.limit_of(tiles.halos),
         }
-        entry |= {"advised": tiling_document(tiles) | errors, "units": units(padding)}
+        entry |= {"advised": tiling_document(tiles) | errors, "units": units(padding, known)}
     entry["outputs"] = {name: _output_document(out) for name, out in padding.outputs.items()}
     entry["curve"] = described(padding.curve)
     return entry

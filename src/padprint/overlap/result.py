@@ -70,6 +70,12 @@ class Halo(Over[str, PaddingHalo]):
         """The first padding that was asked for, the network's own by default."""
         return next(iter(self.paddings.values()))
 
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What is known of the images beyond their numbers, such as their sample rate; see `padprint.scenes.Files`."""
+        known: Mapping[str, Any] = self.provenance.get("scenes", {})
+        return known
+
     def at(self, tolerance: float) -> Halo:
         """The same measurement read at another tolerance.
 
@@ -97,7 +103,7 @@ class Halo(Over[str, PaddingHalo]):
         """
         from padprint.overlap.tools import units
 
-        return units(self.first if padding is None else self[padding])
+        return units(self.first if padding is None else self[padding], self.known)
 
     def choices(self, sizes: Iterable[int] | None = None) -> list[Choice]:
         """Tiles of several sizes that keep the tolerance, by padding; see `padprint.overlap.choices`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Structural:
         sees_all_through: operators that take statistics over all of a tile. Then every cell changes with the tile, and what is told
             here is padding's part.
         tiling: tiles that drop these cells; None where the tile has no room for that.
+        known: of images, a "sample_rate" (per second) or "spacing" (mm, by axis), in which units are told too.
     """
 
     tile: Size
@@ -49,6 +50,7 @@ class Structural:
     exact: bool
     tiling: Tiling | None
     sees_all_through: tuple[str, ...] = ()
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
@@ -65,7 +67,7 @@ class Structural:
         """
         if self.tiling is None:
             raise HaloError(self._no_room())
-        return tools.units_of(self.tiling, self)
+        return tools.units_of(self.tiling, self, self.known)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each output: output, height and width of a tile's map (cells), stride_y and stride_x (px), halo_top,

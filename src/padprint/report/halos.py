@@ -74,7 +74,7 @@ def _steps(halo: Halo) -> list[Step]:
     one = halo.first
     steps: list[Step] = []
     if one.tiling is not None:
-        units = list(tools.lines(one))
+        units = list(tools.lines(one, halo.known))
         steps.append({"text": "Let tiles overlap so; in the units of tiling tools:", "command": None, "lines": units})
         if "command" in halo.provenance:
             again = command(halo, "halo", "--verify OTHERS")
@@ -100,7 +100,7 @@ def _units(halo: Halo) -> list[str]:
         f"{label(one.padding)}: {line}"
         for one in list(halo.values())[1:]
         if one.tiling is not None
-        for line in tools.lines(one)
+        for line in tools.lines(one, halo.known)
     ]
 
 

@@ -26,6 +26,9 @@ _LETTERS = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 _SIZES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _CELLS = {1: ("cell",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 
+CELLS = {1: "samples", 2: "px", 3: "voxels"}
+"""What the cells of images are called, by the number of axes."""
+
 T = TypeVar("T")
 
 
