@@ -81,7 +81,7 @@ def test_defaults_reach_the_engine(calls) -> None:
             "model": calls[0]["model"],
             "images": Path("photos"),
             "layers": "auto",
-            "crop": (224, 224),
+            "crop": 224,
             "crops_per_image": 16,
             "groups": 20,
             "margin": None,
@@ -119,11 +119,12 @@ def test_every_option_reaches_the_engine(calls) -> None:
 
 
 def test_how_files_are_read_reaches_the_engine(calls) -> None:
-    given = "--axes 3 --channels 1,dapi --sample-rate 100 --spacing 3,1,1"
+    given = "--axes 3 --channels 1,dapi --sample-rate 100 --spacing 3,1,1 --crop 4x224x320 --margin 0x8x16"
     for images in (["a.npy"], ["a.npy", "b.npy"]):
         result = runner.invoke(app, ["measure", "net", *images, *given.split()])
         assert result.exit_code == 0, result.output
         paths = [Path(one) for one in images]
+        assert (calls[-1]["crop"], calls[-1]["margin"]) == ((4, 224, 320), (0, 8, 16))
         assert calls[-1]["images"] == Files(
             paths if len(paths) > 1 else paths[0], 3, (1, "dapi"), 100.0, (3.0, 1.0, 1.0)
         )
@@ -134,6 +135,9 @@ def test_how_files_are_read_reaches_the_engine(calls) -> None:
     [
         ("--axes 4", "Invalid value for '--axes'"),
         ("--channels 1,,2", "'1,,2' is not a list such as 0,2 or Z,N,E"),
+        ("--crop 1x2x3x4", "'1x2x3x4' is not a size such as 224, 224x320 or 32x224x320"),
+        ("--crop 0x2", "'0x2' is not a size such as 224"),
+        ("--margin 1x-2", "'1x-2' is no number of px"),
         ("--spacing a", "'a' is not mm such as 1 or 3,1,1"),
         ("--spacing 1,0", "'1,0' is not mm such as 1 or 3,1,1"),
         ("--spacing 1,inf", "'1,inf' is not mm such as 1 or 3,1,1"),
@@ -208,7 +212,7 @@ def test_what_cannot_be_done_is_one_line_and_status_1(calls, tmp_path: Path, arg
         "",
         "net",
         "net photos --crop 12cm",
-        "net photos --crop 1x2x3",
+        "net photos --crop 1x2x3x4",
         "net photos --crop 0",
         "net photos --margin 1,2",
         "net photos --margin -1",

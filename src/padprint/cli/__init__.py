@@ -155,7 +155,12 @@ def inspect(
     *,
     size: Annotated[
         str,
-        typer.Option("--size", metavar="PX", help="Input size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS),
+        typer.Option(
+            "--size",
+            metavar="PX",
+            help="Input size: one number, or one for each axis, as ROWSxCOLUMNS.",
+            rich_help_panel=CROPS,
+        ),
     ] = str(CROP),
     output: Annotated[
         Path | None,

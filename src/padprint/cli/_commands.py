@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from padprint.cli import _processes, _show
 from padprint.cli._loading import Job, load, warn_uncalibrated
 from padprint.cli._options import Files, Screen
+from padprint.cli._parse import Lengths
 from padprint.errors import PadprintError, ResultError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def report(folders: Sequence[Path], output: Path, screen: Screen) -> None:
             _show.lines(console, [f"wrote {written}"])
 
 
-def inspect(model: str, size: tuple[int, int], screen: Screen, folder: Path | None, *, report: bool) -> None:
+def inspect(model: str, size: Lengths, screen: Screen, folder: Path | None, *, report: bool) -> None:
     """Show every operator of a model that pads, and write what was found, and a page of it, where wanted."""
     with _show.reporting(screen) as console:
         check_output(folder, report=report)

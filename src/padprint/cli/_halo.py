@@ -27,6 +27,7 @@ from padprint.cli._options import (
 
 if TYPE_CHECKING:
     from padprint.cli._loading import Job
+    from padprint.cli._parse import Lengths
     from padprint.overlap import Halo
 
 EPILOG = (
@@ -67,7 +68,9 @@ def halo(
         bool,
         typer.Option("--structural", help="Without images: how far padding can reach at all, in every tool's units."),
     ] = False,
-    tile: Annotated[str, typer.Option("--tile", metavar="PX", help="Tile size: one number, or ROWSxCOLUMNS.")] = "512",
+    tile: Annotated[
+        str, typer.Option("--tile", metavar="PX", help="Tile size: one number, or one for each axis, as ROWSxCOLUMNS.")
+    ] = "512",
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -195,7 +198,7 @@ def is_saved(folder: Path) -> bool:
 
 
 def _structure(
-    spec: str, weights: Path | None, names: list[str] | str | None, tile: tuple[int, int], known: dict[str, Any]
+    spec: str, weights: Path | None, names: list[str] | str | None, tile: Lengths, known: dict[str, Any]
 ) -> Outcome:
     """The halo by structure alone."""
     from padprint.network.example import input_channels

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import ceil
+from operator import lt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padprint.cli import _processes
 from padprint.cli._options import Photographs, Place
-from padprint.cli._parse import Channels
+from padprint.cli._parse import Channels, Lengths
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError, readable
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Job:
         self.photographs.rgb, self.given  # noqa: B018  # wrong usage is told before anything is done
 
     @property
-    def crop(self) -> tuple[int, int]:
-        """(Height, width), px."""
-        size: tuple[int, int] = self.options.get("crop", (224, 224))
+    def crop(self) -> Lengths:
+        """Px along all axes, or along each."""
+        size: Lengths = self.options.get("crop", 224)
         return size
 
     @property
@@ -133,22 +134,24 @@ def _together(problems: Sequence[PadprintError]) -> PadprintError:
 def _of_images(job: Job) -> tuple[list[PadprintError], list[PadprintError]]:
     """What the files and their headers say against the work: that they cannot be read; that they are smaller than a crop."""
     from padprint.images.photographs import as_source
+    from padprint.network.example import crop_size
+    from padprint.support.axes import times
 
     try:
         source = as_source(job.given, mean=_RAW, std=_UNIT, **job.photographs.keywords())
         sizes = [size for size in source.sizes() or () if size is not None]
-    except ImagesError as error:
+        crop = crop_size(job.crop, len(sizes[0]) if sizes else 2)
+    except PadprintError as error:
         return [error], []
-    crop, least = job.crop, "x".join(map(str, job.crop))
-    small = [size for size in sizes if len(size) == len(crop) and any(n < c for n, c in zip(size, crop, strict=True))]
+    small = [size for size in sizes if len(size) == len(crop) and any(map(lt, size, crop))]
     if job.whole or not small:
         return [], []
-    first = "x".join(map(str, small[0]))
+    least, first = times(crop), times(small[0])
     short = max(ceil(min(size) * max(c / n for n, c in zip(size, crop, strict=True))) for size in small)
+    enlarge = f", or enlarge them (to resize_short_side={short} or more)" if len(crop) == 2 else ""
     told = ImagesError(
         f"{len(small)} of {len(sizes)} images are smaller than the crop of {least} px (the first is {first} px), "
-        "and a margin around it is needed too: give larger ones, a smaller crop, or enlarge them (to "
-        f"resize_short_side={short} or more)"
+        f"and a margin around it is needed too: give larger ones, a smaller crop{enlarge}"
     )
     return [], [told]
 
@@ -294,8 +297,11 @@ def _calibrate(loaded: LoadedModel, job: Job, mean: Channels, std: Channels) -> 
         calibrate_batchnorm(loaded.model, crops)
 
 
-def _centre(image: Tensor, crop: Sequence[int]) -> Tensor:
+def _centre(image: Tensor, crop: Lengths) -> Tensor:
     """The middle of a (C, *space) image, as large as the crop where the image is that large."""
-    for axis, (n, wanted) in enumerate(zip(image.shape[1:], crop, strict=True), start=1):
+    from padprint.network.example import crop_size
+
+    size = crop_size(crop, image.ndim - 1)
+    for axis, (n, wanted) in enumerate(zip(image.shape[1:], size, strict=True), start=1):
         image = image.narrow(axis, max(0, n - wanted) // 2, min(n, wanted))
     return image

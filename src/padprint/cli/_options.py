@@ -39,7 +39,13 @@ Layers = Annotated[
     ),
 ]
 Crop = Annotated[
-    str, typer.Option("--crop", metavar="PX", help="Crop size: one number, or ROWSxCOLUMNS.", rich_help_panel=CROPS)
+    str,
+    typer.Option(
+        "--crop",
+        metavar="PX",
+        help="Crop size: one number, or one for each axis, as ROWSxCOLUMNS.",
+        rich_help_panel=CROPS,
+    ),
 ]
 CropsPerImage = Annotated[
     int,

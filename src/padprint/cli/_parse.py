@@ -28,30 +28,40 @@ def layers(texts: Sequence[str] | None) -> str | list[str]:
     return "auto" if names in ([], ["auto"]) else names
 
 
-def crop(text: str, option: str = "--crop") -> tuple[int, int]:
-    """``"224"`` or ``"224x320"`` as (rows, columns).
+Lengths = int | tuple[int, ...]
+"""Px along all axes, or along each."""
+
+
+def crop(text: str, option: str = "--crop") -> Lengths:
+    """``"224"`` for all axes, ``"224x320"`` or ``"32x224x320"`` for each.
 
     Raises:
-        typer.BadParameter: not one or two positive whole numbers.
+        typer.BadParameter: not one to three positive whole numbers.
     """
-    parts = text.lower().split("x")
-    sizes = [int(part) if part.strip().isdecimal() else 0 for part in parts]
-    if len(sizes) not in (1, 2) or min(sizes) < 1:
-        raise typer.BadParameter(f"{text!r} is not a size such as 224 or 224x320", param_hint=option)
-    return sizes[0], sizes[-1]
+    sizes = _lengths(text)
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(f"{text!r} is not a size such as 224, 224x320 or 32x224x320", param_hint=option)
+    return sizes if len(sizes) > 1 else sizes[0]
 
 
-def margin(text: str | None) -> int | str | None:
-    """``"64"`` as a number of px; ``"effective"`` as it is.
+def _lengths(text: str) -> tuple[int, ...]:
+    """One to three whole numbers, with an x between them; nothing where it is something else."""
+    parts = [part.strip() for part in text.lower().split("x")]
+    return tuple(map(int, parts)) if len(parts) <= 3 and all(part.isdecimal() for part in parts) else ()
+
+
+def margin(text: str | None) -> Lengths | str | None:
+    """``"64"`` as px on all sides, ``"8x64x64"`` along each axis; ``"effective"`` as it is.
 
     Raises:
         typer.BadParameter: neither.
     """
     if text is None or text == "effective":
         return text
-    if not text.strip().isdecimal():
+    found = _lengths(text)
+    if not found:
         raise typer.BadParameter(f'{text!r} is no number of px and not "effective"', param_hint="--margin")
-    return int(text)
+    return found if len(found) > 1 else found[0]
 
 
 def chosen(text: str | None) -> tuple[int | str, ...] | None:
