@@ -151,7 +151,9 @@ app.command(epilog=_layers.EPILOG, cls=Command)(_layers.layers)
 @bundled()
 def inspect(
     model: Model,
-    page: Annotated[str | None, typer.Argument(hidden=True)] = None,  # where --report took a file, before it was a flag
+    page: Annotated[
+        str | None, typer.Argument(hidden=True, metavar="")
+    ] = None,  # where --report took a file, before it was a flag
     *,
     size: Annotated[
         str,

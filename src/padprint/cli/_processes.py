@@ -1,4 +1,4 @@
-"""One process or several (torchrun): who speaks, and the process group's life."""
+"""One process or several (torchrun): which one prints and writes, and the process group's life."""
 
 # torch is imported only where there are several processes
 from __future__ import annotations

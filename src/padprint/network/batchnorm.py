@@ -1,4 +1,4 @@
-"""BatchNorm: statistics that have never seen data, told and set."""
+"""BatchNorm: finds statistics that have never seen data, and sets them."""
 
 from __future__ import annotations
 

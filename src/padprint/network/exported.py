@@ -121,7 +121,7 @@ def _cause_kept() -> Iterator[None]:
 
 
 def _clean_copy(path: Path) -> io.BytesIO:
-    """A copy with the parts that were checked, and no others, so that nobody reads the archive in another way.
+    """A copy with the parts that were checked, and no others, so that no other reader can take the archive for something else.
 
     Raises:
         ModelError: a part would run code.

@@ -46,7 +46,7 @@ class Space:
         self._found: _BySize | None = None
 
     def verdict(self, call: Call, op: Windowed) -> Verdict | None:
-        """What is known of a call; None where that is nothing, or nobody doubts that it pads a map."""
+        """What is known of a call; None where that is nothing, or where the call pads a map for sure."""
         if not (op.supplies and (op.operator == "pad" or (len(op.axes) == 1 < self._rank))):
             return None
         if self._found is None:

@@ -81,7 +81,7 @@ def finite_layers(result: Comparison) -> list[str]:
 
 
 def comparison_verdict(result: Comparison) -> str:
-    """One sentence: which leave less of the print than the first, which more, which cannot be told from it."""
+    """One sentence: which leave less of the print than the first, which more, and for which the intervals do not say."""
     first, *_ = result
     if not finite_layers(result):
         return "No layer was measured in all of them with a number, so there is nothing to compare."

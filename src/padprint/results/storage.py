@@ -46,7 +46,7 @@ def write(
 def fill(
     folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor], files: tuple[str, str] = MEASUREMENT
 ) -> str:
-    """Write a document and its tensors into a folder that nobody reads yet; the document's sha256."""
+    """Write a document and its tensors into a folder that is not in its place yet; the document's sha256."""
     whole = {
         name: tensor.detach().to("cpu", torch.float64).clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -66,7 +66,7 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def dump(path: Path, document: Mapping[str, Any]) -> str:
-    """Write a document into a folder that nobody reads yet; its sha256."""
+    """Write a document into a folder that is not in its place yet; its sha256."""
     content = (json.dumps(encode(document), indent=1, allow_nan=False) + "\n").encode()
     path.write_bytes(content)
     return sha256(content)
