@@ -168,6 +168,10 @@ class Command(TyperCommand):
         """See click."""
         return _untyped(super().get_params(ctx))
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """See click; an argument without a name, which only leads to an error, is not shown."""
+        return [piece for piece in super().collect_usage_pieces(ctx) if piece != "[]"]
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click."""
         several = any("--padding" in one.opts and one.multiple for one in self.params)
