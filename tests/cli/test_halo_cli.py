@@ -79,7 +79,10 @@ def test_a_check_that_fails_is_exit_status_1(folders: tuple[str, str], monkeypat
         (("nets:stack", "--tile", "96"), "images are too small"),
         (("nets:stack", "--tile", "48", "--tolerance", "0"), "tolerance must be a number above 0"),
         (("nets:stack", "--tile", "48", "--error", "l2"), "there is no error 'l2'"),
-        (("nets:stack", "--tile", "48", "--output-layer", "9"), "no layer of the model is called '9'"),
+        (
+            ("nets:stack", "--tile", "48", "--output-layer", "9"),
+            "no layer of nets:stack is called '9'; nearest: 2, 3, 4",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line(folders: tuple[str, str], arguments: tuple[str, ...], message: str) -> None:
