@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from padprint.checkup.plan import SCENES, Plan, Scenes, chosen, planned
+from padprint.checkup.plan import SCENES, Plan, Scenes, chosen, no_scenes, planned
 from padprint.checkup.proposed import commands
 from padprint.checkup.result import Checkup
 from padprint.errors import ImagesError, LayerError, ModelError, PadprintError
@@ -45,7 +45,8 @@ def check(
 
     Args:
         model: any network that takes one `(B, C, *space)` tensor, or its name, see `padprint.load_model`.
-        images: see `padprint.measure`; a few are used. None, or images that are too small: dead leaves.
+        images: see `padprint.measure`; a few are used. None, or images that are too small: dead leaves, for networks over two
+            axes.
         size: of the input, px, one number or one for each axis, (height, width).
         mean: see `padprint.measure`; None: what the model declares, else 0.5.
         std: likewise; else 0.25.
@@ -139,6 +140,8 @@ def _measured(
     """A quick measurement; or None, and why there is none."""
     if not geometry.maps:
         return None, "every layer sees the whole input, or is no map"
+    if not scenes.images:
+        return None, no_scenes(len(plan.crop))
     try:
         measurement = measure(
             plan.calibrated(),

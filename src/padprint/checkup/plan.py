@@ -81,7 +81,7 @@ class Plan:
             ImagesError: they are wanted of another number of axes than two.
         """
         if len(size) != 2:
-            raise ImagesError(f"synthetic scenes have 2 space axes, and the network takes {len(size)}: give images")
+            raise ImagesError(no_scenes(len(size)))
         if self.channels == 3:
             return DeadLeaves(count, (size[0], size[1]), self.seed + seed, mean=self.mean, std=self.std)
         bands = [i % 3 for i in range(self.channels)]
@@ -143,6 +143,11 @@ def planned(
         seed,
         tuple(notes),
     )
+
+
+def no_scenes(axes: int) -> str:
+    """Why there are no synthetic scenes for a network over so many axes."""
+    return f"synthetic scenes have 2 space axes, and the network takes {axes}: give images"
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,8 @@ def _given(plan: Plan, source: Source, small: Sequence[Size], short_side: int | 
 
 
 def _synthetic(plan: Plan, notes: tuple[str, ...], short_side: int | None, *, replaced: bool) -> Scenes:
+    if len(plan.crop) != 2:
+        return Scenes([], "no scenes", notes, short_side, replaced)
     size = tuple(map(add, plan.needed, plan.period))
     words = f"{SCENES} synthetic scenes (dead leaves) of {times(size, ' x ')} px"
     return Scenes(list(plan.leaves(SCENES, size)), words, notes, short_side, replaced)

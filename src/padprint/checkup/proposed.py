@@ -69,5 +69,5 @@ def _options(plan: Plan, short_side: int | None, given: Sequence[str]) -> list[s
 
 
 def _sizes(plan: Plan, size: str) -> list[str]:
-    crop = [] if plan.crop == (CROP, CROP) else ["--crop", size]
+    crop = [] if set(plan.crop) == {CROP} else ["--crop", size]
     return crop + ([] if plan.margin is None else ["--margin", str(plan.margin)])

@@ -82,7 +82,7 @@ class Checkup:
             "verdict": list(self.verdict),
             "smallest_image": list(self.smallest),
             "period": list(self.geometry.period),
-            "layers": [dict(zip(text.HEADERS, row, strict=True)) for row in self.rows()],
+            "layers": [dict(zip(text.headers_of(self), row, strict=True)) for row in self.rows()],
             "unmeasured": dict(self.geometry.unmeasured),
             "inspection": None if self.inspection is None else self.inspection.to_dict(),
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
@@ -116,7 +116,7 @@ class Checkup:
                 self.verdict,
                 self.measurement,
                 self.inspection,
-                text.HEADERS,
+                text.headers_of(self),
                 self.rows(),
                 self.remarks(),
                 self.commands,
@@ -148,7 +148,7 @@ class Checkup:
         document = {
             "schema": documents.SCHEMA,
             **self.to_dict(),
-            "headers": list(text.HEADERS),
+            "headers": list(text.headers_of(self)),
             "remarks": self.remarks(),
         }
         document |= {"command": self._command(), "result_sha256": None}

@@ -10,6 +10,7 @@ from padprint.report.advice import what_to_do
 from padprint.report.inspected import inspection_verdict
 from padprint.report.levels import level
 from padprint.report.verdict import verdict as verdict_of
+from padprint.support.axes import each_side, initials, times
 from padprint.support.text_table import aligned, fitted
 from padprint.support.wording import count, label, short, stride, through
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 _NAMED = 6  # layers and calls named one by one
 
 HEADERS = ("layer", "channels", "size", "stride", "rim px t b l r", "mark", "of its size")
+
+
+def headers_of(look: Checkup) -> tuple[str, ...]:
+    """`HEADERS`, with the sides of as many axes as the network runs over."""
+    sides = f"rim px {initials(len(look.size))}"
+    return tuple(sides if header.startswith("rim px") else header for header in HEADERS)
+
+
 LESS = ("channels", "stride", "size")
 """Columns that a narrow table does without, the first of them first."""
 
@@ -51,8 +60,7 @@ def rows(look: Checkup) -> list[tuple[str, ...]]:
         if place.reason is not None or place.rim is None or place.stride is None or place.size is None:
             continue
         layer = None if look.measurement is None else look.measurement.layers.get(name)
-        y, x = place.stride
-        pixels = [ceil(n * s) for n, s in zip(place.rim, (y, y, x, x), strict=True)]
+        pixels = [ceil(n * s) for n, s in zip(place.rim, each_side(place.stride), strict=True)]
         mark = (
             ("not measured", "")
             if layer is None
@@ -78,8 +86,7 @@ def remarks(look: Checkup) -> list[str]:
         refused = look.measurement.unmeasured.items()
         lines += [f"not measured: {label(name)}: {why}" for name, why in refused if name in look.geometry.maps]
         lines.append(f"measured on {look.scenes}")
-    height, width = look.smallest
-    lines.append(f"smallest image for all of these layers: {height} x {width} px")
+    lines.append(f"smallest image for all of these layers: {times(look.smallest, ' x ')} px")
     return lines + [f"note: {note}" for note in look.notes]
 
 
@@ -97,7 +104,7 @@ def _seeing_all(look: Checkup) -> list[str]:
 
 def lines(look: Checkup, width: int | None = None) -> list[str]:
     """All of it: the verdict, the table, remarks, and commands; `width` as `Checkup.lines` takes it."""
-    headers, cells, absent = fitted(HEADERS, rows(look), width or 1_000_000, LESS)
+    headers, cells, absent = fitted(headers_of(look), rows(look), width or 1_000_000, LESS)
     texts = [*verdict(look), "", *aligned(headers, cells), ""]
     texts += [f"not shown on {width} columns (--wide shows all): {', '.join(absent)}"] * bool(absent)
     return [*texts, *remarks(look), "", "next:", *(f"  {command}" for command in look.commands)]

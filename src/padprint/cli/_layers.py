@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: padprint layers torchvision:resnet50 --crop 224 --field layer4:0,0"
 
-_FIELD = re.compile(r"(?P<layer>[^:]+)(?::(?P<row>-?\d+),(?P<column>-?\d+))?")
+_FIELD = re.compile(r"(?P<layer>[^:]+)(?::(?P<cell>-?\d+(,-?\d+){0,2}))?")
 
-Wanted = list[tuple[str, tuple[int, int] | None]]
+Wanted = list[tuple[str, tuple[int, ...] | None]]
 
 
 @bundled()
@@ -45,7 +45,9 @@ def layers(
     """List a model's layers: stride, receptive field, how far padding reaches into each, and the smallest image."""
     from padprint.cli import _parse, _show
 
-    names, size = _parse.layers(layers), _parse.crop(crop)
+    names, size, around = _parse.layers(layers), _parse.crop(crop), _parse.margin(margin)
+    if isinstance(around, str):
+        raise typer.BadParameter(f"{around!r} is found on images; give a number of px", param_hint="--margin")
     wanted = _wanted(field or [])
     if wanted:
         named = [name for name, _ in wanted]
@@ -65,13 +67,13 @@ def layers(
         fields = [_named(geometry, name, cell) for name, cell in wanted]
         if not (screen.json or screen.quiet):
             _show.table(console, *text.table_of(geometry), text.LESS)
-            _show.lines(console, [*map(str, fields), *text.remarks(geometry, margin)])
+            _show.lines(console, [*map(str, fields), *text.remarks(geometry, around)])
     if screen.json:
-        given = {} if margin is None else {"with_margin": text.with_margin(geometry, margin)}
+        given = {} if around is None else {"with_margin": text.with_margin(geometry, around)}
         _show.as_json(geometry.to_dict() | given | {"fields": [each.to_dict() for each in fields]})
 
 
-def _named(geometry: Geometry, name: str, cell: tuple[int, int] | None) -> Field:
+def _named(geometry: Geometry, name: str, cell: tuple[int, ...] | None) -> Field:
     """The field of a layer's cell.
 
     Raises:
@@ -94,6 +96,6 @@ def _wanted(texts: list[str]) -> Wanted:
             raise typer.BadParameter(
                 f"{text!r} is not a layer, or one of its cells such as layer4:0,-1", param_hint="--field"
             )
-        row, column = match["row"], match["column"]
-        cells.append((match["layer"], None if row is None else (int(row), int(column))))
+        cell = match["cell"]
+        cells.append((match["layer"], None if cell is None else tuple(map(int, cell.split(",")))))
     return cells

@@ -65,11 +65,10 @@ SceneMargin = Annotated[
     ),
 ]
 Margin = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--margin",
         metavar="PX",
-        min=0,
         help="Scene kept around a crop. Default: what the layers need; less makes the result approximate.",
         rich_help_panel=CROPS,
     ),

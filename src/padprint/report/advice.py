@@ -11,6 +11,7 @@ from padprint.report.compared import ratios
 from padprint.report.levels import level, stands_out
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import Measurement
+from padprint.support.axes import side_names
 from padprint.support.wording import listed
 
 Step = Mapping[str, Any]
@@ -79,9 +80,10 @@ def strides_step(strides: Mapping[str, Any], command: str | None) -> Step | None
         _times(strides["size"]),
         [_times(strides[key]) for key in ("below", "above") if None not in strides[key]],
     )
+    far = listed([f"the {side}" for side in side_names(len(strides["size"]))[1::2]], "or")
     whole = (
-        f"{strides['uneven']} of {strides['windows']} strided windows are uneven at {size} px: they leave cells over at the bottom or "
-        "the right, where padding then goes unused, and the print is lopsided."
+        f"{strides['uneven']} of {strides['windows']} strided windows are uneven at {size} px: they leave cells over at {far}, "
+        "where padding then goes unused, and the print is lopsided."
     )
     give = f" With inputs of {' or '.join(sizes)} px all would be even." if sizes else " No even size was found nearby."
     return {"text": f"{whole}{give}{' This names each uneven stride:' if command else ''}", "command": command}

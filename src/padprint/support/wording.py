@@ -101,9 +101,9 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def listed(texts: Sequence[str]) -> str:
+def listed(texts: Sequence[str], word: str = "and") -> str:
     """``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
+    return f" {word} ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
 def percent(share: float) -> str:
