@@ -212,6 +212,6 @@ def test_a_layer_that_sees_the_whole_input_has_no_field(here: Path) -> None:
     assert "error: 1 has no receptive fields: global: sort in 1 sees the whole input" in said
 
 
-@pytest.mark.parametrize("field", ["2:0", "2:0,0,0", ":0,0", "2:a,b", ""])
+@pytest.mark.parametrize("field", ["2:0,", "2:0,0,0,0", ":0,0", "2:a,b", ""])
 def test_what_is_no_field_is_wrong_usage(field: str, here: Path) -> None:
     assert "is not a layer, or one of its cells" in layers("layersnet:plain", "--field", field, status=2)[1]
