@@ -51,7 +51,11 @@ SMALL: dict[str, str] = {
 """What is small here, for each option that a command has."""
 
 VARIABLES = {"$L": "features.1,features.6", "$N": "--mean imagenet"}  # of the gallery's commands
-ELSEWHERE = ("padprint study", "padprint halo timm:resnet50_gn")  # their own tests; minutes of work
+ELSEWHERE = (
+    "padprint study",
+    "padprint halo own:",
+    "padprint halo timm:resnet50_gn",
+)  # their own tests; minutes of work
 
 FILES = ("weights.safetensors", "best.pth", "epoch1.pth", "epoch90.pth", "mobilenet_v2-b0353104.pth")
 FOLDERS = ("photos", "others", "nature")

@@ -108,7 +108,7 @@ def test_a_causal_network_needs_the_past_alone() -> None:
     assert "a tile needs 15 samples of the past and none of the future" in str(found)
     said = list(lines_of(units_of(found.tiling, found, {"sample_rate": 1000.0}), found.tiling))
     assert said[:2] == [
-        "at 1000 Hz: needs 15.0 ms of the past and 0 ms of the future: tiles of 100 ms every 85.0 ms",
+        "at 1000 Hz: needs 15.0 ms of the past and none of the future: tiles of 100 ms every 85.0 ms",
         "samples: tiles of 100 samples every 85 samples; drop 15 0 samples where a tile has a neighbour",
     ]
 

@@ -69,7 +69,8 @@ def measured_lines(found: Mapping[str, Any]) -> Iterator[str]:
     if seconds is not None:
         rate = seconds["sample_rate"]
         tile, step, past, future = (
-            f"{number(1e3 * one)} ms" for one in (*seconds["tile"], *seconds["step"], *seconds["need"])
+            f"{number(1e3 * one)} ms" if one else "none"
+            for one in (*seconds["tile"], *seconds["step"], *seconds["need"])
         )
         yield f"at {rate:g} Hz: needs {past} of the past and {future} of the future: tiles of {tile} every {step}"
     if millimetres is not None:
