@@ -204,7 +204,7 @@ def _compared(job: Job, padding: Sequence[str], device: str | None, *, progress:
     loaded = load(job)
     paddings = list(padding) or [OWN]
     result = compare(
-        {name: one.model for name, one in loaded.models.items()},
+        {name: model.model for name, model in loaded.models.items()},
         loaded.images,
         paddings,
         device=device,
@@ -214,9 +214,9 @@ def _compared(job: Job, padding: Sequence[str], device: str | None, *, progress:
         **job.options,
     )
     crop = next(iter(result.values())).crop
-    noted = [(one, _strides(one, crop)) for one in loaded.models.values()]
-    for i, one in enumerate(result.values()):  # the paddings of the first model, then those of the second
-        _note(one, job, *noted[i // len(paddings)])
+    noted = [(model, _strides(model, crop)) for model in loaded.models.values()]
+    for i, measured in enumerate(result.values()):  # the paddings of the first model, then those of the second
+        _note(measured, job, *noted[i // len(paddings)])
     return result
 
 

@@ -235,7 +235,7 @@ def _measure(
     from padprint.overlap import halo as work
     from padprint.report.command import command_line
 
-    if others and {one.resolve() for one in others} <= {one.resolve() for one in job.images}:
+    if others and {path.resolve() for path in others} <= {path.resolve() for path in job.images}:
         raise ImagesError("--verify names the images that are measured on, so they would prove nothing: give others")
     ready = _loading.load(job)
     network = ready.model.model
@@ -249,9 +249,9 @@ def _measure(
         options = {key: asked[key] for key in keys if key in asked}
         held_out = job.photographs.files(others)
         checks = [
-            result.verify(network, held_out, padding=one.padding, **options, **shared)
-            for one in result.values()
-            if one.tiling is not None
+            result.verify(network, held_out, padding=padding.padding, **options, **shared)
+            for padding in result.values()
+            if padding.tiling is not None
         ]
         failed = failed or not all(check.passed for check in checks)
         document["verification"] = [check.to_dict() for check in checks]
@@ -269,16 +269,16 @@ def _said(result: Halo) -> list[str]:
     from padprint.support.wording import label
 
     lines = str(result).splitlines()
-    for one in result.values():
-        if one.tiling is not None:
-            lines += [f"in the units of other tools, padding {label(one.padding)}:"] * (len(result) > 1)
-            lines += tools.lines(one, result.known)
+    for padding in result.values():
+        if padding.tiling is not None:
+            lines += [f"in the units of other tools, padding {label(padding.padding)}:"] * (len(result) > 1)
+            lines += tools.lines(padding, result.known)
     return lines
 
 
 def _without(result: Halo) -> bool:
     """Whether no padding keeps the tolerance on the tiles that were measured."""
-    return all(one.tiling is None or not one.keeps for one in result.values())
+    return all(padding.tiling is None or not padding.keeps for padding in result.values())
 
 
 def _write(result: Halo, output: Path | None, report: bool) -> list[str]:

@@ -63,8 +63,8 @@ class Job:
     @property
     def given(self) -> Path | list[Path] | Files:
         """One folder or file, or a list of files, with how they are read where that was said."""
-        found: Path | list[Path] | Files = self.photographs.files(self.images)
-        return found
+        files: Path | list[Path] | Files = self.photographs.files(self.images)
+        return files
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def load(job: Job) -> Loaded:
 
 def _together(problems: Sequence[PadprintError]) -> PadprintError:
     """One error that says them all."""
-    return problems[0] if len(problems) == 1 else ImagesError("; and ".join(str(one) for one in problems))
+    return problems[0] if len(problems) == 1 else ImagesError("; and ".join(str(problem) for problem in problems))
 
 
 def _of_images(job: Job) -> tuple[list[PadprintError], list[PadprintError]]:
@@ -219,18 +219,18 @@ def _models(job: Job) -> dict[str, LoadedModel]:
 
     from padprint.network.loading import load_model
 
-    found: dict[str, LoadedModel] = {}
+    models: dict[str, LoadedModel] = {}
     for spec, weights in job.models:
         torch.manual_seed(job.options.get("seed", 0))  # random initial weights are the same in every run and process
         loaded = load_model(spec, weights=weights)
         name = loaded.name if weights is None or len(job.models) == 1 else readable(f"{loaded.name} {weights.stem}")
-        if name in found:
+        if name in models:
             raise ModelError(
                 f"{name} is there twice: two models would have that name in the result; compare different ones, or "
                 "rename one of the weights files"
             )
-        found[name] = loaded
-    return found
+        models[name] = loaded
+    return models
 
 
 def warn_uncalibrated(loaded: LoadedModel) -> None:
@@ -250,11 +250,11 @@ def common_normalisation(photographs: Photographs, models: Sequence[LoadedModel]
     """
     wanted: list[tuple[str, Channels, Channels]] = []
     asked = photographs.rgb
-    for one in models:
-        mean, std = asked[0] or one.mean, asked[1] or one.std
+    for model in models:
+        mean, std = asked[0] or model.mean, asked[1] or model.std
         if mean is None or std is None:
-            raise ImagesError(_unsaid(one.name, (mean, std)))
-        wanted.append((one.name, mean, std))
+            raise ImagesError(_unsaid(model.name, (mean, std)))
+        wanted.append((model.name, mean, std))
     (first, mean, std), *others = wanted
     for name, other_mean, other_std in others:
         if (mean, std) != (other_mean, other_std):
@@ -266,8 +266,8 @@ def common_normalisation(photographs: Photographs, models: Sequence[LoadedModel]
     return mean, std
 
 
-def _unsaid(name: str, found: tuple[Channels | None, Channels | None]) -> str:
-    missing = [option for option, value in zip(("--mean", "--std"), found, strict=True) if value is None]
+def _unsaid(name: str, said: tuple[Channels | None, Channels | None]) -> str:
+    missing = [option for option, value in zip(("--mean", "--std"), said, strict=True) if value is None]
     return (
         f"{name} does not say how its images must be normalised: give {' and '.join(missing)} as in training, as R,G,B or by name: "
         "--mean imagenet (most networks trained on photographs), --mean half ([-1, 1]), --mean none ([0, 1])"

@@ -58,10 +58,10 @@ def margin(text: str | None) -> Lengths | str | None:
     """
     if text is None or text == "effective":
         return text
-    found = _lengths(text)
-    if not found:
+    lengths = _lengths(text)
+    if not lengths:
         raise typer.BadParameter(f'{text!r} is no number of px and not "effective"', param_hint="--margin")
-    return found if len(found) > 1 else found[0]
+    return lengths if len(lengths) > 1 else lengths[0]
 
 
 def chosen(text: str | None) -> tuple[int | str, ...] | None:
@@ -87,12 +87,12 @@ def spacing(text: str | None) -> Channels | None:
     if text is None:
         return None
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if not found or not all(0 < value < inf for value in found):
+        values = ()
+    if not values or not all(0 < value < inf for value in values):
         raise typer.BadParameter(f"{text!r} is not mm such as 1 or 3,1,1", param_hint="--spacing")
-    return found
+    return values
 
 
 def channels(text: str, option: str) -> Channels:
@@ -116,11 +116,11 @@ def normalisation(mean: str | None, std: str | None) -> tuple[Channels | None, C
     Raises:
         typer.BadParameter: one is neither numbers nor a name.
     """
-    found: list[Channels | None] = []
+    both: list[Channels | None] = []
     for place, (text, other, option) in enumerate(((mean, std, "--mean"), (std, mean, "--std"))):
         named = NORMALISATIONS.get(text or "") or (NORMALISATIONS.get(other or "") if text is None else None)
-        found.append(named[place] if named else None if text is None else channels(text, option))
-    return found[0], found[1]
+        both.append(named[place] if named else None if text is None else channels(text, option))
+    return both[0], both[1]
 
 
 def compared(
@@ -132,7 +132,7 @@ def compared(
         typer.BadParameter: no image, or weights files that do not go with the models one by one.
     """
     named = list(models) or [arguments[0]]
-    images = [Path(one) for one in arguments[0 if models else 1 :]]
+    images = [Path(path) for path in arguments[0 if models else 1 :]]
     if not images:
         raise typer.BadParameter("there are no images after the model", param_hint="IMAGES")
     files: list[Path | None] = list(weights) or [None] * len(named)
@@ -153,11 +153,11 @@ class Group(TyperGroup):
 
 def _untyped(parameters: list[Any]) -> list[Any]:
     """What --help shows names no types: flags, --help among them, have no value, and arguments are named by what they are."""
-    for one in parameters:
-        if getattr(one, "is_flag", False) and one.metavar is None:
-            one.metavar = " "
-        if one.param_type_name == "argument":
-            one.display_type_rich = lambda ctx: None  # noqa: ARG005  # as typer calls it
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = " "
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None  # noqa: ARG005  # as typer calls it
     return parameters
 
 
@@ -174,7 +174,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click."""
-        several = any("--padding" in one.opts and one.multiple for one in self.params)
+        several = any("--padding" in parameter.opts and parameter.multiple for parameter in self.params)
         return super().parse_args(ctx, _spelled_out(args) if several and "--padding" in args else args)
 
 
@@ -201,8 +201,8 @@ def _spelled_out(args: Sequence[str]) -> list[str]:
 
     known = {*available(), "own"}
     spelled: list[str] = []
-    for one in args:
+    for argument in args:
         # a further scheme follows a scheme: the option's name is put before it again
-        more = spelled[-2:-1] == ["--padding"] and one.partition(":")[0].partition("@")[0] in known
-        spelled += ["--padding", one] if more else [one]
+        more = spelled[-2:-1] == ["--padding"] and argument.partition(":")[0].partition("@")[0] in known
+        spelled += ["--padding", argument] if more else [argument]
     return spelled

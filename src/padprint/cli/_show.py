@@ -169,11 +169,11 @@ def by_layer(console: Console, result: ByLayer[Any]) -> None:
     lines(console, [wording.printable(line) for line in result.lines()])
 
 
-def inspection(console: Console, found: Inspection) -> None:
+def inspection(console: Console, result: Inspection) -> None:
     """The table of padding operators, then counts and what is uneven."""
-    headers, rows = inspection_text.table(found)
+    headers, rows = inspection_text.table(result)
     table(console, headers, rows, ("kernel", "map", "stride", "swappable"))
-    lines(console, inspection_text.remarks(found))
+    lines(console, inspection_text.remarks(result))
 
 
 def table(
@@ -214,7 +214,7 @@ def _tidy(message: Any) -> str:
     return _KEYWORDS.sub(_as_option, wording.printable(str(message)))
 
 
-def _as_option(found: re.Match[str]) -> str:
-    name, value = found.groups()
+def _as_option(match: re.Match[str]) -> str:
+    name, value = match.groups()
     values = ",".join(part.strip(" '\"") for part in value.strip("[]'").split(","))
     return f"--{'images-limit' if name == 'limit' else name.replace('_', '-')} {shlex.quote(values)}"

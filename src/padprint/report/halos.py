@@ -33,7 +33,7 @@ def halo_page(halo: Halo) -> str:
     share = f"{100 * halo.first.promises.promised:.3g} %"
     frame = halo.to_frame()
     curve = [tuple(x if isinstance(x, str) else float(x) for x in row) for row in frame.itertuples(index=False)]
-    voids = [f"{label(one.padding)}: {one.reason}" for one in halo.values() if one.reason is not None]
+    voids = [f"{label(padding.padding)}: {padding.reason}" for padding in halo.values() if padding.reason is not None]
     return plain_page(
         Plain(
             heading="Tile overlap of",
@@ -71,10 +71,10 @@ def _meaning(halo: Halo) -> str:
 
 
 def _steps(halo: Halo) -> list[Step]:
-    one = halo.first
+    first = halo.first
     steps: list[Step] = []
-    if one.tiling is not None:
-        units = list(tools.lines(one, halo.known))
+    if first.tiling is not None:
+        units = list(tools.lines(first, halo.known))
         steps.append({"text": "Let tiles overlap so; in the units of tiling tools:", "command": None, "lines": units})
         if "command" in halo.provenance:
             again = command(halo, "halo", "--verify OTHERS")
@@ -106,5 +106,5 @@ def _units(halo: Halo) -> list[str]:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {one}" for key, one in value.items()) or "none"
+        return "; ".join(f"{key}: {item}" for key, item in value.items()) or "none"
     return str(value)

@@ -80,9 +80,9 @@ def estimate(layer: LayerMeasurement, name: str) -> str:
 
 def shown(layer: LayerMeasurement, name: str) -> Estimate:
     """An estimate for people and frames: `positional` is n/a where there may be no pattern, of which it is a share."""
-    found: Estimate = getattr(layer, name)
+    estimate: Estimate = getattr(layer, name)
     hidden = name == "positional" and not layer.has_pattern
-    return type(found)(math.nan, math.nan, math.nan) if hidden else found
+    return type(estimate)(math.nan, math.nan, math.nan) if hidden else estimate
 
 
 def layer_text(layer: LayerMeasurement) -> str:
@@ -105,16 +105,16 @@ PART_LESS = ("total [95 %]", "context [95 %]")
 
 def part_rows(measurements: Mapping[str, Measurement]) -> list[tuple[str, ...]]:
     """Rows of that table: a layer's name, that of a measurement where there are several, and sizes of its parts."""
-    layers = dict.fromkeys(name for one in measurements.values() for name in one)
+    layers = dict.fromkeys(name for measured in measurements.values() for name in measured)
     return [
         (
             " / ".join((label(layer), label(name)) if len(measurements) > 1 else (label(layer),)),
-            *(interval(found.parts[part].size) for part in ("local", "through", "context", "total")),
-            through(found.sees_all_through),
+            *(interval(entry.parts[part].size) for part in ("local", "through", "context", "total")),
+            through(entry.sees_all_through),
         )
         for layer in layers
-        for name, one in measurements.items()
-        if layer in one and (found := one[layer]).parts
+        for name, measured in measurements.items()
+        if layer in measured and (entry := measured[layer]).parts
     ]
 
 
@@ -175,7 +175,7 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """The rows of a comparison's table for people, layer by layer; what was refused is there too."""
     names = list(comparison)
     against = {(d.second, d.layer): d.estimate for d in comparison.differences() if d.first == names[0]}
-    layers = dict.fromkeys(layer for one in comparison.values() for layer in one)
+    layers = dict.fromkeys(layer for measured in comparison.values() for layer in measured)
     rows: list[tuple[str, ...]] = []
     for layer in layers:
         for name in names:
@@ -191,17 +191,17 @@ def comparison_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def comparison_remarks(comparison: Comparison) -> list[str]:
     """The lines under a comparison's table."""
-    first = [summary(one) for one in comparison.values()][:1] or ["no measurement"]
+    first = [summary(measured) for measured in comparison.values()][:1] or ["no measurement"]
     paired = "differences are paired over crops and groups of images"
     return [*first, paired, *absent(comparison), *shared_remarks(comparison)]
 
 
 def absent(comparison: Comparison) -> list[str]:
     """A line for each measurement that lacks layers of another without having refused them: they have no difference."""
-    layers = dict.fromkeys(layer for one in comparison.values() for layer in one)
+    layers = dict.fromkeys(layer for measured in comparison.values() for layer in measured)
     lines = []
-    for name, one in comparison.items():
-        lacking = [label(layer) for layer in layers if layer not in one and layer not in one.unmeasured]
+    for name, measured in comparison.items():
+        lacking = [label(layer) for layer in layers if layer not in measured and layer not in measured.unmeasured]
         if lacking:
             lines.append(f"{label(name)}: not among its layers, so without a difference: {', '.join(lacking)}")
     return lines
@@ -210,8 +210,8 @@ def absent(comparison: Comparison) -> list[str]:
 def shared_remarks(measurements: Mapping[str, Measurement]) -> list[str]:
     """The remarks of several measurements, each once, with the names of those it is about where not of all."""
     said: dict[str, list[str]] = {}
-    for name, one in measurements.items():
-        for line in remarks(one):
+    for name, measured in measurements.items():
+        for line in remarks(measured):
             said.setdefault(line, []).append(name)
     whole = len(measurements)
     return [line if len(names) == whole else f"{', '.join(map(label, names))}: {line}" for line, names in said.items()]
