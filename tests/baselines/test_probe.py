@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 from helpers import left_as_found, noise
@@ -44,11 +43,12 @@ def cells(folds: int, channels: int, rows: int = 6, columns: int = 5, seed: int 
 
 
 def by_sklearn(x: list[Tensor], y: Tensor, strength: float, test: int, *out: int) -> np.ndarray:
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="its Ridge is the reference")
     """Squared errors `(T,)` on one fold of ridge regression on all folds but it and `out`."""
     train = [k for k in range(len(x)) if k != test and k not in out]
     features, wanted = torch.cat([x[k] for k in train]), y.repeat(len(train), 1)
     energy = (features - features.mean(0)).square().sum(0).mean()
-    model = Ridge(alpha=float(strength * energy), solver="cholesky").fit(features.numpy(), wanted.numpy())
+    model = linear_model.Ridge(alpha=float(strength * energy), solver="cholesky").fit(features.numpy(), wanted.numpy())
     return ((model.predict(x[test].numpy()) - y.numpy()) ** 2).sum(0)
 
 

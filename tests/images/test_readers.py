@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 import torch
-import zarr
 from numpy.typing import NDArray
 from PIL import Image
 from test_image_files import colours, tiff
@@ -23,6 +21,9 @@ from padprint.images.arrays import numpy_contents
 from padprint.images.contents import Contents, Files
 from padprint.images.folder import ImageFolder
 from padprint.images.readers import reader_of, register_reader
+
+tifffile = pytest.importorskip("tifffile", reason="files are written with it: padprint[readers]")
+zarr = pytest.importorskip("zarr", reason="files are written with it: padprint[readers]")
 
 RNG = np.random.default_rng(0)
 FIVE: NDArray[np.uint16] = RNG.integers(0, 65536, (5, 6, 8), dtype=np.uint16)

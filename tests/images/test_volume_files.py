@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
-import tifffile
-import zarr
 from numpy.typing import NDArray
 
 from padprint.errors import ImagesError, MissingPackageError
 from padprint.images.contents import Files, named
 from padprint.images.folder import ImageFolder
+
+nibabel = pytest.importorskip("nibabel", reason="files are written with it: padprint[readers]")
+tifffile = pytest.importorskip("tifffile", reason="files are written with it: padprint[readers]")
+zarr = pytest.importorskip("zarr", reason="files are written with it: padprint[readers]")
 
 RAW: Any = {"mean": (0.0,), "std": (1.0,)}
 VOLUME: NDArray[np.int16] = np.random.default_rng(0).integers(-1000, 3000, (5, 6, 7), dtype=np.int16)

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import obspy
 import pytest
-import soundfile
 from numpy.typing import NDArray
 
 from padprint.errors import ImagesError, MissingPackageError
 from padprint.images.contents import Files
 from padprint.images.folder import ImageFolder
+
+obspy = pytest.importorskip("obspy", reason="files are written with it: padprint[readers,miniseed]")
+soundfile = pytest.importorskip("soundfile", reason="files are written with it: padprint[readers,miniseed]")
 
 RAW: Any = {"mean": (0.0,), "std": (1.0,)}
 STEREO: NDArray[np.int16] = np.random.default_rng(0).integers(-32768, 32768, (60, 2), dtype=np.int16)
