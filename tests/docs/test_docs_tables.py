@@ -9,12 +9,14 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS / "data"))
 
+import atlas  # noqa: E402
 import blocks  # noqa: E402
 import formation_tables  # noqa: E402
 import properties_pages  # noqa: E402
 import reliability_pages  # noqa: E402
 
 PAGES = {
+    "atlas.md": atlas.MAKERS,
     "formation.md": formation_tables.MAKERS,
     "properties.md": properties_pages.MAKERS,
     "reliability.md": reliability_pages.MAKERS,
@@ -26,7 +28,7 @@ def test_tables_are_made_from_the_data_beside_them(name):
     page = (DOCS / name).read_text(encoding="utf-8")
     made = blocks.contents(page)
     assert made
-    assert blocks.filled(page, PAGES[name]) == page, f"run python docs/data/{PAGES[name]}"
+    assert blocks.filled(page, PAGES[name]) == page, f"run its script in {DOCS / 'data'}"
 
 
 def numbers(text: str) -> set[str]:
