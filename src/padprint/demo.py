@@ -89,8 +89,12 @@ def photographs() -> list[Path]:
         MissingPackageError: scikit-image is not installed.
         ImagesError: fewer than eight of them are there.
     """
-    folder = Path(require("skimage", why="for the demonstration's photographs", extra="demo").data_dir)
-    present = [folder / name for name in PHOTOGRAPHS if (folder / name).is_file()]
+    package = require("skimage", why="for the demonstration's photographs", extra="demo")
+    folders = (Path(package.data_dir), Path(str(package.__file__)).parent / "data")  # the same place in newer ones
+    folder, present = max(
+        ((folder, [folder / name for name in PHOTOGRAPHS if (folder / name).is_file()]) for folder in folders),
+        key=lambda found: len(found[1]),
+    )
     if len(present) < 8:
         raise ImagesError(
             f"{folder} holds {len(present)} of the demonstration's {len(PHOTOGRAPHS)} photographs, and 8 are "

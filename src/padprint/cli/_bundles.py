@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from typer.models import OptionInfo
 
@@ -64,7 +64,11 @@ def _parameters(kind: type, defaults: dict[str, Any]) -> list[inspect.Parameter]
 
 
 def _described(hint: Any) -> Any:
-    """An option's annotation, with a short name for its value in --help; a flag, which has no value, gets none."""
+    """An option's annotation, with a short name for its value in --help; a flag, which has no value, gets none.
+
+    Python 3.10 puts `Optional` around the annotation of what is None by default: typer would not see what stands inside.
+    """
+    hint = next((each for each in get_args(hint) if get_origin(each) is Annotated), hint)
     kind, *extras = get_args(hint)
     (info,) = extras
     if not isinstance(info, OptionInfo) or info.metavar is not None:

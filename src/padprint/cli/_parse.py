@@ -191,8 +191,8 @@ class Repeatable(Command):
             return super().invoke(ctx)
         finally:
             folder = ctx.params.get("output")
-            if folder is not None and folder.is_dir():
-                _config.write(folder / f"{self.name}.toml", self, ctx)
+            if folder is not None and Path(folder).is_dir():  # older typer leaves paths as text here
+                _config.write(Path(folder) / f"{self.name}.toml", self, ctx)
 
 
 def _spelled_out(args: Sequence[str]) -> list[str]:

@@ -115,7 +115,7 @@ def supply_cells(x: Tensor, op: Windowed, scheme: Scheme) -> Any:
         scheme: supplies the cells.
     """
     if torch.compiler.is_dynamo_compiling():  # which asks tensors alone whether they override, and forgets modes
-        with torch._C.DisableTorchFunction():
+        with torch._C.DisableTorchFunctionSubclass():
             return scheme.run(op)
     if not scheme.changes_size and has_torch_function_unary(x):
         return handle_torch_function(supply_cells, (x,), x, op, scheme)
@@ -125,7 +125,7 @@ def supply_cells(x: Tensor, op: Windowed, scheme: Scheme) -> Any:
 def bind(names: str, args: Sequence[Any], kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     """Arguments by name, positional ones named in order; ATen's ``self`` is ``input``."""
     bound = dict(defaults)
-    bound.update(zip(names.split(), args, strict=False))
+    bound.update(zip(names.split()[: len(args)], args, strict=True))
     bound.update({("input" if key == "self" else key): value for key, value in kwargs.items()})
     return bound
 

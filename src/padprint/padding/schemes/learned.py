@@ -242,7 +242,7 @@ class PPPad(Scheme):
         """Ring after ring around the map, side after side; outermost corners stay zero."""
         out = framed(x, pads, x.new_zeros(()))
         axes = range(-self.dims, 0)
-        for step in range(max(map(max, pads))):
+        for step in range(max(max(pair) for pair in pads)):
             for axis, pair in zip(axes, pads, strict=True):
                 for end, count in enumerate(pair):
                     if step >= count:

@@ -68,7 +68,7 @@ class Symmetric(Scheme):
     def pad(self, x: Tensor, pads: Pads) -> Tensor:
         """See `Scheme.pad`."""
         require(x, pads, self.name, max)
-        if max(map(max, pads)) <= 1:
+        if all(before <= 1 and after <= 1 for before, after in pads):
             return copied(x, pads, "replicate")
         return by_axis(x, pads, mirrored)
 

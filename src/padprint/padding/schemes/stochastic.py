@@ -93,7 +93,7 @@ class Randn(Drawing):
         """See `Scheme.pad`."""
         require_floats(x, self.name)
         require(x, pads, self.name, lambda *_: 1)
-        n, radius = len(pads), max(1, *map(max, pads))
+        n, radius = len(pads), max(1, *(max(pair) for pair in pads))
         lead = x.shape[: x.dim() - n]
         images, maps = (lead[0], lead[1:]) if len(lead) > 1 else (1, lead)
         sizes = [list(x.shape[-n:]) for _ in range(2 * n)]  # of the cells added before and after, the last axis first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from padprint.padding.windowed import Pads, Windowed
 
 def _kind(op: Windowed) -> str:
     """The operator without its number of dimensions: conv, avg_pool, max_pool, unfold, pad, ..."""
-    return re.sub(r"[123]d$", "", op.operator)
+    return op.operator[:-2] if op.operator.endswith(("1d", "2d", "3d")) else op.operator
 
 
 def own_way(op: Windowed) -> Any:
