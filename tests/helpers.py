@@ -24,6 +24,9 @@ from padprint.results.measurement import Estimate, LayerMeasurement
 ESTIMATES = ("snr", "snr_plain", "mae", "mae_floor", "response", "relative", "positional")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+OLD_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
+"""Whether `torch.export.unflatten` fails on programs that newer ones take apart."""
+
 
 def noise(n: int, size: int | tuple[int, int], *, channels: int = 3, mean: float = 0.0, seed: int = 0) -> list[Tensor]:
     """`n` images of white noise, unit variance."""

@@ -7,10 +7,12 @@ import types
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import Annotated, Optional, get_args
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 import padprint
 from measurements import made_measurement
 from padprint.cli import _commands, _parse, _processes, app
+from padprint.cli._bundles import _described
 from padprint.errors import ModelError
 from padprint.images.contents import Files
 
@@ -314,3 +317,13 @@ def test_failure_is_one_line_without_traceback(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: torchvision has no model 'resnet19'")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_is_none_by_default_keeps_its_help_on_every_python() -> None:
+    """`get_type_hints` of Python 3.10 puts `Optional` around such a parameter's annotation."""
+    option = typer.Option("--number", help="A number.")
+    inside = Annotated[int | None, option]
+    for hint in (inside, Optional[inside]):  # noqa: UP045  # as Python 3.10 spells it
+        kind, found = get_args(_described(hint))
+        assert kind == int | None
+        assert (found.help, found.metavar) == ("A number.", "N")

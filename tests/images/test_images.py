@@ -27,6 +27,10 @@ def noise(h: int = 6, w: int = 8, seed: int = 0) -> np.ndarray:
 
 def save(path: Path, array: np.ndarray | None = None, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pgm" and array is not None:  # which older Pillows read and do not write
+        height, width = array.shape
+        path.write_bytes(f"P5 {width} {height} 65535\n".encode() + array.astype(">u2").tobytes())
+        return path
     Image.fromarray(noise() if array is None else array).save(path, **options)
     return path
 

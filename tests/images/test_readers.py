@@ -234,7 +234,7 @@ def test_a_compressed_file_is_refused_by_its_header(tmp_path: Path) -> None:
 
 
 def test_chunks_that_swell_are_refused_by_what_the_header_says(tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "a.zarr", shape=(10, 10), chunks=(100_000, 100_000), dtype="uint8")
+    zarr.open(str(tmp_path / "a.zarr"), mode="w", shape=(10, 10), chunks=(100_000, 100_000), dtype="uint8")
     with pytest.raises(
         ImagesError, match=r"a\.zarr has 100000x100000 numbers in one piece, and 2560 million are allowed"
     ):

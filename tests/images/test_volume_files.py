@@ -156,8 +156,8 @@ def test_an_ome_tiff_says_that_it_is_a_volume_and_how_large(tmp_path: Path) -> N
 
 
 def test_zarr_groups_hold_one_array_or_an_ome_image(tmp_path: Path) -> None:
-    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
-    group.create_array("fine", data=np.stack([STACK, STACK // 2])[None])
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group["fine"] = np.stack([STACK, STACK // 2])[None]
     source = ImageFolder(tmp_path, **RAW)
     with pytest.raises(ImagesError, match=r"its shape is 1 x 2 x 4 x 6 x 8"):
         source[0]
@@ -166,7 +166,7 @@ def test_zarr_groups_hold_one_array_or_an_ome_image(tmp_path: Path) -> None:
     ]
     scale = {"coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0, 2.0, 0.5, 0.5]}]}
     coarse = {"path": "coarse", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0, 4.0, 1.0, 1.0]}]}
-    group.create_array("coarse", data=np.zeros((1, 2, 2, 3, 4), np.uint16))
+    group["coarse"] = np.zeros((1, 2, 2, 3, 4), np.uint16)
     with pytest.raises(ImagesError, match=r"it is a group of 2 arrays \(coarse, fine\); one is read"):
         ImageFolder(tmp_path, **RAW)[0]
     for attributes in (

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import OLD_EXPORT
 from padprint.errors import ModelError
 from padprint.network.exported import is_arithmetic
 from padprint.network.loading import load_model
@@ -245,6 +246,7 @@ def test_parts_that_nobody_needs_are_left_out(parts: Parts, tmp_path: Path, monk
     assert not Path("harmed").exists()
 
 
+@pytest.mark.skipif(OLD_EXPORT, reason="this torch's unflatten fails on such programs, which padprint says")
 def test_a_plain_program_keeps_its_outputs_and_sizes(tmp_path: Path) -> None:
     net = Outputs().eval()
     auto = torch.export.Dim.AUTO
@@ -259,6 +261,7 @@ def test_a_plain_program_keeps_its_outputs_and_sizes(tmp_path: Path) -> None:
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.skipif(OLD_EXPORT, reason="this torch's unflatten fails on such programs, which padprint says")
 def test_layers_may_have_any_name_that_is_no_code(tmp_path: Path) -> None:
     net = nn.Sequential()
     for name in ("conv-1", "block 2", "größe"):

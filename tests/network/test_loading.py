@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import padprint
-from helpers import fresh_module
+from helpers import OLD_EXPORT, fresh_module
 from padprint.errors import ImagesError, ModelError
 from padprint.network.batchnorm import calibrate_batchnorm
 from padprint.network.loading import declared_normalisation, load_model
@@ -111,6 +111,7 @@ def test_a_module_that_fails_on_import_is_told_from_a_missing_one(tmp_path, monk
             load_model(f"{name}:small")
 
 
+@pytest.mark.skipif(OLD_EXPORT, reason="this torch's unflatten fails on such programs, which padprint says")
 def test_exported_program_keeps_names_hooks_and_dynamic_shapes(tmp_path):
     net = nn.Sequential()
     net.add_module("stem", small())

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nets
-from helpers import left_as_found, singles, swapped
+from helpers import OLD_EXPORT, left_as_found, singles, swapped
 from padprint import trace
 from padprint.errors import PaddingError
 from padprint.network.loading import load_model
@@ -130,6 +130,7 @@ def test_zeros_leave_a_zero_padded_network_alone(make: Callable[[], nn.Module]) 
         close(swapped(net, "zeros", x), net(x))
 
 
+@pytest.mark.skipif(OLD_EXPORT, reason="this torch's unflatten fails on such programs, which padprint says")
 def test_exported_programs(tmp_path: Path) -> None:
     net, x = nets.sequential(nets.conv(), nn.MaxPool2d(3, 2, 1), nets.conv(4, 4, 5)), singles(1, 3, 20, 20)
     torch.export.save(torch.export.export(net, (x,)), tmp_path / "net.pt2")
