@@ -10,6 +10,7 @@ import numpy as np
 from padprint.errors import ResultError
 from padprint.plot._base import distinct, figure_of, narrow, new_figure, plain, signed_colours
 from padprint.plot.maps import draw_map, rim_line
+from padprint.plot.views import by_channel, labels
 from padprint.support.wording import aware, number
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _PER_ROW = 6
 # lightness and hatching differ, so that the six can be told apart in grey
 _FILLS = {
+    "start": ("#08264f", ""),
+    "end": ("#8fb8de", "//"),
+    "front": ("#2a7f9e", ""),
+    "back": ("#b9dbe6", "xx"),
     "top": ("#08264f", ""),
     "bottom": ("#8fb8de", "//"),
     "left": ("#a33b20", ""),
@@ -51,6 +56,8 @@ def top_channels(layer: LayerMeasurement, crop: Sequence[int], count: int = 12) 
         raise ResultError(f"count must be a whole number of 1 or more, but got {count!r}")
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
+    wave = len(crop) == 1
+    layer, crop, _ = by_channel(layer, crop)
     chosen = layer.channels.top(count)
     columns = min(_PER_ROW, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -62,6 +69,9 @@ def top_channels(layer: LayerMeasurement, crop: Sequence[int], count: int = 12) 
     limit = limit or 1.0
     for axes, channel, pattern in zip(grid.flat, chosen, patterns, strict=False):
         draw_map(axes, pattern, layer, crop, cmap=signed_colours(), limits=(-limit, limit))
+        if wave:
+            axes.set_aspect("auto")
+            axes.set_yticks([])
         where = layer.channels.side[channel] if bool(layer.channels.aware[channel]) else "not called"
         axes.set_title(f"channel {channel}, {where}\nSNR {number(float(layer.channels.snr[channel]))}", fontsize=9)
         axes.tick_params(labelsize=7)
@@ -73,8 +83,9 @@ def top_channels(layer: LayerMeasurement, crop: Sequence[int], count: int = 12) 
     total = len(layer.pattern)
     of = f"strongest of {total} channels" if total > 1 else "its one channel"
     figure.suptitle(f"{plain(layer.name)}\n{of}, {aware(layer)} aware", fontsize=12)
-    figure.supxlabel(f"input column (px); {rim_line(layer)}", fontsize=9)
-    figure.supylabel("input row (px)", fontsize=9)
+    row, column = labels(1 if wave else 2)
+    figure.supxlabel(f"{column}; {rim_line(layer)}", fontsize=9)
+    figure.supylabel("" if wave else row, fontsize=9)
     return figure
 
 
@@ -99,7 +110,9 @@ def aware_channels(measurement: Measurement, ax: Axes | None = None) -> Figure:
         figure = new_figure(8.0, 0.45 * len(layers) + 1.9)
         ax = figure.add_subplot()
     start = [0.0] * len(layers)
-    for side, (colour, hatch) in _FILLS.items():
+    shown = [side for side in _FILLS if side in layers[0].channels.by_side()]
+    for side in shown:
+        colour, hatch = _FILLS[side]
         share = [100 * layer.channels.by_side()[side] / max(1, len(layer.pattern)) for layer in layers]
         ax.barh(
             range(len(layers)),

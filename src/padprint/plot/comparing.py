@@ -18,6 +18,7 @@ from padprint.plot._base import (
     with_intervals,
 )
 from padprint.plot.maps import draw_size, end_ticks, scale_of
+from padprint.plot.views import flattened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,19 +83,22 @@ def _snr(axes: Axes, result: Comparison, layers: list[str]) -> None:
 
 def _patterns(figure: SubFigure, result: Comparison, layers: list[str], *, signed: bool) -> None:
     grid = figure.subplots(len(layers), len(result), squeeze=False)
+    first = next(iter(result.values()))
     for row, layer, label in zip(grid, layers, distinct(layers, 18), strict=True):
         scale = scale_of(*(one[layer] for one in result.values()))
         for axes, one in zip(row, result.values(), strict=True):
             draw_size(axes, one[layer], one.crop, scale, signed=signed)
             axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
         row[0].set_ylabel(label, fontsize=8)
-        end_ticks(row[0].yaxis, next(iter(result.values())).crop[0])
+        shape = flattened(first[layer], first.crop).crop
+        end_ticks(row[0].yaxis, shape[0])
         bar = figure.colorbar(row[-1].images[-1], ax=list(row), shrink=0.85, aspect=12, pad=0.02)
         bar.ax.tick_params(labelsize=8)
     for axes, name in zip(grid[0], distinct(list(result), 20), strict=True):
         axes.set_title(name, fontsize=9)
-    for axes, one in zip(grid[-1], result.values(), strict=True):
-        end_ticks(axes.xaxis, one.crop[1], both=one.crop[1] >= 0.2 * one.crop[0])  # where two would touch, one
+    for axes in grid[-1]:
+        rows, columns = flattened(first[layers[-1]], first.crop).crop
+        end_ticks(axes.xaxis, columns, both=columns >= 0.2 * rows or len(first.crop) == 1)  # where two would touch, one
     figure.supxlabel(
         f"{'mean' if signed else 'rms'} of the pattern over channels (feature units), one scale a layer; axes: input px; "
         "dashed: inner edge of the rim",

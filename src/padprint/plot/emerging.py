@@ -10,6 +10,7 @@ import numpy as np
 from padprint.errors import ResultError
 from padprint.plot._base import figure_of, new_figure, plain, signed_colours
 from padprint.plot.maps import draw_map, label_map, largest, map_box
+from padprint.plot.views import by_channel, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def emergence(layer: LayerMeasurement, crop: Sequence[int], ax: Sequence[Axes] |
     """Draw channel-averaged padded features over 1, 10, 100 and all crops, and the pattern over all, at its right.
 
     Above as surfaces, below from the top. The features share one height and one colour scale, that of all crops; what lies
-    beyond it has the scale's last colour. The pattern has a signed scale of its own, symmetric about zero.
+    beyond it has the scale's last colour. Of a volume the middle slice is drawn, of a waveform one row. The pattern has a signed scale of its own, symmetric about zero.
 
     Args:
         layer: the layer.
@@ -47,6 +48,8 @@ def emergence(layer: LayerMeasurement, crop: Sequence[int], ax: Sequence[Axes] |
     """
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
+    wave = len(crop) == 1
+    layer, crop, _ = by_channel(layer, crop)
     features = layer.emergence.features.numpy()
     pattern = layer.pattern.mean(0).numpy()
     panels = [(_crops(n), one) for n, one in zip(layer.emergence.counts, features, strict=True)]
@@ -80,9 +83,12 @@ def emergence(layer: LayerMeasurement, crop: Sequence[int], ax: Sequence[Axes] |
         else:
             ax[i].set_title(title, fontsize=10)
         draw_map(ax[i], values, layer, crop, cmap=cmap, limits=scale, fold=i == len(features))
+        if wave:
+            ax[i].set_aspect("auto")
+            ax[i].set_yticks([])
         label_map(ax[i])
-        ax[i].set_xlabel("input column (px)", fontsize=9)
-    ax[0].set_ylabel("input row (px)", fontsize=9)
+        ax[i].set_xlabel(labels(1 if wave else 2)[1], fontsize=9)
+    ax[0].set_ylabel("" if wave else labels(2)[0], fontsize=9)
     return figure_of(ax[0])
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from padprint.errors import ResultError
-from padprint.plot._base import distinct, figure_of, new_figure, plain, signed_colours
+from padprint.plot._base import COLOURS, distinct, figure_of, new_figure, plain, signed_colours
 from padprint.plot.fold import Fold, drawn, edges, folded, folds, is_folded, refuse_other_axes
+from padprint.plot.views import View, flattened, labels, raster, views
 from padprint.support import atomic
 from padprint.support.wording import file_stem, interval
 
@@ -31,11 +33,14 @@ _PER_ROW = 5
 def pattern_map(
     layer: LayerMeasurement,
     crop: Sequence[int],
-    ax: tuple[Axes, Axes] | None = None,
+    ax: Sequence[Axes] | None = None,
     *,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw one layer's pattern: signed mean over channels (left) and root mean square over channels (right).
+
+    A waveform's is drawn as the mean over channels with what differs between crops as a band (left), and as a raster of channels
+    (right); a volume's in its three middle slices, mean above and root mean square below.
 
     Both maps are drawn cell by cell, without interpolation. The dashed line is the inner edge of the rim: inside it no
     padding reaches. Where the rim is thin, what lies well inside is folded into a band (`padprint.plot.fold`); else
@@ -44,7 +49,8 @@ def pattern_map(
     Args:
         layer: the layer.
         crop: (rows, columns) input px.
-        ax: two axes to draw into; without them a new figure is made (no pyplot, safe without a display).
+        ax: two axes to draw into; without them a new figure is made (no pyplot, safe without a display). Of a volume's map, whose
+            three middle slices are drawn, six.
         limits: where the two scales end, feature units, such as `scale_of` gives for pictures that are compared; without
             them at this layer's largest.
 
@@ -54,6 +60,8 @@ def pattern_map(
     Raises:
         ResultError: the layer's map is empty.
     """
+    if len(crop) != 2:
+        return _other_axes(layer, crop, ax, limits or scale_of(layer))
     if ax is None:
         figure = new_figure(9.6, 4.6)
         ax = (figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2))
@@ -67,6 +75,52 @@ def pattern_map(
     for axes, label in zip(ax, ("mean pattern (feature units)", "rms pattern (feature units)"), strict=True):
         label_map(axes, label)
     return figure
+
+
+def _other_axes(
+    layer: LayerMeasurement, crop: Sequence[int], ax: Sequence[Axes] | None, limits: tuple[float, float]
+) -> Figure:
+    """`pattern_map` of a waveform's map, or of a volume's."""
+    shown, kinds = views(layer, crop), (True, False) if len(crop) > 1 else (True,)
+    rows, columns = (2, 3) if len(crop) == 3 else (1, 2)
+    if ax is None:
+        figure = new_figure(3.4 * columns + 1.0, 2.9 * rows + 0.9)
+        ax = list(figure.subplots(rows, columns, squeeze=False).flat)
+        figure.suptitle(f"{plain(layer.name)}: SNR {interval(layer.snr)}", fontsize=12)
+        figure.supxlabel(rim_line(shown[0].layer), fontsize=9)
+    if len(ax) != rows * columns:
+        raise ResultError(f"{layer.name!r} needs {rows * columns} axes, one for each panel")
+    panels = list(ax)
+    if len(crop) == 1:
+        _along(panels.pop(0), layer, crop)
+    for axes, (signed, view) in zip(panels, product(kinds, shown), strict=True):
+        draw_size(axes, layer, crop, limits, signed=signed, view=view)
+        kind = (
+            "Pattern of each channel" if len(crop) == 1 else f"{'Mean' if signed else 'Root mean square'}, {view.title}"
+        )
+        axes.set_title(kind, fontsize=10)
+        label_map(axes)
+        row, column = labels(1) if len(crop) == 1 else ("input (px)", "input (px)")
+        axes.set_xlabel(column, fontsize=9)
+        axes.set_ylabel(row, fontsize=9)
+    return figure_of(ax[0])
+
+
+def _along(axes: Axes, layer: LayerMeasurement, crop: Sequence[int]) -> None:
+    """A waveform's pattern along time: mean over channels, and how far single crops differ from it as a band."""
+    left, right, *_ = map_box(raster(layer, crop).layer)
+    n = layer.pattern.shape[1]
+    place = [left + (i + 0.5) * (right - left) / n for i in range(n)]
+    mean, spread = layer.pattern.mean(0).numpy(), layer.noise.mean(0).sqrt().numpy()
+    axes.fill_between(place, mean - spread, mean + spread, color=COLOURS[2], alpha=0.25, linewidth=0, label="one crop")
+    axes.plot(place, mean, color=COLOURS[0], label="pattern")
+    for side, cells in zip((left, right), (layer.rim[0], -layer.rim[1]), strict=True):
+        axes.axvline(side + cells * layer.stride[0], color="black", linewidth=1.0, linestyle=(0, (4, 3)))
+    axes.axhline(0.0, color="#888888", linewidth=0.6)
+    axes.set_title("Mean over channels, and its spread", fontsize=10)
+    axes.set_xlabel(labels(1)[1], fontsize=9)
+    axes.set_ylabel("feature units", fontsize=9)
+    axes.legend(fontsize=8)
 
 
 def overview(measurement: Measurement, *, signed: bool = False, one_scale: bool = False) -> Figure:
@@ -95,14 +149,25 @@ def overview(measurement: Measurement, *, signed: bool = False, one_scale: bool 
         label_map(axes)
     for axes in grid.flat[count:]:
         axes.set_axis_off()
-    figure.supylabel("input row (px)", fontsize=9)
+    row, column = labels(len(measurement.crop))
+    figure.supylabel(row, fontsize=9)
     words = (
-        "input column (px)",
-        f"colour: {'mean' if signed else 'rms'} of the padding pattern over channels (feature units)",
-        "dashed: inner edge of the rim" + "; between small ticks: folded" * any(map(is_folded, layers)),
+        column,
+        _colour(len(measurement.crop), signed=signed),
+        "dashed: inner edge of the rim"
+        + "; between small ticks: folded"
+        * any(is_folded(flattened(layer, measurement.crop).layer) for layer in layers),
     )
     figure.supxlabel(("; " if columns > 2 else "\n").join(words), fontsize=9)
     return figure
+
+
+def _colour(axes: int, *, signed: bool) -> str:
+    """What the colours of `overview` mean."""
+    if axes == 1:
+        return f"colour: {'' if signed else 'size of '}the padding pattern of each channel (feature units)"
+    where = " in the middle slice" if axes == 3 else ""
+    return f"colour: {'mean' if signed else 'rms'} of the padding pattern over channels{where} (feature units)"
 
 
 def save_patterns(measurement: Measurement, folder: str | Path) -> list[Path]:
@@ -168,9 +233,11 @@ def within(box: Box, size: Sequence[int], stride: Sequence[float], rim: Sequence
 
 
 def maps_of(layer: LayerMeasurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean over channels and root mean square over channels, (h, w) each."""
+    """Mean over channels and root mean square over channels, of the map's size; of a waveform each channel, and its absolute value."""
     if layer.pattern.numel() == 0:
         raise ResultError(f"the pattern of {layer.name!r} is empty, so there is nothing to draw")
+    if layer.pattern.dim() == 2:
+        return layer.pattern.cpu().numpy(), layer.pattern.abs().cpu().numpy()
     return layer.pattern.mean(0).cpu().numpy(), layer.pattern.square().mean(0).sqrt().cpu().numpy()
 
 
@@ -192,14 +259,24 @@ def largest(values: NDArray[np.float64]) -> float:
 
 
 def draw_size(
-    axes: Axes, layer: LayerMeasurement, crop: Sequence[int], scale: tuple[float, float], *, signed: bool
+    axes: Axes,
+    layer: LayerMeasurement,
+    crop: Sequence[int],
+    scale: tuple[float, float],
+    *,
+    signed: bool,
+    view: View | None = None,
 ) -> None:
-    """One map of a layer: its mean over channels (signed), or its root mean square over channels."""
+    """One map of a layer: its mean over channels (signed), or its root mean square over channels; None: the first of its `views`."""
+    wave = len(crop) == 1
+    layer, crop, _ = flattened(layer, crop) if view is None else view
     mean, size = maps_of(layer)
     if signed:
         draw_map(axes, mean, layer, crop, cmap=signed_colours(), limits=(-scale[0], scale[0]))
     else:
         draw_map(axes, size, layer, crop, cmap="cividis", limits=(0.0, scale[1]), square=True)
+    if wave:
+        axes.set_aspect("auto")  # channels have no length
 
 
 def draw_map(
@@ -309,8 +386,9 @@ def _ticks(axes: Axes) -> None:
 def label_map(axes: Axes, colour_label: str | None = None) -> None:
     """A colour bar as high as the map or as a third of its width, and labels where the panel stands alone."""
     width, height = (abs(high - low) for low, high in (axes.get_xlim(), axes.get_ylim()))
-    thick = 0.05 * (height / width if height > 2.5 * width else 1.0)
-    high = max(1.0, width / height / 3)
+    free = axes.get_aspect() == "auto"  # a raster
+    thick = 0.05 * (height / width if height > 2.5 * width and not free else 1.0)
+    high = 1.0 if free else max(1.0, width / height / 3)
     bar = axes.inset_axes((1.0 + 0.6 * thick, 0.0, thick, high))
     axes.figure.colorbar(axes.images[-1], cax=bar)
     bar.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from padprint.plot.fold import Fold, axis_fold, drawn, edges, folded, folds, span_pixels
 from padprint.plot.maps import map_box, maps_of
+from padprint.plot.views import View, by_channel, flattened
 from padprint.support.wording import number
 
 if TYPE_CHECKING:
@@ -54,7 +55,14 @@ class Map:
 
 
 def layer_map(
-    layer: LayerMeasurement, crop: Sequence[int], *, title: str, caption: str = "", limit: float, signed: bool = False
+    layer: LayerMeasurement,
+    crop: Sequence[int],
+    *,
+    title: str,
+    caption: str = "",
+    limit: float,
+    signed: bool = False,
+    view: View | None = None,
 ) -> Map:
     """One map of a layer's pattern over channels: its root mean square, or its mean.
 
@@ -65,7 +73,10 @@ def layer_map(
         caption: below it.
         limit: value of the fullest colour, feature units.
         signed: whether to draw the mean.
+        view: which picture of a layer that has not two axes; None: the first of `padprint.plot.views`.
     """
+    axes = len(crop)
+    layer, crop, what = flattened(layer, crop) if view is None else view
     rows, columns = folds(layer, MOST)
     values = folded(maps_of(layer)[0 if signed else 1], rows, columns, square=not signed)
     shown = np.nan_to_num(drawn(values, rows, columns) / limit, nan=0.0, posinf=1.0, neginf=-1.0)
@@ -75,9 +86,11 @@ def layer_map(
     ticks_y = edges(rows, top, bottom, height, crop[0], layer.stride[0])
     x0, _, y0, _ = map_box(layer)
     kind = "mean" if signed else "root mean square"
+    over = "each channel" if axes == 1 else "the pattern over channels"
+    title = f"{title}, {what}" if what else f"{title}; channels down, time across" if axes == 1 else title
     return Map(
         title=title,
-        alt=f"{title}: {kind} of the pattern over channels, {height} x {width} cells.",
+        alt=f"{title}: {kind} of {over}, {height} x {width} cells.",
         caption=caption,
         width=columns.length,
         height=rows.length,
@@ -101,6 +114,7 @@ def layer_map(
 
 def emergence_maps(layer: LayerMeasurement, crop: Sequence[int]) -> list[Map]:
     """Features averaged over channels and over ever more crops, from the least to the most that they are over all crops."""
+    layer, crop, _ = by_channel(layer, crop)
     features = layer.emergence.features.numpy()
     last = features[-1][np.isfinite(features[-1])]
     if not len(last):

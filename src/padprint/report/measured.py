@@ -71,7 +71,7 @@ def content(named: Mapping[str, Measurement], result: Comparison | None) -> dict
             for name, measured in named.items()
         ],
         "remarks": names_only(_remarks(named, result) if several else tables.remarks(first)),
-        "columns": numbers.COLUMNS,
+        "columns": numbers.columns(len(first.crop)),
         "rows": [(name, numbers.layer_row(layer)) for name, measured in named.items() for layer in measured.values()],
         "differences": [] if result is None else numbers.difference_rows(result),
         "findings": [] if result is None or not several else comparison_findings(result),

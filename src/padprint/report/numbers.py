@@ -11,26 +11,23 @@ from padprint.results import tables
 from padprint.results.comparison import Comparison
 from padprint.results.measurement import LayerMeasurement, Measurement
 from padprint.support import wording
+from padprint.support.axes import side_names
 
 if TYPE_CHECKING:
     from padprint.results.measurement import Estimate
 
-COLUMNS = (
-    "layer",
-    "mark",
-    "stride (px)",
-    "SNR [95 %]",
-    "rms",
-    "MAE (floor)",
-    "relative (%) [95 %]",
-    "positional (%)",
-    "aware channels",
-    "rim px, top bottom left right",
-)
+
+def columns(axes: int = 2) -> tuple[str, ...]:
+    """Headers of the table of layers, of networks over so many axes."""
+    return (
+        *("layer", "mark", "stride (px)", "SNR [95 %]", "rms", "MAE (floor)", "relative (%) [95 %]", "positional (%)"),
+        "aware channels",
+        f"rim px, {' '.join(side_names(axes))}",
+    )
 
 
 def layer_row(layer: LayerMeasurement) -> list[dict[str, Any]]:
-    """One layer's cells, in the order of `COLUMNS`."""
+    """One layer's cells, in the order of `columns`."""
     texts = tables.cells(layer)
     share = 100 * layer.channels.count / max(1, len(layer.pattern))
     relative, positional = layer.relative, tables.shown(layer, "positional").value

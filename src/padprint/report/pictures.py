@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from padprint.plot.fold import Fold, drawn, folds
+from padprint.plot.views import by_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,8 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
         layer: the layer.
         budget: bytes to spend on maps; 4 channels are always kept, and 96 at most.
     """
-    channels = layer.channels
+    channels, total = layer.channels, len(layer.pattern)
+    layer = by_channel(layer, (1,) * len(layer.stride)).layer
     rows, columns = folds(layer, _MOST)
     chosen = channels.top(max(4, min(96, budget // max(1, rows.length * columns.length))))
     maps = torch.from_numpy(
@@ -37,7 +39,7 @@ def channel_maps(layer: LayerMeasurement, budget: int) -> dict[str, Any]:
     largest = maps.flatten(1).abs().amax(1) if maps.numel() else maps.new_zeros(len(chosen))
     levels = (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny).view(-1, 1, 1) * 127).round().to(torch.int8)
     return {
-        "total": len(layer.pattern),
+        "total": total,
         "height": levels.shape[1],
         "width": levels.shape[2],
         "reduced": tuple(levels.shape[1:]) != tuple(layer.pattern.shape[1:]),

@@ -9,6 +9,7 @@ from typing import Any
 from padprint import plot
 from padprint.plot._base import new_figure
 from padprint.plot.maps import scale_of
+from padprint.plot.views import views
 from padprint.report.charts import svg
 from padprint.report.compared import bracketed, ratio
 from padprint.report.levels import everywhere, level, reach, shown_first
@@ -168,10 +169,16 @@ def _view(id_: str, label: str, measured: Measurement, name: str, having: Named,
     """One layer of one measurement; `count` of them are in the page."""
     layer = measured[name]
     limits = _limits(having, name)
-    maps = [
-        view(f"map-{id_}-size", layer, measured, title="Size: root mean square over channels", limit=limits[1]),
-        view(f"map-{id_}-sign", layer, measured, title="Sign: mean over channels", limit=limits[0], signed=True),
-    ]
+    maps = []
+    for place, shown in enumerate(views(layer, measured.crop)):
+        own = f"map-{id_}" + (f"-{place}" if place else "")
+        size, sign = "Size: root mean square over channels", "Sign: mean over channels"
+        if len(measured.crop) == 1:
+            size, sign = "Size of each channel", "Sign of each channel"
+        maps += [
+            view(f"{own}-size", layer, measured, title=size, limit=limits[1], view=shown),
+            view(f"{own}-sign", layer, measured, title=sign, limit=limits[0], signed=True, view=shown),
+        ]
     return {
         "name": wording.label(label),
         "findings": layer_findings(layer),
