@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import nets_by_axes
 import padprint
 from padprint.scenes import DeadLeaves
 
@@ -43,6 +44,15 @@ def test_halos(middle: tuple[nn.Module, ...], tolerance: float, tmp_path: Path) 
     advice = padprint.halo(net(*middle), DeadLeaves(3, 128), tile=32, tolerance=tolerance, padding=["own", "reflect"])
     advice.save(tmp_path)
     assert set(against("halo", tmp_path)["paddings"]) == {"own", "reflect"}
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_waveforms_and_volumes(axes: int, tmp_path: Path) -> None:
+    net, scenes = nets_by_axes.local(axes)["strided"], nets_by_axes.scenes(axes, {1: 100, 3: 28}[axes], 3)
+    padprint.measure(net, scenes, "*", crop={1: 32, 3: 8}[axes], crops_per_image=2).save(tmp_path / "one")
+    assert len(against("result", tmp_path / "one")["crop"]) == axes
+    padprint.halo(net, scenes, tile={1: 32, 3: 12}[axes], tolerance=0.1).save(tmp_path / "two")
+    assert len(against("halo", tmp_path / "two")["tile"]) == axes
 
 
 def test_a_wrong_document_is_told() -> None:

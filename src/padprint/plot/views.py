@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from padprint.results.measurement import Emergence, LayerMeasurement
 from padprint.support.axes import cell_names, letters, pairs
+
+if TYPE_CHECKING:
+    from padprint.results.measurement import Emergence, LayerMeasurement
 
 
 class View(NamedTuple):
@@ -106,4 +108,4 @@ def by_channel(layer: LayerMeasurement, crop: Sequence[int]) -> View:
 
 
 def _emergence(layer: LayerMeasurement, change: Callable[[Tensor], Tensor]) -> Emergence:
-    return Emergence(layer.emergence.counts, change(layer.emergence.features))
+    return replace(layer.emergence, features=change(layer.emergence.features))
