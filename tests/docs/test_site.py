@@ -222,6 +222,18 @@ QUESTIONS = {
     "align_corners": "errors/absolute.html",
     "resize-short-side": "measuring.html",
     "channel_frame": "tables.html",
+    "resnet50 structural halo": "atlas.html",
+    "smallest image of vgg16": "atlas.html",
+    "notebook segmentation tiles": "notebooks/tiles.html",
+    "how are images normalised": "measuring.html",
+    "what padprint cannot see": "limits.html",
+    "formula of snr": "definitions.html",
+    "interval jackknife": "definitions.html",
+    "is my network supported": "coverage.html",
+    "squeeze-and-excitation": "global.html",
+    "PosENet": "baselines.html",
+    "checkpoints compare": "questions/training.html",
+    "receptive field": "geometry.html",
 }
 """What a user may type, and a page among the first results that answers it."""
 
