@@ -157,7 +157,10 @@ def test_every_command_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pyt
 
 PYTHON = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("quick-start", "measuring", "geometry", "padding", "training", "channels", "tables")),
+    *(
+        f"docs/{name}.md"
+        for name in ("quick-start", "measuring", "geometry", "padding", "training", "channels", "tables")
+    ),
     *(f"docs/questions/{name}.md" for name in ("border", "padding", "tiles", "training")),
 ]
 """Pages whose Python is run."""
