@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from random import Random
 from types import UnionType
 from typing import Any
 
@@ -28,6 +29,7 @@ from padprint.baselines.readout.result import PosENetResult, Score
 from padprint.cli import app
 from padprint.overlap import Halo, halo
 from padprint.overlap import load as load_halo
+from padprint.results import storage
 from padprint.support.records import Records
 
 MEASUREMENT = made_measurement(made_layer("conv", (2, 3, 4)), made_layer("pool", (1, 2, 2), residual=0.1, offset=None))
@@ -69,7 +71,14 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     make, document, _, reader = KINDS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     make().save(folder)
-    return folder / document, json.loads((folder / document).read_text()), reader
+    return folder / document, without_checksum(folder / document), reader
+
+
+def without_checksum(path: Path) -> dict[str, Any]:
+    """A saved document as those were before they held a checksum, which load as they did."""
+    document: dict[str, Any] = json.loads(path.read_text())
+    del document[storage.CHECKSUM]
+    return document
 
 
 def typed(value: Any, hint: Any) -> bool:
@@ -195,7 +204,7 @@ def test_tensors_of_another_shape(tmp_path: Path, kind: str, change: str) -> Non
     save_file(found, tmp_path / tensors)
     content = (tmp_path / tensors).read_bytes()[: 40 if change == "half" else None]
     (tmp_path / tensors).write_bytes(content)
-    described = json.loads((tmp_path / document).read_text())
+    described = without_checksum(tmp_path / document)
     described["patterns"]["sha256"] = hashlib.sha256(content).hexdigest()
     (tmp_path / document).write_text(json.dumps(described))
     with pytest.raises(ResultError, match="tensor" if change != "half" else "is not a readable safetensors file"):
@@ -217,7 +226,7 @@ def test_tensors_of_another_shape(tmp_path: Path, kind: str, change: str) -> Non
 )
 def test_what_is_wrong_is_named(tmp_path: Path, field: str, value: Any, words: str) -> None:
     MEASUREMENT.save(tmp_path)
-    document = json.loads((tmp_path / "result.json").read_text())
+    document = without_checksum(tmp_path / "result.json")
     document["layers"]["conv"][field] = value
     (tmp_path / "result.json").write_text(json.dumps(document))
     with pytest.raises(ResultError, match=words):
@@ -226,6 +235,54 @@ def test_what_is_wrong_is_named(tmp_path: Path, field: str, value: Any, words: s
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("layers", {}, "one layer or more"), ("numeric_floor", -1.0, "no negative rounding error")],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, field: str, value: Any, words: str) -> None:
+    MEASUREMENT.save(tmp_path)
+    document = without_checksum(tmp_path / "result.json")
+    (tmp_path / "result.json").write_text(json.dumps({**document, field: value}))
+    with pytest.raises(ResultError, match=words):
+        load(tmp_path)
+
+
+def test_a_comparison_of_nothing_is_refused(tmp_path: Path) -> None:
+    Comparison({"a": MEASUREMENT, "b": MEASUREMENT}).save(tmp_path)
+    document = without_checksum(tmp_path / "comparison.json")
+    (tmp_path / "comparison.json").write_text(json.dumps({**document, "measurements": {}}))
+    with pytest.raises(ResultError, match="one or more"):
+        load_comparison(tmp_path)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_flipped_bit_is_noticed(name: str, tmp_path: Path) -> None:
+    """Wherever it lies: the file is refused, or says what it said."""
+    make, document, _, reader = KINDS[name]
+    make().save(tmp_path)
+    path = tmp_path / document
+    whole = path.read_bytes()
+    said = json.loads(whole)
+    random = Random(0)
+    for at in (whole.index(b": 1") + 2, *(random.randrange(len(whole)) for _ in range(60))):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << random.randrange(7)
+        path.write_bytes(bytes(damaged))
+        try:
+            reader(tmp_path)
+        except ResultError:
+            continue
+        assert json.loads(path.read_bytes()) == said or storage.CHECKSUM not in json.loads(path.read_bytes())
+
+
+def test_another_layout_says_the_same(tmp_path: Path) -> None:
+    MEASUREMENT.save(tmp_path)
+    path = tmp_path / "result.json"
+    before = load(tmp_path).to_dict()
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
+    assert load(tmp_path).to_dict() == before
 
 
 @pytest.mark.parametrize("schema", [True, 1.0, "1", None, 2, [1]])

@@ -187,6 +187,7 @@ def load_comparison(folder: str | Path) -> Comparison:
         fields = Fields(document)
         names = fields.get("measurements", dict[str, str])
         fields.check("measurements", all(map(_is_name, names.values())), "each must name a folder in this one")
+        fields.check("measurements", bool(names), "there must be one or more")
         hashes = fields.get("sha256", dict[str, str]) if "sha256" in document else {}
     except ValueError as error:
         raise ResultError(f"{file} is damaged ({error}); compare again") from error

@@ -66,10 +66,21 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def dump(path: Path, document: Mapping[str, Any]) -> str:
-    """Write a document into a folder that is not in its place yet; its sha256."""
-    content = (json.dumps(encode(document), indent=1, allow_nan=False) + "\n").encode()
+    """Write a document, and its own checksum, into a folder that is not in its place yet; the file's sha256."""
+    plain = encode(document)
+    content = (json.dumps({**plain, CHECKSUM: checksum(plain)}, indent=1, allow_nan=False) + "\n").encode()
     path.write_bytes(content)
     return sha256(content)
+
+
+CHECKSUM = "checksum"
+"""The field by which a document knows that no number of it was changed."""
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """The hash of what an encoded document says, however it is laid out, without the field that holds it."""
+    said = {key: value for key, value in document.items() if key != CHECKSUM}
+    return sha256(json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 def sha256(content: bytes) -> str:
@@ -153,5 +164,10 @@ def _decoded(path: Path, content: bytes) -> dict[str, Any]:
         raise ResultError(
             f"{path} has schema {reprlib.repr(schema)} and this padprint reads schema {SCHEMA}; "
             "read it with the padprint version that wrote it, or measure again"
+        )
+    if CHECKSUM in document and document.pop(CHECKSUM) != checksum(document):
+        raise ResultError(
+            f"{path} does not say what it said when it was written (its {CHECKSUM} is another): it is damaged, or was edited; "
+            "restore the file or measure again"
         )
     return dict(document)
