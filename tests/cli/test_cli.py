@@ -89,6 +89,7 @@ def test_defaults_reach_the_engine(calls) -> None:
             "groups": 20,
             "margin": None,
             "batch_size": 16,
+            "memory": None,
             "seed": 0,
             "limit": None,
             "resize_short_side": None,

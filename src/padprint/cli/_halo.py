@@ -17,6 +17,7 @@ from padprint.cli._options import (
     BatchSize,
     Config,
     Files,
+    Memory,
     Network,
     Photographs,
     Report,
@@ -108,6 +109,7 @@ def halo(
     ] = "tile",
     margin: SceneMargin = None,
     batch_size: BatchSize = 4,
+    memory: Memory = None,
     seed: Seed = 0,
     photographs: Photographs,
     network: Network,
@@ -170,6 +172,7 @@ def halo(
             shared = {
                 "device": network.device,
                 "batch_size": batch_size,
+                "memory": memory,
                 "progress": _show.wants_progress(screen.quiet),
             }
             outputs = [OUTPUT] if names == "auto" else names

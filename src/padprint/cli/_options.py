@@ -76,6 +76,15 @@ Margin = Annotated[
 BatchSize = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Crops per forward pass.", rich_help_panel=NETWORK)
 ]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        metavar="GB",
+        help="Memory that a pass may take: canvases and batches are cut to it. Default: what is free, to which nothing is cut.",
+        rich_help_panel=NETWORK,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the crop positions.", rich_help_panel=CROPS)]
 Weights = Annotated[
     Path | None,
@@ -371,6 +380,7 @@ class Crops:
     margin: SceneMargin = None
     seed: Seed = SEED
     batch_size: BatchSize = BATCH_SIZE
+    memory: Memory = None
 
     def keywords(self) -> dict[str, Any]:
         """Of `padprint.measure`.
@@ -386,4 +396,5 @@ class Crops:
             "margin": _parse.margin(self.margin),
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "memory": self.memory,
         }

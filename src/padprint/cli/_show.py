@@ -35,7 +35,7 @@ _WORDS = ("swappable",)  # columns of words, which may wrap
 _UNBOUND = 10_000  # columns of what goes to a file or a pipe, and of --wide
 _VALUE = r"(\[[^\]]*\]|'[^']*'|[\w.+-]*\w)"
 _KEYWORDS = re.compile(
-    rf"\b(resize_short_side|max_megapixels|crops_per_image|batch_size|limit|margin|layers|output_layer|crop|tile|tolerance|padding|axes|channels|sample_rate|spacing)={_VALUE}"
+    rf"\b(resize_short_side|max_megapixels|crops_per_image|batch_size|limit|margin|layers|output_layer|crop|tile|tolerance|padding|axes|channels|sample_rate|spacing|memory)={_VALUE}"
 )
 
 

@@ -48,6 +48,7 @@ class CropPlan:
         crops: how many crops an image gives, where it has that many positions.
         seed: of the draws; each image draws from a generator of its own, seeded by (seed, image index) alone.
         spend: canvas pixels over crop pixels that a window may cost, where the margins allow.
+        most: pixels of one canvas, likewise.
     """
 
     crop: Size
@@ -56,6 +57,7 @@ class CropPlan:
     crops: int
     seed: int = 0
     spend: float = 1.0
+    most: int = MAX_CANVAS
 
     @property
     def before(self) -> Size:
@@ -81,11 +83,11 @@ class CropPlan:
             return []
         rng = np.random.default_rng([self.seed, index])
         budget = self.spend * self.crops * prod(self.crop)
-        count = ceil(min(budget, float(prod(size))) / MAX_CANVAS)
+        count = ceil(min(budget, float(prod(size))) / self.most)
         used: set[Size] = set()
         canvases = []
         for share in _shares(self.crops, max(1, count)):
-            steps = self._steps(free, share, min(budget / max(1, count), float(MAX_CANVAS)))
+            steps = self._steps(free, share, min(budget / max(1, count), float(self.most)))
             corner = tuple(int(rng.integers(f - s + 1)) * p for f, s, p in zip(free, steps, self.period, strict=True))
             crops = self._draw(rng, corner, steps, share, used)
             if crops:

@@ -97,7 +97,7 @@ class Crops:
                     session.network.reseed(session.plan.seed, scene.index)
                     states = [one.get_state() for one in generators(model)]
                 for canvas in session.canvases(scene):
-                    for batch in self._batches(session.network, scene, canvas, states):
+                    for batch in self._batches(session, scene, canvas, states):
                         self.n_crops += len(batch.pixels)
                         yield batch
                 self.n_images += 1
@@ -106,8 +106,9 @@ class Crops:
             if session is not None:
                 session.finish()
 
-    def _batches(self, network: Checked, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
-        size, own = self.setup.settings.batch_size, generators(network.model)
+    def _batches(self, session: Session, scene: Scene, canvas: Canvas, states: list[Tensor]) -> Iterator[Batch]:
+        network, size = session.network, session.settings.batch_size
+        own = generators(network.model)
         x = network.forwards.placed(canvas.cut(scene.image))
         maps: dict[str, Tensor] = {}
         for start in range(0, len(canvas.crops), size):

@@ -47,6 +47,7 @@ def measure(
     strict: bool = False,
     resize_short_side: int | None = None,
     max_megapixels: float | None = None,
+    memory: float | None = None,
     inputs: Callable[[Tensor], Any] | None = None,
     spend: float = 1.0,
     distributed: bool = False,
@@ -84,6 +85,8 @@ def measure(
         resize_short_side: photographs of a folder are resized to this short side first, pixels.
         max_megapixels: most pixels of a photograph, in millions, before and after resizing; None: 160. A larger one is an
             error, told by its header.
+        memory: GB of its device that the pass may take: canvases and batches of crops are cut to it. None: what is free, to which nothing is
+            cut. What does not fit is refused before it is computed, as far as the memory of one small forward tells.
         inputs: for a model that takes more than a batch of images: makes its arguments of a batch `(B, C, *space)`, a tuple of
             them or a mapping by name, ``inputs=lambda x: (x, torch.zeros(len(x)))``.
         spend: canvas pixels over crop pixels that one image may cost, where the margins allow.
@@ -149,6 +152,7 @@ def measure(
         "strict": strict,
         "resize_short_side": resize_short_side,
         "max_megapixels": max_megapixels,
+        "memory": memory,
         "inputs": inputs,
         "spend": spend,
         "distributed": distributed,

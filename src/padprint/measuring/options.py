@@ -31,6 +31,7 @@ class LoadOptions(TypedDict, total=False):
     resize_short_side: int | None
     inputs: Callable[[Tensor], Any] | None
     max_megapixels: float | None
+    memory: float | None
 
 
 class Options(LoadOptions, total=False):
@@ -61,6 +62,7 @@ DEFAULTS: Options = {
     "strict": False,
     "resize_short_side": None,
     "max_megapixels": None,
+    "memory": None,
     "inputs": None,
     "spend": 1.0,
     "distributed": False,
@@ -84,6 +86,7 @@ class Settings:
     Attributes:
         crops_per_image, groups, batch_size, seed, spend: see `padprint.measure`.
         margin: pixels asked for, one number or one for each axis; None for as many as the layers reach; ``"effective"`` for as many as matter.
+        memory: GB that a pass may take; None for what is free.
     """
 
     crops_per_image: int
@@ -92,6 +95,7 @@ class Settings:
     seed: int
     spend: float
     margin: int | str | Sequence[int] | None = None
+    memory: float | None = None
 
 
 def run_settings(o: Mapping[str, Any]) -> Settings:
@@ -113,7 +117,10 @@ def run_settings(o: Mapping[str, Any]) -> Settings:
         raise ModelError(f"seed must be below 2**63, but got {o['seed']}")
     if not 0 < o["spend"] < inf:
         raise ModelError(f"spend must be a number above 0, but got {o['spend']!r}")
-    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], margin)
+    memory = o.get("memory")  # those who are given their images one by one have none
+    if memory is not None and not 0 < memory < inf:
+        raise ModelError(f"memory must be GB above 0, or None for what is free, but got {memory!r}")
+    return Settings(o["crops_per_image"], o["groups"], o["batch_size"], o["seed"], o["spend"], margin, memory)
 
 
 def schemes_by_name(padding: Sequence[str | Scheme], seed: int = 0) -> Paddings:

@@ -18,6 +18,7 @@ from padprint.images.source import Source, nothing_decoded
 from padprint.measuring.checked import Checked, Traced
 from padprint.measuring.crop_plan import Canvas, CropPlan
 from padprint.measuring.forwards import Forwards, whole_of
+from padprint.measuring.memory import fitted
 from padprint.measuring.options import DEFAULTS, EFFECTIVE, Paddings, Settings, common_normalisation, run_settings
 from padprint.measuring.self_check import change_by_padding, change_when_grown, relative
 from padprint.network.example import crop_for, crop_size
@@ -198,6 +199,7 @@ class Session:
         what: messages call a crop.
 
     Attributes:
+        settings: of the pass, with a batch size that fits.
         plan: how scenes are cut.
         networks: ready to run.
 
@@ -208,9 +210,10 @@ class Session:
 
     def __init__(self, setup: Setup, traced: Sequence[Traced], scene: Scene, what: str = "crop") -> None:
         settings = setup.settings
-        self.setup, self.settings, self.what = setup, settings, what
+        self.setup, self.what = setup, what
         found = effective_margin(traced, settings, scene) if settings.margin == EFFECTIVE else settings.margin
-        self.plan = planned(traced, replace(settings, margin=found))
+        plan = planned(traced, replace(settings, margin=found))
+        self.plan, self.settings = fitted(plan, traced, scene.image.shape[0], settings, what)
         self.plan.refuse_small(setup.source.sizes() or [], what, setup.source.called)
         self.networks = tuple(Checked(one, self.plan, scene.image) for one in traced)
 

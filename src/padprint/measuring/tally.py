@@ -67,7 +67,7 @@ class Tally:
             return
         order = self._order(session, scene.index)
         for network, sums in zip(session.networks, self.sums, strict=True):
-            sums.add(network, scene.image, scene.index, canvases, self.settings.batch_size, order)
+            sums.add(network, scene.image, scene.index, canvases, session.settings.batch_size, order)
             network.count_image(scene.called)
         self.n_images += 1
         self.seen.append(fingerprint(scene.image))
