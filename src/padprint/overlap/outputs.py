@@ -10,7 +10,7 @@ from padprint.errors import HaloError, ModelError, PadprintError
 from padprint.geometry.layer import Geometry
 from padprint.geometry.tracing import trace, trace_taps
 from padprint.network.layers import Tap, outputs
-from padprint.support.axes import Sides, Size, with_sides
+from padprint.support.axes import Sides, Size
 from padprint.support.reasons import Kind, by_layer
 
 
@@ -71,10 +71,18 @@ def _returned(taps: list[Tap]) -> list[Tap]:
 
 
 def structural_halos(model: nn.Module, geometry: Geometry, channels: int) -> dict[str, Sides]:
-    """Cells that padding can touch on each side, by output, also where a tile has fewer cells than that."""
-    found = {name: geometry[name].rim for name in geometry.maps}
-    if any(n in one for name, spec in geometry.maps.items() if (one := found[name]) for n in spec.size):
-        wide = with_sides(geometry.crop, geometry.margin)  # congruent to the tile
-        larger = trace(model, list(geometry.maps), wide, channels=channels)
-        found = {name: larger[name].rim for name in geometry.maps}
-    return {name: rim for name, rim in found.items() if rim is not None}
+    """Cells that padding can touch on each side, by output, also where a tile has fewer cells than that.
+
+    Where it has, the network is traced on tiles that are longer along one axis at a time: on larger ones along all, a volume would
+    not fit.
+    """
+    found = {name: [*(geometry[name].rim or ())] for name in geometry.maps}
+    for axis, own in enumerate(geometry.crop):
+        sides = slice(2 * axis, 2 * axis + 2)
+        if any(spec.size[axis] in found[name][sides] for name, spec in geometry.maps.items()):
+            long = own + sum(geometry.margin[sides])  # congruent to the tile
+            tile = (*geometry.crop[:axis], long, *geometry.crop[axis + 1 :])
+            larger = trace(model, list(geometry.maps), tile, channels=channels)
+            for name in geometry.maps:
+                found[name][sides] = (larger[name].rim or found[name])[sides]
+    return {name: tuple(cells) for name, cells in found.items()}
