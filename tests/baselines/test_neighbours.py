@@ -510,5 +510,5 @@ def test_commands_fail_in_one_line(photos: str) -> None:
     assert found.exit_code == 1
     assert found.stdout == ""
     (line,) = found.stderr.strip().splitlines()
-    assert line.startswith("error: 3 of 3 images are smaller than the crop of 224x224 px (the first is 48x48 px)")
+    assert line.startswith("error: 3 of 3 images are too small (the first is 0.png, 48x48 px): a 224x224 crop")
     assert run("labels", "nets:stack", photos, "--window", "big").exit_code == 2

@@ -125,7 +125,9 @@ def supply_cells(x: Tensor, op: Windowed, scheme: Scheme) -> Any:
 def bind(names: str, args: Sequence[Any], kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     """Arguments by name, positional ones named in order; ATen's ``self`` is ``input``."""
     bound = dict(defaults)
-    bound.update(zip(names.split()[: len(args)], args, strict=True))
+    known = names.split()
+    both = min(len(known), len(args))  # compilers of older torch follow `zip` of equal lengths alone
+    bound.update(zip(known[:both], args[:both], strict=True))
     bound.update({("input" if key == "self" else key): value for key, value in kwargs.items()})
     return bound
 

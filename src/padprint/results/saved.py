@@ -57,7 +57,6 @@ def restore(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Measu
         source = Fields(document)
         axes = axes_of(source, "crop")
         layers = {name: _layer(name, layer, tensors, axes) for name, layer in source.object("layers").items()}
-        source.check("layers", bool(layers), "there must be one layer or more")
         source.check("numeric_floor", not source.get("numeric_floor", float) < 0, "there is no negative rounding error")
         types = {"crop": several(int, axes), "margin": several(int, 2 * axes)}
         return restored(
